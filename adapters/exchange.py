@@ -1,0 +1,109 @@
+"""The exchange: the only place that two institutions share. Named byte strings, nothing else.
+
+    put      create once; the same bytes again are accepted, other bytes under that name are refused
+    replace  overwrite atomically, for the few names that move (checkpoint, partial tiles, witness mail)
+    get      the bytes, or None
+    names    the names below a prefix, sorted
+
+Whoever operates an exchange may withhold, replay or alter anything: readers verify what they get. Nothing
+about what the bytes mean lives here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from ledger.errors import CodedError
+
+_NAME = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
+
+
+class ExchangeConflictError(CodedError):
+    code = "exchange.conflict"
+
+
+class ExchangeNameError(CodedError):
+    code = "exchange.name"
+
+
+class Exchange(Protocol):
+    def put(self, name: str, data: bytes) -> None: ...
+    def replace(self, name: str, data: bytes) -> None: ...
+    def get(self, name: str) -> bytes | None: ...
+    def names(self, prefix: str) -> list[str]: ...
+
+
+def _checked(name: str) -> str:
+    if not _NAME.match(name):
+        raise ExchangeNameError("exchange names are relative paths of letters, digits, '.', '_' and '-'")
+    return name
+
+
+class MemoryExchange:
+    """The in-memory twin, for tests and consortium simulations."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+
+    def put(self, name: str, data: bytes) -> None:
+        if self._objects.setdefault(_checked(name), data) != data:
+            raise ExchangeConflictError(f"{name} already holds other bytes")
+
+    def replace(self, name: str, data: bytes) -> None:
+        self._objects[_checked(name)] = data
+
+    def get(self, name: str) -> bytes | None:
+        return self._objects.get(_checked(name))
+
+    def names(self, prefix: str) -> list[str]:
+        return sorted(name for name in self._objects if name.startswith(f"{_checked(prefix)}/"))
+
+
+class DirectoryExchange:
+    """A shared folder. Files appear whole or not at all: written beside, then linked or renamed into place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def put(self, name: str, data: bytes) -> None:
+        target = self.root / _checked(name)
+        written = self._write_beside(target, data)
+        try:
+            os.link(written, target)  # fails if the name exists, so two writers cannot both win
+        except FileExistsError:
+            if target.read_bytes() != data:
+                raise ExchangeConflictError(f"{name} already holds other bytes") from None
+        finally:
+            written.unlink()
+
+    def replace(self, name: str, data: bytes) -> None:
+        target = self.root / _checked(name)
+        self._write_beside(target, data).replace(target)
+
+    def get(self, name: str) -> bytes | None:
+        try:
+            return (self.root / _checked(name)).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def names(self, prefix: str) -> list[str]:
+        base = self.root / _checked(prefix)
+        if not base.is_dir():
+            return []
+        found = (path for path in base.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
+
+    @staticmethod
+    def _write_beside(target: Path, data: bytes) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=target.parent, prefix=".")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return Path(beside)

@@ -1,0 +1,45 @@
+"""Canonical JSON (RFC 8785): one byte string per value, so that a digest names a document.
+
+Parsing is as strict as writing: bytes that are not the canonical form of their own value are refused,
+so a received document is never re-serialised before it is verified. No schema lives here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TypeAlias
+
+import rfc8785
+
+from ledger.errors import InputError
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+
+
+class NotCanonicalError(InputError):
+    code = "json.not-canonical"
+
+
+def encode(value: JsonValue) -> bytes:
+    """Return the RFC 8785 bytes of `value`; integers from 2^53 and NaN are refused."""
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as error:
+        raise NotCanonicalError(f"value has no canonical JSON form: {type(error).__name__}") from None
+
+
+def decode(data: bytes) -> JsonValue:
+    """Parse bytes that must already be canonical; duplicate keys, spaces and other orders are refused."""
+    try:
+        value: JsonValue = json.loads(data)
+    except (ValueError, RecursionError):
+        raise NotCanonicalError("not a JSON document") from None
+    if encode(value) != data:
+        raise NotCanonicalError("JSON is not in canonical form (RFC 8785)")
+    return value
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in lower-case hex, the way every digest is written in documents."""
+    return hashlib.sha256(data).hexdigest()

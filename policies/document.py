@@ -1,0 +1,82 @@
+"""The shape that every document crossing an institution shares: frozen, closed, canonical, digestible.
+
+Lives here: the base model, reading YAML or JSON into one, and the report that names every wrong field at
+once. The documents themselves live in `plan`, `federation`, `events` and `receipt`.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ledger import canonical
+from ledger.errors import InputError
+
+
+class MalformedDocumentError(InputError):
+    code = "document.malformed"
+
+
+class Document(BaseModel):
+    """A frozen model whose canonical bytes (RFC 8785) name it by digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def to_json(self) -> dict[str, canonical.JsonValue]:
+        value: dict[str, canonical.JsonValue] = self.model_dump(mode="json")
+        return value
+
+    def canonical_bytes(self) -> bytes:
+        return canonical.encode(self.to_json())
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes, lower-case hex."""
+        return canonical.digest(self.canonical_bytes())
+
+    @classmethod
+    def from_value(cls, value: object, *, what: str) -> Self:
+        """Validate a parsed JSON or YAML value; every wrong field is named in one error."""
+        try:
+            # JSON mode: a list may stand for a tuple, as it must in YAML and JSON.
+            return cls.model_validate_json(canonical.encode(value), strict=True)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise MalformedDocumentError(
+                f"{what}: {_fields(error)}", remedy="Correct these fields.", code=f"{_slug(what)}.malformed"
+            ) from None
+
+    @classmethod
+    def from_canonical(cls, data: bytes, *, what: str) -> Self:
+        """Validate received bytes, which must be canonical."""
+        return cls.from_value(canonical.decode(data), what=what)
+
+    @classmethod
+    def from_yaml(cls, text: str, *, what: str) -> Self:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}" if mark is not None else ""
+            raise MalformedDocumentError(
+                f"{what}: not valid YAML{where}", remedy="Correct the syntax.", code=f"{_slug(what)}.malformed"
+            ) from None
+        if not isinstance(value, dict):
+            raise MalformedDocumentError(
+                f"{what}: expected a mapping of fields", remedy="See `wardround plan new`.",
+                code=f"{_slug(what)}.malformed",
+            )
+        return cls.from_value(value, what=what)
+
+
+def _slug(what: str) -> str:
+    return what.split()[0].lower()
+
+
+def _fields(error: ValidationError) -> str:
+    """Every wrong field with what is wrong with it; the values themselves are not repeated."""
+    lines = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in item["loc"]) or "document"
+        lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)

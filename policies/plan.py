@@ -1,0 +1,136 @@
+"""The plan: everything that a round is allowed to do, fixed and signed before it starts.
+
+A plan is written as YAML, read into these frozen models, and named by the SHA-256 of its canonical JSON.
+Sampling rate, steps, noise, normaliser and aggregation weight are constants here because deriving any of
+them from a patient count would release that count. No execution lives here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from policies.document import Document
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Participation(Document):
+    """Who must take part for a round to count, and how long it waits for them."""
+
+    required: tuple[Name, ...] = ()
+    minimum_sites: Annotated[int, Field(ge=3, le=1000)]
+    deadline_s: Annotated[int, Field(ge=1, le=86_400)]
+
+
+class Image(Document):
+    """Shape and value range of an image as the network sees it: (1, height_px, width_px), float32 in [0, 1]."""
+
+    height_px: Annotated[int, Field(ge=8, le=4096)]
+    width_px: Annotated[int, Field(ge=8, le=4096)]
+    modalities: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class DataContract(Document):
+    """What each site checks of its own data before anything is trained; only booleans leave the check."""
+
+    image: Image
+    labels: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)]
+    minimum_patients: Annotated[int, Field(ge=1)]
+    held_out_fraction: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class Network(Document):
+    """A MONAI classifier: `monai.networks.nets.Classifier` with group norm, which DP-SGD requires."""
+
+    name: Literal["Classifier"]
+    channels: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=8)]
+    strides: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(min_length=1, max_length=8)]
+    norm_groups: Annotated[int, Field(ge=1, le=64)]
+
+    @model_validator(mode="after")
+    def _matches(self) -> Network:
+        if len(self.channels) != len(self.strides):
+            raise ValueError("channels and strides must be of one length")
+        if any(channel % self.norm_groups for channel in self.channels):
+            raise ValueError("every channel count must be a multiple of norm_groups")
+        return self
+
+
+class Training(Document):
+    """DP-SGD at the site, the patient as the unit of privacy. All values are constants of the plan."""
+
+    sampling_rate: Annotated[float, Field(gt=0, le=1)]
+    steps: Annotated[int, Field(ge=1, le=100_000)]
+    noise_multiplier: PositiveFloat
+    clip_l2: PositiveFloat
+    learning_rate: PositiveFloat
+    nominal_batch_patients: PositiveFloat
+    """Divides the clipped gradient sum: a constant, because the true batch size would reveal the cohort."""
+
+
+class Update(Document):
+    """Fixed-point encoding of what a site sends (see `privacy.encoding`)."""
+
+    clip_l2: PositiveFloat
+    lane_bits: Annotated[int, Field(ge=8, le=22)]
+    maximum_sites: Annotated[int, Field(ge=3, le=50)]
+    server_learning_rate: PositiveFloat
+
+
+class Protection(Document):
+    """How updates are protected. `homomorphic`: exact BFV sums under a key that sites hold."""
+
+    scheme: Literal["homomorphic"]
+
+
+class Evaluation(Document):
+    """Noised score histograms of held-out patients: one count a patient, Gaussian noise on every cell."""
+
+    bins: Annotated[int, Field(ge=4, le=256)]
+    noise_std: PositiveFloat
+
+
+class Budget(Document):
+    """The most that this plan may cost a site's patients, over all its rounds, at `delta`."""
+
+    epsilon_cap: PositiveFloat
+    delta: Annotated[float, Field(gt=0, le=1e-3)]
+
+
+class Gates(Document):
+    """What a new model must meet to be registered."""
+
+    minimum_auc: Annotated[float, Field(ge=0, le=1)]
+
+
+class Plan(Document):
+    schema_version: Literal[1]
+    name: Name
+    study: Name
+    rounds: Annotated[int, Field(ge=1, le=1000)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Initial weights only. Noise and sampling come from the operating system's generator, never from here."""
+    participation: Participation
+    data: DataContract
+    network: Network
+    training: Training
+    update: Update
+    protection: Protection
+    evaluation: Evaluation
+    budget: Budget
+    gates: Gates
+    code_digests: tuple[Digest, ...] = ()
+    """Code that may run this plan. A plan without any is a draft and is never published."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if self.participation.minimum_sites > self.update.maximum_sites:
+            raise ValueError("participation.minimum_sites exceeds update.maximum_sites")
+        if len(set(self.data.labels)) != len(self.data.labels):
+            raise ValueError("data.labels must differ from each other")
+        return self
