@@ -1,0 +1,57 @@
+"""Scores of a model: probabilities per image, one score per patient, and the exact AUC.
+
+The exact AUC of patients' scores depends on patients: it may be shown at the site, or computed on a public
+test split. What leaves a site is the noised histogram of `privacy`, never a figure from here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+# Images scored at once.
+_BATCH = 512
+
+
+def score(
+    module: torch.nn.Module, images: npt.NDArray[np.float32], device: torch.device | str = "cpu"
+) -> npt.NDArray[np.float32]:
+    """Probability of the second label for each image: (n, 1, height_px, width_px) in [0, 1] -> (n,)."""
+    import torch
+
+    module.to(device).eval()
+    parts = [np.zeros(0, np.float32)]
+    with torch.inference_mode():
+        for start in range(0, len(images), _BATCH):
+            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + _BATCH], np.float32))
+            parts.append(torch.sigmoid(module(batch.to(device))).to("cpu", torch.float32).numpy())
+    return np.concatenate(parts)
+
+
+def patient_scores(
+    scores: npt.NDArray[np.float32], labels: npt.NDArray[np.integer], patients: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Mean score and label of each patient, in ascending order of the patient's integer; each (n_patients,).
+
+    A patient with any positive image counts as positive.
+    """
+    unique, index = np.unique(patients, return_inverse=True)
+    counts = np.bincount(index, minlength=len(unique))
+    means = np.bincount(index, weights=scores, minlength=len(unique)) / counts
+    patient_labels = np.zeros(len(unique), np.int64)
+    np.maximum.at(patient_labels, index, labels.astype(np.int64))
+    return means.astype(np.float32), patient_labels
+
+
+def exact_auc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float | None:
+    """Area under the ROC curve; None where only one label is present and the area is undefined."""
+    if len(np.unique(labels)) < 2:
+        return None
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, scores))

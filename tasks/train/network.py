@@ -1,0 +1,86 @@
+"""The network of a plan: MONAI's `Classifier` with group norm, one logit an image.
+
+Lives here: building the module, its deterministic first weights, and moving weights in and out of it.
+Group norm, because batch norm mixes patients and then no gradient belongs to one of them (Opacus refuses
+it). Intensities are standardised by constants: statistics of the images would be an undeclared release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from policies.plan import Image, Network
+from tasks.train.weights import Vector, Weights, WeightsError, flatten, unflatten
+
+__all__ = ["ImageClassifier", "build", "extract", "flatten", "initial", "load", "unflatten"]
+
+# Middle and half-width of the value range [0, 1] that `policies.plan.Image` promises.
+_CENTRE = 0.5
+_SCALE = 0.25
+
+
+class ImageClassifier(nn.Module):
+    """Maps images in [0, 1], float32 (n, 1, height_px, width_px), to logits of the second label, (n,)."""
+
+    def __init__(self, network: Network, image: Image) -> None:
+        super().__init__()
+        from monai.networks.nets.classifier import Classifier  # takes seconds, so only where it is used
+
+        self.classifier: nn.Module = Classifier(
+            in_shape=(1, image.height_px, image.width_px),
+            classes=1,
+            channels=network.channels,
+            strides=network.strides,
+            num_res_units=1,
+            act="relu",
+            norm=("group", {"num_groups": network.norm_groups}),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier((images - _CENTRE) / _SCALE)
+        return logits.squeeze(1)
+
+
+def build(network: Network, image: Image) -> nn.Module:
+    """A module with arbitrary weights; give it real ones with `load`."""
+    module = ImageClassifier(network, image)
+    for part in module.modules():
+        if hasattr(part, "inplace"):
+            part.inplace = False  # type: ignore[assignment] # per-sample hooks forbid changes in place
+    return module
+
+
+def initial(network: Network, image: Image, seed: int) -> Weights:
+    """The first weights of a plan: float32, a function of the network and the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return extract(build(network, image))
+
+
+def extract(module: nn.Module) -> Weights:
+    """The module's weights as float32 arrays on the CPU, by name; copies."""
+    weights: Weights = {}
+    for name, tensor in module.state_dict().items():
+        weights[name] = tensor.detach().to("cpu", torch.float32).numpy().copy()
+    return weights
+
+
+def load(module: nn.Module, weights: Mapping[str, Vector]) -> None:
+    """Put weights into the module; names and shapes must match exactly, values must be finite."""
+    expected = module.state_dict()
+    if set(expected) != set(weights):
+        raise WeightsError("the weights' names are not those of the plan's network")
+    for name, tensor in expected.items():
+        if tuple(tensor.shape) != weights[name].shape:
+            raise WeightsError(
+                f"weight {name} has shape {weights[name].shape}, expected {tuple(tensor.shape)}"
+            )
+        if not np.isfinite(weights[name]).all():
+            raise WeightsError(f"weight {name} holds values that are not finite", code="weights.non_finite")
+    module.load_state_dict(
+        {name: torch.from_numpy(np.array(weights[name])) for name in expected}, strict=True
+    )

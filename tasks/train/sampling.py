@@ -1,0 +1,40 @@
+"""Poisson sampling of patients: who takes part in a step, and with which image.
+
+Each patient is drawn independently with the plan's rate, and one of a drawn patient's images is chosen
+uniformly, so that one patient gives at most one gradient a step: this is what makes the patient, not the
+image, the unit of privacy (subsampled Gaussian mechanism of Mironov, Talwar and Zhang, arXiv:1908.10530).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from privacy.noise import NoiseStream
+
+Indices = npt.NDArray[np.int64]
+
+
+class PatientSampler:
+    """Draws image indices, at most one a patient, for one site's cohort."""
+
+    def __init__(self, patients: npt.NDArray[np.integer], *, rate: float, noise: NoiseStream) -> None:
+        """`patients`, shape (n_images,), holds a patient's index for each image, in any order."""
+        self._rate = rate
+        self._noise = noise
+        self._images: Indices = np.argsort(patients, kind="stable").astype(np.int64)
+        _, starts, counts = np.unique(patients[self._images], return_index=True, return_counts=True)
+        self._starts: Indices = starts.astype(np.int64)
+        self._counts: Indices = counts.astype(np.int64)
+
+    @property
+    def patients(self) -> int:
+        return len(self._counts)
+
+    def draw(self) -> Indices:
+        """One Poisson sample: indices of images, shape (patients drawn,), possibly empty."""
+        drawn = np.flatnonzero(self._noise.bernoulli(self._rate, self.patients))
+        # A uniform 31-bit integer modulo a count of images is uniform to within count / 2**31.
+        choice = self._noise.integers(2**31, len(drawn)).astype(np.int64) % self._counts[drawn]
+        images: Indices = self._images[self._starts[drawn] + choice]
+        return images
