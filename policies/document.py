@@ -22,16 +22,18 @@ class MalformedDocumentError(InputError):
 class Document(BaseModel):
     """A frozen model whose canonical bytes (RFC 8785) name it by digest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_by_name=True
+    )
 
     def to_json(self) -> dict[str, canonical.JsonValue]:
-        value: dict[str, canonical.JsonValue] = self.model_dump(mode="json")
+        value: dict[str, canonical.JsonValue] = self.model_dump(mode="json", by_alias=True)
         return value
 
     def canonical_bytes(self) -> bytes:
         return canonical.encode(self.to_json())
 
-    def digest(self) -> str:
+    def content_digest(self) -> str:
         """SHA-256 of the canonical bytes, lower-case hex."""
         return canonical.digest(self.canonical_bytes())
 
@@ -59,11 +61,14 @@ class Document(BaseModel):
             mark = getattr(error, "problem_mark", None)
             where = f" at line {mark.line + 1}" if mark is not None else ""
             raise MalformedDocumentError(
-                f"{what}: not valid YAML{where}", remedy="Correct the syntax.", code=f"{_slug(what)}.malformed"
+                f"{what}: not valid YAML{where}",
+                remedy="Correct the syntax.",
+                code=f"{_slug(what)}.malformed",
             ) from None
         if not isinstance(value, dict):
             raise MalformedDocumentError(
-                f"{what}: expected a mapping of fields", remedy="See `wardround plan new`.",
+                f"{what}: expected a mapping of fields",
+                remedy="See `wardround plan new`.",
                 code=f"{_slug(what)}.malformed",
             )
         return cls.from_value(value, what=what)

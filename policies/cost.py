@@ -1,0 +1,45 @@
+"""What a plan costs a site's patients: its declared mechanisms, and their price.
+
+The mechanisms of a round are derived from the plan alone, so that a site, a witness and a stranger with the
+ledger arrive at the same integers. How a mechanism is priced lives in `privacy.accounting`.
+"""
+
+from __future__ import annotations
+
+from policies.plan import Plan
+from policies.receipt import Step
+from privacy import accounting
+from privacy.accounting import Curve
+from privacy.mechanisms import Gaussian, Mechanism, SubsampledGaussian
+
+
+def mechanisms_of(plan: Plan, step: Step) -> tuple[Mechanism, ...]:
+    """The mechanisms by which one `step` of one round of `plan` depends on patients."""
+    if step == "training":
+        return (
+            SubsampledGaussian(
+                noise_multiplier=plan.training.noise_multiplier,
+                sampling_rate=plan.training.sampling_rate,
+                steps=plan.training.steps,
+            ),
+        )
+    # A patient has one score, hence one count in one cell: sensitivity 1 in L2.
+    return (Gaussian(noise_multiplier=plan.evaluation.noise_std, count=1),)
+
+
+def round_mechanisms(plan: Plan) -> tuple[Mechanism, ...]:
+    return mechanisms_of(plan, "training") + mechanisms_of(plan, "evaluation")
+
+
+def round_cost(plan: Plan) -> Curve:
+    return accounting.total(round_mechanisms(plan))
+
+
+def plan_cost(plan: Plan, *, rounds: int | None = None) -> Curve:
+    """The cost of `rounds` rounds, by default of all of them."""
+    return round_cost(plan).scaled(plan.rounds if rounds is None else rounds)
+
+
+def epsilon_micro(cost: Curve, delta: float) -> int:
+    """Epsilon in micro-units; a pool that nothing has drawn on has spent nothing."""
+    return 0 if cost == Curve.zero() else accounting.epsilon_micro(cost, delta)

@@ -1,0 +1,107 @@
+"""The federation document: who takes part, with which keys, and what each hospital's patients may be asked.
+
+It is the body of the log's first event, `federation.founded`, and every founding member signs it. The cap of
+a data pool is the hospital's own statement; nothing a coordinator writes can raise it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ledger.canonical import JsonValue
+from ledger.keys import VerificationKey
+from policies.document import Document
+from policies.plan import Name
+
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def tolerated_faults(sites: int) -> int:
+    """f = ⌊(n−1)/3⌋: how many hostile sites the federation is built to survive."""
+    return (sites - 1) // 3
+
+
+class PublicKey(Document):
+    """The JSON form of `ledger.keys.VerificationKey`."""
+
+    scheme: Literal["ed25519", "ecdsa-p256"]
+    public: str
+
+    def verification_key(self) -> VerificationKey:
+        return VerificationKey.from_json(self.to_json())
+
+    @classmethod
+    def of(cls, key: VerificationKey) -> PublicKey:
+        return cls.from_value(key.to_json(), what="key")
+
+
+class Pool(Document):
+    """A data pool: by default a site's whole patient register. The cap is in micro-epsilon at `delta`."""
+
+    epsilon_cap_micro: Annotated[int, Field(ge=0, lt=2**53)]
+    delta: Annotated[float, Field(gt=0, le=1e-3)]
+
+
+class Member(Document):
+    """One institution. A site also seals (X25519), witnesses the log and owns a data pool."""
+
+    name: Name
+    role: Literal["coordinator", "site"]
+    key: PublicKey
+    sealing_key: Hex32 | None = None
+    witness_vkey: str | None = None
+    pool: Pool | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Member:
+        has = (self.sealing_key is not None, self.witness_vkey is not None, self.pool is not None)
+        if self.role == "site" and not all(has):
+            raise ValueError("a site needs sealing_key, witness_vkey and pool")
+        if self.role == "coordinator" and any(has):
+            raise ValueError("a coordinator has no sealing_key, witness_vkey or pool")
+        return self
+
+
+class Federation(Document):
+    schema_version: Literal[1]
+    name: Name
+    origin: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+    log_vkey: str
+    members: Annotated[tuple[Member, ...], Field(min_length=2, max_length=1001)]
+    key_holders: Annotated[tuple[Name, ...], Field(min_length=2)]
+    """Sites that hold the key of homomorphic sums; f+1 of them must open a sum identically."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Federation:
+        names = [member.name for member in self.members]
+        if len(set(names)) != len(names):
+            raise ValueError("member names must differ")
+        if len({member.key.public for member in self.members}) != len(names):
+            raise ValueError("member keys must differ")
+        if [member.role for member in self.members].count("coordinator") != 1:
+            raise ValueError("exactly one member is the coordinator")
+        if not set(self.key_holders) <= {member.name for member in self.sites()}:
+            raise ValueError("key holders must be sites")
+        if len(set(self.key_holders)) != len(self.key_holders):
+            raise ValueError("key holders must differ")
+        if len(self.key_holders) < self.openings_required():
+            raise ValueError("there are fewer key holders than openings required")
+        return self
+
+    def sites(self) -> tuple[Member, ...]:
+        return tuple(member for member in self.members if member.role == "site")
+
+    def coordinator(self) -> Member:
+        return next(member for member in self.members if member.role == "coordinator")
+
+    def member(self, name: str) -> Member | None:
+        return next((member for member in self.members if member.name == name), None)
+
+    def openings_required(self) -> int:
+        """f+1 identical openings: at least one comes from an honest holder. Never fewer than two."""
+        return max(2, tolerated_faults(len(self.sites())) + 1)
+
+    def body(self) -> dict[str, JsonValue]:
+        return self.to_json()
