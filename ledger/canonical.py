@@ -14,7 +14,7 @@ import rfc8785
 
 from ledger.errors import InputError
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
 class NotCanonicalError(InputError):
@@ -25,7 +25,7 @@ def encode(value: JsonValue) -> bytes:
     """Return the RFC 8785 bytes of `value`; integers from 2^53 and NaN are refused."""
     try:
         return rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise NotCanonicalError(f"value has no canonical JSON form: {type(error).__name__}") from None
 
 

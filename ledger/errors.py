@@ -51,6 +51,13 @@ class InputError(CodedError):
     kind = "input"
 
 
+class VerificationError(CodedError):
+    """Something that was received, or found in storage, does not hold: a signature, a proof, a sequence."""
+
+    code = "verification.failed"
+    kind = "policy"
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One broken rule: a stable code and a sentence that a data steward understands."""

@@ -1,0 +1,184 @@
+"""The chain of events: who may sign at which index, and that no institution's events gap or repeat.
+
+The part of the state that the ledger itself can judge; a `Gate`, so that witnesses and the offline verifier
+run the very same code. Events that change it, by type and body:
+
+    federation.founded   {"members":[{"name":...,"key":{...},"role":...},...], ...}     index 0, only there
+    member.admitted      {"name":...,"key":{...}, ...}      signed by quorum(members) of the members
+    member.retired       {"name":..., ...}                  signed by the member itself, or by quorum(members)
+    key.rotated          {"name":...,"key":{...}, ...}      signed by the new key, and by the old key or, if that
+                                                            is lost, by quorum(members) of the members
+
+Other fields and all other types pass. Budgets, plans, roles and rules live outside the ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ledger.canonical import JsonValue
+from ledger.errors import InputError, VerificationError
+from ledger.event import NO_PREVIOUS, Event, SignedEvent, parse_entry
+from ledger.keys import VerificationKey
+from ledger.policy import quorum
+
+FOUNDED = "federation.founded"
+ADMITTED = "member.admitted"
+RETIRED = "member.retired"
+ROTATED = "key.rotated"
+
+
+class ChainError(VerificationError):
+    code = "ledger.chain.refused"
+
+    def __init__(self, index: int, reason: str, code: str) -> None:
+        super().__init__(f"entry {index}: {reason}", code=code)
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An institution: its key in force, and where its own sequence of events stands."""
+
+    name: str
+    key: VerificationKey
+    active: bool = True
+    next_sequence: int = 0
+    previous: str = NO_PREVIOUS
+
+
+class EventChain:
+    """The members after `size` entries of the log `origin`. `log_time_s` is the latest time claimed so far."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.size = 0
+        self.log_time_s = 0
+        self.members: dict[str, Member] = {}
+
+    def fork(self) -> EventChain:
+        copy = EventChain(self.origin)
+        copy.size, copy.log_time_s, copy.members = self.size, self.log_time_s, dict(self.members)
+        return copy
+
+    def advance(self, index: int, entry: bytes) -> None:
+        """Check one entry and take it in; ChainError, and no change, if it may not stand here."""
+        # 1. It is an event of this log, and the next one.
+        if index != self.size:
+            raise ChainError(index, f"entry {self.size} is due", "ledger.chain.order")
+        try:
+            signed = parse_entry(entry)
+        except InputError as error:
+            raise ChainError(index, error.public_message, error.code) from None
+        event = signed.event
+        if event.origin != self.origin:
+            raise ChainError(index, "the event belongs to another log", "ledger.chain.origin")
+        # 2. The log begins with its founding, and is founded once.
+        if (event.type == FOUNDED) != (index == 0):
+            raise ChainError(index, "a log begins with its one founding event", "ledger.chain.founding")
+        members = self._founders(index, event) if index == 0 else self.members
+        # 3. The institution is a member, and signed with its key in force.
+        author = members.get(event.institution)
+        if author is None or not author.active:
+            raise ChainError(index, "the institution is no member", "ledger.chain.member")
+        approvers = _approvers(index, signed, members)
+        replacing = event.type == ROTATED and len(approvers) >= quorum(_active(members))
+        if author.name not in approvers and not replacing:
+            raise ChainError(index, "the institution's key in force did not sign", "ledger.chain.signature")
+        # 4. Nothing of the institution's is missing, repeated or reordered.
+        if event.sequence != author.next_sequence:
+            raise ChainError(
+                index,
+                f"{author.name} is at sequence {author.next_sequence}, not {event.sequence}",
+                "ledger.chain.sequence",
+            )
+        if event.previous != author.previous:
+            raise ChainError(index, f"{author.name}'s event before is another one", "ledger.chain.previous")
+        # 5. Take it in.
+        changed = dict(members)
+        changed[author.name] = replace(author, next_sequence=event.sequence + 1, previous=signed.digest)
+        self._apply(index, signed, approvers, changed)
+        self.members = changed
+        self.size += 1
+        self.log_time_s = max(self.log_time_s, event.time_s)
+
+    def _founders(self, index: int, event: Event) -> dict[str, Member]:
+        listed = event.body.get("members")
+        if not isinstance(listed, list) or not listed:
+            raise ChainError(index, "the founding event lists no members", "ledger.chain.members")
+        members: dict[str, Member] = {}
+        for item in listed:
+            if not isinstance(item, dict):
+                raise ChainError(index, "a member is an object", "ledger.chain.members")
+            _add(index, members, item)
+        return members
+
+    def _apply(
+        self, index: int, signed: SignedEvent, approvers: set[str], members: dict[str, Member]
+    ) -> None:
+        event = signed.event
+        if event.type not in (ADMITTED, RETIRED, ROTATED):
+            return
+        enough = len(approvers) >= quorum(_active(self.members))
+        if event.type == ADMITTED:
+            if not enough:
+                raise ChainError(index, "too few members signed the admission", "ledger.chain.quorum")
+            _add(index, members, event.body)
+            return
+        subject = members.get(_name(index, event.body))
+        if subject is None or not subject.active:
+            raise ChainError(index, "the event names no member", "ledger.chain.member")
+        if subject.name not in approvers and not enough:
+            raise ChainError(index, "neither the member nor a quorum signed", "ledger.chain.quorum")
+        if event.type == RETIRED:
+            members[subject.name] = replace(subject, active=False)
+            return
+        new = _key(index, event.body, members)
+        if new.keyid not in signed.keyids:
+            raise ChainError(index, "the new key did not sign its rotation", "ledger.chain.rotation")
+        _verified(index, signed, {new.keyid: new})
+        members[subject.name] = replace(subject, key=new)
+
+
+def _approvers(index: int, signed: SignedEvent, members: dict[str, Member]) -> set[str]:
+    """The members whose keys in force signed; a wrong signature of any of them is refused."""
+    owners = {member.key.keyid: member for member in members.values() if member.active}
+    present = {keyid: owners[keyid] for keyid in signed.keyids if keyid in owners}
+    if present:
+        _verified(index, signed, {keyid: member.key for keyid, member in present.items()})
+    return {member.name for member in present.values()}
+
+
+def _verified(index: int, signed: SignedEvent, keys: dict[str, VerificationKey]) -> None:
+    try:
+        signed.verify(keys, threshold=len(keys))
+    except VerificationError as error:
+        raise ChainError(index, error.public_message, "ledger.chain.signature") from None
+
+
+def _active(members: dict[str, Member]) -> int:
+    return max(1, sum(member.active for member in members.values()))
+
+
+def _add(index: int, members: dict[str, Member], body: dict[str, JsonValue]) -> None:
+    name = _name(index, body)
+    if name in members:
+        raise ChainError(index, "a member of this name exists", "ledger.chain.members")
+    members[name] = Member(name, _key(index, body, members))
+
+
+def _name(index: int, body: dict[str, JsonValue]) -> str:
+    name = body.get("name")
+    if not isinstance(name, str) or not name:
+        raise ChainError(index, "the event names nobody", "ledger.chain.members")
+    return name
+
+
+def _key(index: int, body: dict[str, JsonValue], members: dict[str, Member]) -> VerificationKey:
+    try:
+        key = VerificationKey.from_json(body.get("key"))
+    except InputError as error:
+        raise ChainError(index, error.public_message, error.code) from None
+    if any(member.key == key for member in members.values()):
+        raise ChainError(index, "another member holds this key", "ledger.chain.members")
+    return key
