@@ -34,7 +34,5 @@ class PatientSampler:
     def draw(self) -> Indices:
         """One Poisson sample: indices of images, shape (patients drawn,), possibly empty."""
         drawn = np.flatnonzero(self._noise.bernoulli(self._rate, self.patients))
-        # A uniform 31-bit integer modulo a count of images is uniform to within count / 2**31.
-        choice = self._noise.integers(2**31, len(drawn)).astype(np.int64) % self._counts[drawn]
-        images: Indices = self._images[self._starts[drawn] + choice]
+        images: Indices = self._images[self._starts[drawn] + self._noise.choices(self._counts[drawn])]
         return images
