@@ -1,0 +1,103 @@
+"""AUC from score histograms that carry noise: what federated evaluation sums and what is read off the sum.
+
+Lives here: the histogram of one site's held-out patients, its noise, and the AUC of a summed histogram. The
+sum itself is protected like any other; the budget is charged with `histogram_mechanism`.
+
+A histogram is (2, bins) int64: row 0 the patients without the finding, row 1 those with it, bins equally wide
+over scores in [0, 1], the last closed at 1. One patient, one score, one count: adding or removing a patient
+changes one cell by one, an L2 sensitivity of 1. Scores of several images of a patient are averaged before.
+
+Everything after the noise is post-processing and costs nothing (Dwork and Roth 2014, proposition 2.1).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ledger.errors import InputError
+from privacy.mechanisms import Gaussian
+from privacy.noise import NoiseStream
+
+MAXIMUM_BINS: Final = 256
+
+Histogram = npt.NDArray[np.int64]
+
+
+class HistogramInvalidError(InputError):
+    code = "privacy.histogram-invalid"
+
+
+def histogram_mechanism(noise_std: float, *, count: int = 1) -> Gaussian:
+    """What `count` releases of a histogram cost the patients in it; the sensitivity is 1."""
+    return Gaussian(noise_multiplier=noise_std, count=count)
+
+
+def score_histogram(
+    scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], bins: int
+) -> Histogram:
+    """(n,) scores in [0, 1] and (n,) labels 0 or 1, one of each a patient, to (2, bins) exact counts.
+
+    The result is patient data: it leaves a site only after `noised`.
+    """
+    if not 1 <= bins <= MAXIMUM_BINS:
+        raise HistogramInvalidError(f"a histogram has 1 to {MAXIMUM_BINS} bins")
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise HistogramInvalidError("scores and labels are two rows of one length")
+    if not bool(((scores >= 0) & (scores <= 1)).all()) or not bool(((labels == 0) | (labels == 1)).all()):
+        raise HistogramInvalidError("a score lies in [0, 1] and a label is 0 or 1")
+    cell = np.minimum((scores.astype(np.float64) * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(labels.astype(np.int64) * bins + cell, minlength=2 * bins)
+    return counts.reshape(2, bins).astype(np.int64)
+
+
+def noised(histogram: Histogram, noise_std: float, stream: NoiseStream) -> Histogram:
+    """Add Gaussian noise of `noise_std` counts to each cell and round; counts may come out negative."""
+    _check(histogram)
+    noise = stream.gaussian(histogram.size, noise_std).reshape(histogram.shape)
+    if float(np.abs(noise).max()) > 2.0**52:
+        raise HistogramInvalidError("the noise drowns every count")
+    return histogram + np.rint(noise).astype(np.int64)
+
+
+def auc(histogram: Histogram) -> float | None:
+    """The area under the ROC curve of a summed histogram, ties within a bin counted half; in [0, 1].
+
+    Noisy cells may be negative. Setting them to zero would pull the AUC towards 1/2 (by 0.05 with 32 bins,
+    500 patients and a noise of 5), so each row's *cumulative* counts are replaced by the nearest
+    non-decreasing ones (isotonic regression; Barlow, Bartholomew, Bremner, Brunk 1972), cut off at zero: less
+    than 0.01 there. None when a row has no patients left, because no AUC exists then.
+    """
+    _check(histogram)
+    negatives, positives = (np.maximum(_isotonic(np.cumsum(row)), 0.0) for row in histogram)
+    if negatives[-1] < 0.5 or positives[-1] < 0.5:
+        return None
+    # Trapezoids between the points (false positives, true positives) of the curve, read from the highest bin.
+    false_positive = np.concatenate(([0.0], negatives)) / negatives[-1]
+    true_positive = np.concatenate(([0.0], positives)) / positives[-1]
+    widths = np.diff(false_positive)
+    heights = 1.0 - (true_positive[1:] + true_positive[:-1]) / 2.0
+    return min(1.0, max(0.0, float((widths * heights).sum())))
+
+
+def _check(histogram: Histogram) -> None:
+    if histogram.ndim != 2 or histogram.shape[0] != 2 or histogram.dtype != np.int64:
+        raise HistogramInvalidError("a histogram is two rows of 64-bit counts")
+    if not 1 <= histogram.shape[1] <= MAXIMUM_BINS:
+        raise HistogramInvalidError(f"a histogram has 1 to {MAXIMUM_BINS} bins")
+
+
+def _isotonic(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The least-squares non-decreasing sequence, by pooling adjacent violators."""
+    means: list[float] = []
+    sizes: list[int] = []
+    for value in values.tolist():
+        mean, size = float(value), 1
+        while means and means[-1] > mean:
+            below, many = means.pop(), sizes.pop()
+            mean, size = (mean * size + below * many) / (size + many), size + many
+        means.append(mean)
+        sizes.append(size)
+    return np.repeat(np.array(means, dtype=np.float64), sizes)

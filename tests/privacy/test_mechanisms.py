@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ledger import canonical
+from privacy.mechanisms import (
+    Gaussian,
+    Mechanism,
+    MechanismInvalidError,
+    SubsampledGaussian,
+    mechanism_from_json,
+)
+
+SIGMAS = st.floats(0.01, 1e6)
+RATES = st.floats(0, 1, exclude_min=True)
+STEPS = st.integers(1, 10_000_000)
+MECHANISMS: st.SearchStrategy[Mechanism] = st.one_of(
+    st.builds(SubsampledGaussian, noise_multiplier=SIGMAS, sampling_rate=RATES, steps=STEPS),
+    st.builds(Gaussian, noise_multiplier=SIGMAS, count=STEPS),
+)
+
+
+@given(MECHANISMS)
+def test_a_mechanism_survives_canonical_json(mechanism: Mechanism) -> None:
+    received = canonical.decode(canonical.encode(mechanism.to_json()))
+    assert mechanism_from_json(received) == mechanism
+
+
+@pytest.mark.parametrize("sigma", [math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-9, 1e7, True, "1", None])
+def test_a_noise_multiplier_without_meaning_is_refused(sigma: float) -> None:
+    with pytest.raises(MechanismInvalidError) as refusal:
+        SubsampledGaussian(noise_multiplier=sigma, sampling_rate=0.1, steps=1)
+    assert refusal.value.code == "privacy.mechanism-invalid"
+    with pytest.raises(MechanismInvalidError):
+        Gaussian(noise_multiplier=sigma, count=1)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -0.1, 1.0000001, True, "0.1", None])
+def test_a_sampling_rate_outside_its_range_is_refused(rate: float) -> None:
+    with pytest.raises(MechanismInvalidError):
+        SubsampledGaussian(noise_multiplier=1.0, sampling_rate=rate, steps=1)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.0, True, 10**9, None])
+def test_a_number_of_steps_that_is_no_count_is_refused(steps: int) -> None:
+    with pytest.raises(MechanismInvalidError):
+        SubsampledGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=steps)
+    with pytest.raises(MechanismInvalidError):
+        Gaussian(noise_multiplier=1.0, count=steps)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"kind": "laplace", "noise_multiplier": 1.0, "count": 1},
+        {"kind": "gaussian", "noise_multiplier": 1.0},
+        {"kind": "gaussian", "noise_multiplier": 1.0, "count": 1, "free": 1},
+        {"kind": "gaussian", "noise_multiplier": "1", "count": 1},
+        {"kind": "gaussian", "noise_multiplier": True, "count": 1},
+        {"kind": "gaussian", "noise_multiplier": 1.0, "count": 1.0},
+        {"kind": "gaussian", "noise_multiplier": 1.0, "count": True},
+        {"kind": "gaussian", "noise_multiplier": 10**400, "count": 1},
+        {"kind": "subsampled-gaussian", "noise_multiplier": 1.0, "sampling_rate": None, "steps": 1},
+    ],
+)
+def test_json_that_is_no_mechanism_is_refused(value: canonical.JsonValue) -> None:
+    with pytest.raises(MechanismInvalidError):
+        mechanism_from_json(value)
+
+
+class _Receipt(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    mechanisms: tuple[Mechanism, ...]
+
+
+@given(st.lists(MECHANISMS, max_size=3))
+def test_mechanisms_nest_in_a_document(mechanisms: list[Mechanism]) -> None:
+    receipt = _Receipt(mechanisms=tuple(mechanisms))
+    assert receipt.model_dump(mode="json")["mechanisms"] == [item.to_json() for item in mechanisms]
+    assert _Receipt.model_validate_json(receipt.model_dump_json()) == receipt
+
+
+def test_a_document_names_a_wrong_mechanism_and_an_unknown_field() -> None:
+    good = Gaussian(noise_multiplier=1.0, count=1).to_json()
+    for wrong in ({"count": 0}, {"noise_multiplier": -1.0}, {"free": 1}):
+        with pytest.raises(ValidationError):
+            _Receipt.model_validate_json(canonical.encode({"mechanisms": [{**good, **wrong}]}))
