@@ -1,0 +1,169 @@
+"""A folder of DICOM files as a site's cohort.
+
+    FOLDER/labels.csv          patient_id,label
+    FOLDER/**/*                one grey-scale image a file, with or without extension
+
+Skipped: labels.csv, *.txt, *.json, DICOMDIR, names that begin with a dot, and links to files of the same
+folder. Everything else must be a DICOM image that the contract allows; what is not is counted and refused, as
+dropping it silently would change the cohort behind the steward's back. Walking, reading and joining with the
+labels lives here; pixel rules live in `dicom_image`.
+
+pydicom repeats header values in its warnings, log lines and exceptions: all three are silenced, and a failed
+file is known by its path in the diagnostics alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.sources import dicom_image
+from adapters.sources.cohort import Cohort, assemble, canonical_identifier
+from adapters.sources.findings import DataRefusedError, Findings, UnusableError
+from adapters.sources.labels import FILE_NAME as LABELS
+from adapters.sources.labels import read_labels
+from adapters.sources.resize import area_resize
+from policies.plan import DataContract
+
+_SKIPPED_NAMES = {LABELS, "DICOMDIR"}
+_SKIPPED_SUFFIXES = {".txt", ".json"}
+_PYDICOM_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
+
+
+class DicomSource:
+    """Every DICOM image below `folder`, for site `site`; `secret` keys its patients (16 bytes or more)."""
+
+    def __init__(self, folder: Path, *, site: str, secret: bytes) -> None:
+        self._folder = folder
+        self._site = site
+        self._secret = secret
+
+    def load(self, contract: DataContract) -> Cohort:
+        """Read all images, area-resized to the contract's size.
+
+        Raises DataRefusedError: data.missing, data.empty, data.symlink, data.dicom-*, data.patient-missing,
+        data.modality, data.labels-*, data.secret. Everything wrong with files, patients and labels is
+        collected first.
+        """
+        folder, findings = self._existing(), Findings(self._site)
+        files = _image_files(folder, findings)
+        if not files:
+            findings.refuse()
+            raise DataRefusedError(
+                f"site {self._site}: no DICOM file in its folder.",
+                code="data.empty",
+                remedy="Put one DICOM file an image into it, in any sub-folders.",
+                diagnostics=str(folder),
+            )
+        labels = read_labels(folder, site=self._site, allowed=contract.labels, findings=findings)
+        images: list[NDArray[np.float32]] = []
+        identifiers: list[str] = []
+        modalities: list[str] = []
+        bits: list[int] = []
+        with _silent_pydicom():
+            for path in files:
+                try:
+                    image, stored, identifier, modality = _read(path, contract)
+                except UnusableError as unusable:
+                    findings.add(unusable.code, f"{path} {unusable.detail}".rstrip())
+                    continue
+                images.append(image)
+                bits.append(stored)
+                identifiers.append(identifier)
+                modalities.append(modality)
+        for identifier in sorted(set(identifiers) - labels.keys()):
+            findings.add("data.labels-missing", identifier)
+        findings.refuse()
+        return assemble(
+            site=self._site,
+            secret=self._secret,
+            images=np.stack(images)[:, None],
+            labels=[labels[identifier] for identifier in identifiers],
+            identifiers=identifiers,
+            modalities=modalities,
+            bits=bits,
+        )
+
+    def _existing(self) -> Path:
+        if not self._folder.is_dir():
+            raise DataRefusedError(
+                f"site {self._site}: its data folder is missing.",
+                code="data.missing",
+                remedy="Check the path, and that the share is mounted.",
+                diagnostics=str(self._folder),
+            )
+        return self._folder.resolve()
+
+
+def _image_files(folder: Path, findings: Findings) -> list[Path]:
+    """Regular files below `folder` that should be images, sorted. A folder that cannot be listed is a finding."""
+
+    def unlisted(error: OSError) -> None:
+        findings.add("data.dicom-unreadable", f"{error.filename}: {type(error).__name__}")
+
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=unlisted):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in [*folders, *names]:
+            path = Path(parent, name)
+            if name.startswith("."):
+                continue
+            if path.is_symlink():
+                if not path.resolve().is_relative_to(folder):
+                    findings.add("data.symlink", str(path))
+                continue
+            if name in folders or name in _SKIPPED_NAMES or path.suffix.lower() in _SKIPPED_SUFFIXES:
+                continue
+            if stat.S_ISREG(path.lstat().st_mode):
+                files.append(path)
+            else:  # a pipe would block the reader for ever
+                findings.add("data.dicom-unreadable", f"{path}: not a regular file")
+    return sorted(files)
+
+
+def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int, str, str]:
+    """(image (height_px, width_px), bits stored, identifier, modality). Raises UnusableError."""
+    from pydicom import dcmread
+
+    failure = ""
+    try:
+        dataset = dcmread(path, specific_tags=dicom_image.TAGS)
+        modality = str(dataset.get("Modality", "")).strip()
+        identifier = dataset.get("PatientID", "")
+    except Exception as error:  # whatever a damaged file makes the parser raise
+        failure = type(error).__name__
+    if failure:
+        raise UnusableError("data.dicom-unreadable", failure)
+    if modality not in contract.image.modalities and "PixelData" in dataset:
+        raise UnusableError("data.modality")
+    if not isinstance(identifier, str) or not canonical_identifier(identifier):
+        raise UnusableError("data.patient-missing")
+    image, bits = dicom_image.scaled_image(dataset)
+    resized = area_resize(image, height_px=contract.image.height_px, width_px=contract.image.width_px)
+    return resized, bits, canonical_identifier(identifier), modality
+
+
+@contextmanager
+def _silent_pydicom() -> Iterator[None]:
+    """No warning, no log line and no validation of values that are about to be checked here anyway."""
+    from pydicom import config
+
+    loggers = [logging.getLogger(name) for name in _PYDICOM_LOGGERS]
+    disabled = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, was in zip(loggers, disabled, strict=True):
+            logger.disabled = was

@@ -1,0 +1,122 @@
+"""What is wrong with a site's data: every finding is collected first, then refused as one error.
+
+    code      what the public text says, with a count
+    paths     which files: diagnostics, shown at the site alone, because a file name may hold a patient's name
+
+Lives here: the codes with their words and remedies, the collector, the error. How a finding is made lives in
+the adapters. No header value, identifier, label or file name may enter a public text; a count may.
+"""
+
+from __future__ import annotations
+
+from ledger.errors import InputError
+
+_SHOWN_PER_CODE = 50
+
+_WORDS: dict[str, tuple[str, str]] = {
+    # in the order in which they are reported: the first one found gives the error its code
+    "data.symlink": ("links that leave the folder", "Copy the linked files into the folder."),
+    "data.dicom-unreadable": (
+        "files that cannot be read as DICOM images",
+        "Export them again or move them out of the folder.",
+    ),
+    "data.dicom-compressed": (
+        "images in a compression that this installation cannot decode",
+        "Export them uncompressed.",
+    ),
+    "data.dicom-multiframe": ("images with more than one frame", "Export one file an image."),
+    "data.dicom-color": ("images that are not grey-scale", "Export MONOCHROME1 or MONOCHROME2 images."),
+    "data.dicom-bits": (
+        "images of unsupported pixel bits",
+        "Bits Stored must be 8 to 16 in 8 or 16 allocated.",
+    ),
+    "data.dicom-size": (
+        "images of an impossible size",
+        "Rows and Columns must be positive, up to 67 megapixels.",
+    ),
+    "data.dicom-rescale": (
+        "images whose rescaling is not usable",
+        "Rescale Slope must be a finite number other than zero, Rescale Intercept a finite number.",
+    ),
+    "data.patient-missing": ("images without one patient identifier", "Every image needs a Patient ID."),
+    "data.modality": (
+        "images of a modality that the plan does not list",
+        "Move them out of the folder, or use a plan whose data.image.modalities has theirs.",
+    ),
+    "data.labels-missing": (
+        "patients without a label",
+        "labels.csv in the site's folder needs one row (patient_id,label) for every patient.",
+    ),
+    "data.labels-malformed": (
+        "faults in the form of labels.csv",
+        "It must be UTF-8 CSV with the header patient_id,label and two fields a row.",
+    ),
+    "data.labels-duplicate": ("patients with more than one row in labels.csv", "Keep one row a patient."),
+    "data.labels-value": (
+        "labels outside the plan's data.labels",
+        "Labels are whole numbers from the plan's data.labels.",
+    ),
+    "data.labels-contradict": ("patients with contradicting labels", "A patient has one label."),
+}
+
+
+class DataRefusedError(InputError):
+    """A site's data cannot be used. `codes` holds every kind of finding, `code` the first of them."""
+
+    code = "data.refused"
+
+    def __init__(
+        self,
+        public_message: str,
+        *,
+        code: str = "data.refused",
+        remedy: str = "",
+        diagnostics: str = "",
+        codes: tuple[str, ...] = (),
+    ) -> None:
+        self.codes = codes or (code,)
+        super().__init__(public_message, remedy=remedy, diagnostics=diagnostics, code=code)
+
+
+class UnusableError(Exception):
+    """One file cannot be used, for the reason named by `code`. Never leaves the adapters."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(code)
+
+
+class Findings:
+    """Collects findings about one site's data and refuses once, with all of them."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, code: str, detail: str) -> None:
+        """One finding. `detail` (a path, a row) goes to the diagnostics only."""
+        if code not in _WORDS:
+            raise ValueError(f"unknown finding {code}")
+        self._found.setdefault(code, []).append(detail)
+
+    def refuse(self) -> None:
+        """Raise DataRefusedError if anything was found."""
+        codes = tuple(code for code in _WORDS if code in self._found)
+        if not codes:
+            return
+        counted = (f"{_WORDS[code][0]}: {len(self._found[code])} ({code})" for code in codes)
+        raise DataRefusedError(
+            f"site {self._site}: {'; '.join(counted)}.",
+            code=codes[0],
+            codes=codes,
+            remedy=" ".join(_WORDS[code][1] for code in codes),
+            diagnostics="\n".join(line for code in codes for line in self._lines(code)),
+        )
+
+    def _lines(self, code: str) -> list[str]:
+        found = self._found[code]
+        lines = [f"{code}: {detail}" for detail in found[:_SHOWN_PER_CODE]]
+        if len(found) > _SHOWN_PER_CODE:
+            lines.append(f"{code}: and {len(found) - _SHOWN_PER_CODE} more")
+        return lines

@@ -1,0 +1,153 @@
+"""The step `validate`: the plan's data contract as a Great Expectations suite; only booleans come out.
+
+The suite is a function of the contract, described in canonical JSON and named by its SHA-256, so that two
+sites and an auditor mean the same checks. Results are asked for as BOOLEAN_ONLY, as every other format carries
+failing values. Great Expectations is imported on use (seconds), in memory only, with analytics, progress bars
+and its log lines off. Drift against a reference profile comes later. No data is read here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapters.sources.cohort import FACTS, Cohort
+from ledger import canonical
+from ledger.errors import PolicyViolation, Violation
+from policies.plan import DataContract
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MESSAGES = {
+    "columns": "The image table has other columns than the contract",
+    "complete": "The image table has missing entries",
+    "modality": "There are images of a modality that the plan does not list",
+    "labels": "There are labels that the plan does not list",
+    "height": "There are images of another height than the plan's",
+    "width": "There are images of another width than the plan's",
+    "bits": "There are images of fewer than 8 or more than 16 bits",
+    "lowest-value": "There are image values below 0",
+    "highest-value": "There are image values above 1",
+    "finite": "There are image values that are not numbers",
+    "minimum-patients": "The site has fewer patients than the plan requires",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One named check: the Great Expectations class and its arguments."""
+
+    name: str
+    expectation: str
+    arguments: dict[str, canonical.JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What may leave the site: yes or no, in all and by check, and which suite was asked."""
+
+    passed: bool
+    checks: tuple[tuple[str, bool], ...]
+    suite_digest: str
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        return tuple(name for name, passed in self.checks if not passed)
+
+
+def suite(contract: DataContract) -> tuple[Check, ...]:
+    """The checks of a contract, in order. A check passes only if every expectation of its name does."""
+    image = contract.image
+
+    def within(name: str, column: str, low: float, high: float) -> Check:
+        arguments: dict[str, canonical.JsonValue] = {"column": column, "min_value": low, "max_value": high}
+        return Check(name, "ExpectColumnValuesToBeBetween", arguments)
+
+    def among(name: str, column: str, values: list[canonical.JsonValue]) -> Check:
+        return Check(name, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": values})
+
+    return (
+        Check("columns", "ExpectTableColumnsToMatchSet", {"column_set": list(FACTS), "exact_match": True}),
+        # The others skip missing values, so that a table of nothing else would pass them.
+        *(Check("complete", "ExpectColumnValuesToNotBeNull", {"column": column}) for column in FACTS),
+        among("modality", "modality", list(image.modalities)),
+        among("labels", "label", list(contract.labels)),
+        within("height", "rows", image.height_px, image.height_px),
+        within("width", "columns", image.width_px, image.width_px),
+        within("bits", "bits", 8, 16),
+        within("lowest-value", "minimum", 0.0, 1.0),
+        within("highest-value", "maximum", 0.0, 1.0),
+        among("finite", "finite", [True]),
+        Check(
+            "minimum-patients",
+            "ExpectColumnUniqueValueCountToBeBetween",
+            {"column": "patient", "min_value": contract.minimum_patients},
+        ),
+    )
+
+
+def suite_digest(contract: DataContract) -> str:
+    """SHA-256 (hex) of the canonical JSON of the suite."""
+    described: list[canonical.JsonValue] = [
+        {"name": check.name, "expectation": check.expectation, "arguments": check.arguments}
+        for check in suite(contract)
+    ]
+    return canonical.digest(canonical.encode(described))
+
+
+def validate(cohort: Cohort, contract: DataContract) -> Verdict:
+    """Run the contract's suite over the cohort's facts. Takes seconds once (import), then about a second."""
+    checks = suite(contract)
+    passed = _run(cohort.facts, checks)
+    names = dict.fromkeys(check.name for check in checks)
+    by_name = tuple(
+        (name, all(ok for check, ok in zip(checks, passed, strict=True) if check.name == name))
+        for name in names
+    )
+    return Verdict(all(ok for _, ok in by_name), by_name, suite_digest(contract))
+
+
+def require(verdict: Verdict) -> None:
+    """Raise PolicyViolation with one Violation per failed check, `contract.<check>`, without any count."""
+    if not verdict.passed:
+        raise PolicyViolation(
+            [Violation(f"contract.{name}", _MESSAGES.get(name, "A check failed")) for name in verdict.failed]
+        )
+
+
+def _run(facts: pd.DataFrame, checks: tuple[Check, ...]) -> list[bool]:
+    """Whether each check held, in their order; one that could not be evaluated did not."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    _silence()
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    definition = (
+        context.data_sources.add_pandas("site")
+        .add_dataframe_asset("images")
+        .add_batch_definition_whole_dataframe("all")
+    )
+    batch = definition.get_batch(batch_parameters={"dataframe": facts})
+    expectations = [
+        # The number ties each result to its check, in whatever order results come back.
+        getattr(gx.expectations, check.expectation)(**check.arguments, meta={"number": number})
+        for number, check in enumerate(checks)
+    ]
+    result = batch.validate(
+        gx.ExpectationSuite(name="contract", expectations=expectations), result_format="BOOLEAN_ONLY"
+    )
+    outcomes = {item.expectation_config.meta["number"]: item.success is True for item in result.results}
+    return [outcomes.get(number, False) for number in range(len(checks))]
+
+
+def _silence() -> None:
+    """Keep the library's log lines, which may repeat values, from every handler of this process."""
+    logger = logging.getLogger("great_expectations")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
