@@ -1,0 +1,127 @@
+"""The clipped, noised step against arithmetic in float64, one patient at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from opacus import GradSampleModule
+
+from policies.plan import Image, Network, Training
+from privacy.noise import NoiseStream
+from tasks.train import network as networks
+from tasks.train.noisy_sgd import NoisySGD
+
+Images = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int8]
+
+
+def _module(network: Network, image: Image) -> torch.nn.Module:
+    module = networks.build(network, image)
+    networks.load(module, networks.initial(network, image, 3))
+    return module
+
+
+def _clipped_sum_float64(
+    module: torch.nn.Module, images: Images, labels: Labels, clip_l2: float
+) -> npt.NDArray[np.float64]:
+    """Each image alone through an unhooked float64 copy: gradient, clip, add."""
+    module = module.double()
+    total = np.zeros(sum(parameter.numel() for parameter in module.parameters()))
+    for image, label in zip(images, labels, strict=True):
+        module.zero_grad()
+        logit = module(torch.from_numpy(image[None]).double())
+        target = torch.tensor([float(label)], dtype=torch.float64)
+        torch.nn.functional.binary_cross_entropy_with_logits(logit, target).backward()
+        gradient = np.concatenate([p.grad.numpy().ravel() for p in module.parameters() if p.grad is not None])
+        total += gradient * min(1.0, clip_l2 / np.linalg.norm(gradient))
+    return total
+
+
+@pytest.mark.parametrize("clip_l2", [0.05, 0.5, 50.0])
+@pytest.mark.parametrize("chunk", [5, 100])
+def test_clipped_sum_equals_one_patient_at_a_time(
+    network: Network,
+    image: Image,
+    training: Training,
+    images: Images,
+    labels: Labels,
+    clip_l2: float,
+    chunk: int,
+) -> None:
+    module = _module(network, image)
+    hooked = GradSampleModule(module, loss_reduction="sum")
+    optimizer = NoisySGD(
+        list(module.parameters()), training=training.model_copy(update={"clip_l2": clip_l2}), noise=None
+    )
+    optimizer.begin()
+    for start in range(0, len(images), chunk):
+        inputs = torch.from_numpy(images[start : start + chunk])
+        targets = torch.from_numpy(labels[start : start + chunk]).float()
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            hooked(inputs), targets, reduction="sum"
+        ).backward()
+        optimizer.accumulate()
+    found = np.concatenate([p.summed_grad.numpy().ravel() for p in module.parameters()])
+
+    expected = _clipped_sum_float64(_module(network, image), images, labels, clip_l2)
+
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5 * min(clip_l2, 1.0) * len(images))
+
+
+def test_one_step_divides_by_the_constant_of_the_plan(
+    network: Network, image: Image, training: Training, images: Images, labels: Labels
+) -> None:
+    module = _module(network, image)
+    before = networks.flatten(networks.extract(module))
+    hooked = GradSampleModule(module, loss_reduction="sum")
+    optimizer = NoisySGD(list(module.parameters()), training=training, noise=None)
+    optimizer.begin()
+    targets = torch.from_numpy(labels).float()
+    logits = hooked(torch.from_numpy(images))
+    torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum").backward()
+    optimizer.accumulate()
+    clipped = {name: p.summed_grad.numpy().copy() for name, p in module.named_parameters()}
+    optimizer.finish()
+
+    # 48 images, but the divisor is the plan's nominal batch of 10.
+    change = networks.flatten(networks.extract(module)) - before
+    expected = -training.learning_rate * networks.flatten(clipped) / training.nominal_batch_patients
+    np.testing.assert_allclose(change, expected, atol=1e-6)
+
+
+def test_noise_has_the_stated_standard_deviation(
+    network: Network, image: Image, training: Training, noise: NoiseStream
+) -> None:
+    """Steps on empty batches are pure noise: the change per step is rate * multiplier * clip / batch."""
+    module = _module(network, image)
+    GradSampleModule(module, loss_reduction="sum")
+    wide = training.model_copy(update={"noise_multiplier": 3.0, "clip_l2": 0.7})
+    optimizer = NoisySGD(list(module.parameters()), training=wide, noise=noise)
+    changes = []
+    for _ in range(200):
+        before = networks.flatten(networks.extract(module)).astype(np.float64)
+        optimizer.begin()
+        optimizer.finish()
+        changes.append(networks.flatten(networks.extract(module)) - before)
+    values = np.concatenate(changes)
+    expected = wide.learning_rate * 3.0 * 0.7 / wide.nominal_batch_patients
+
+    assert len(values) > 50_000
+    assert np.std(values) == pytest.approx(expected, rel=0.02)
+    assert abs(np.mean(values)) < 6 * expected / np.sqrt(len(values))
+
+
+def test_noise_is_one_independent_draw_for_every_weight(
+    network: Network, image: Image, training: Training, noise: NoiseStream
+) -> None:
+    module = _module(network, image)
+    GradSampleModule(module, loss_reduction="sum")
+    optimizer = NoisySGD(list(module.parameters()), training=training, noise=noise)
+    optimizer.begin()
+    optimizer.add_noise()
+
+    values = np.concatenate([p.grad.numpy().ravel() for p in module.parameters()])
+
+    assert len(np.unique(values)) > 0.99 * len(values)

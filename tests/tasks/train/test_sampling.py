@@ -1,0 +1,59 @@
+"""Poisson sampling by patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from privacy.noise import NoiseStream
+from tasks.train.sampling import PatientSampler
+
+Patients = npt.NDArray[np.int64]
+
+
+def test_a_patient_is_drawn_at_most_once_in_a_step(patients: Patients, noise: NoiseStream) -> None:
+    sampler = PatientSampler(patients, rate=0.7, noise=noise)
+    for _ in range(200):
+        drawn = patients[sampler.draw()]
+        assert len(np.unique(drawn)) == len(drawn)
+
+
+def test_rate_one_draws_every_patient_once(patients: Patients, noise: NoiseStream) -> None:
+    drawn = patients[PatientSampler(patients, rate=1.0, noise=noise).draw()]
+    assert sorted(drawn) == list(range(24))
+
+
+def test_patients_are_drawn_at_the_rate_whatever_their_number_of_images(
+    patients: Patients, noise: NoiseStream
+) -> None:
+    sampler = PatientSampler(patients, rate=0.3, noise=noise)
+    steps = 4000
+    counts = np.bincount(np.concatenate([patients[sampler.draw()] for _ in range(steps)]), minlength=24)
+    # Five standard deviations of a binomial count.
+    assert np.abs(counts / steps - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / steps)
+
+
+def test_each_image_of_a_patient_is_as_likely(patients: Patients, noise: NoiseStream) -> None:
+    sampler = PatientSampler(patients, rate=1.0, noise=noise)
+    steps = 4000
+    drawn = np.bincount(np.concatenate([sampler.draw() for _ in range(steps)]), minlength=len(patients))
+    expected = 1.0 / np.bincount(patients)[patients]
+    assert np.abs(drawn / steps - expected).max() < 5 * np.sqrt(0.25 / steps)
+
+
+def test_batch_sizes_vary_as_poisson_sampling_must(patients: Patients, noise: NoiseStream) -> None:
+    sampler = PatientSampler(patients, rate=0.5, noise=noise)
+    sizes = [len(sampler.draw()) for _ in range(500)]
+    assert np.var(sizes) == pytest.approx(24 * 0.25, rel=0.4)
+
+
+def test_a_low_rate_gives_empty_batches(patients: Patients, noise: NoiseStream) -> None:
+    sampler = PatientSampler(patients, rate=1e-9, noise=noise)
+    assert sampler.draw().shape == (0,)
+
+
+def test_patient_numbers_need_not_be_dense(noise: NoiseStream) -> None:
+    sampler = PatientSampler(np.array([900, 7, 900, 41]), rate=1.0, noise=noise)
+    assert sampler.patients == 3
+    assert len(sampler.draw()) == 3
