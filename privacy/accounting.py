@@ -22,6 +22,7 @@ Sources:
 from __future__ import annotations
 
 import decimal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -114,7 +115,7 @@ def curve(mechanism: Mechanism) -> Curve:
     return Curve(tuple(_ceiling_micro(_UP.multiply(Decimal(times), rdp)) for rdp in _one_use(mechanism)))
 
 
-def total(mechanisms: tuple[Mechanism, ...]) -> Curve:
+def total(mechanisms: Iterable[Mechanism]) -> Curve:
     """The cost of all the mechanisms together."""
     return sum((curve(mechanism) for mechanism in mechanisms), Curve.zero())
 

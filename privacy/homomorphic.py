@@ -77,12 +77,12 @@ def encrypt(lanes: Lanes, public: PublicContext, *, packing: Packing) -> bytes:
     ).to_bytes()
 
 
-def add(updates: Sequence[bytes], public: PublicContext) -> bytes:
+def add(updates: Sequence[bytes], public: PublicContext, *, packing: Packing | None = None) -> bytes:
     """Add update frames without decrypting any. The same updates in the same order give the same bytes.
 
     Raises `CiphertextLengthError` and `CiphertextMalformedError` for bytes that are no update,
     `KeyMismatchError` for another study's, `SumRefusedError` for sums, repeated updates, too many, or unlike
-    lane counts or packings.
+    lane counts or packings. Pass the plan's `packing` so that the updates cannot agree on another one.
     """
     # 1. How many, and none twice.
     if not updates:
@@ -97,8 +97,10 @@ def add(updates: Sequence[bytes], public: PublicContext) -> bytes:
             raise SumRefusedError("a sum cannot be added again")
         if frame.key_id != public.key_id:
             raise KeyMismatchError("an update is encrypted under another study's key")
-        if frame.lane_count != first.lane_count or frame.packing != first.packing:
-            raise SumRefusedError("the updates differ in lane count or packing")
+        if frame.lane_count != first.lane_count or frame.packing != (packing or first.packing):
+            raise SumRefusedError(
+                "the updates differ in lane count or packing, from each other or from the plan"
+            )
     if len(frames) > first.packing.maximum_sites:
         raise SumRefusedError(
             f"more updates than the {first.packing.maximum_sites} that the lanes have room for"
@@ -117,11 +119,12 @@ def add(updates: Sequence[bytes], public: PublicContext) -> bytes:
     ).to_bytes()  # fmt: skip
 
 
-def open_sum(combined: bytes, key: StudyKey, *, sites: int) -> Lanes:
+def open_sum(combined: bytes, key: StudyKey, *, sites: int, packing: Packing | None = None) -> Lanes:
     """Decrypt a sum of exactly `sites` updates to (n,) summed lanes.
 
     Raises `SumRefusedError` for an update, a lone summand or another number of sites, `KeyMismatchError` for
-    another key's, and `SumOutOfRangeError` for what no honest sum decrypts to.
+    another key's, and `SumOutOfRangeError` for what no honest sum decrypts to. Pass the plan's `packing` to
+    have it enforced.
     """
     # 1. A sum, of the announced sites, under this key.
     frame = CiphertextFrame.from_bytes(combined)
@@ -129,6 +132,8 @@ def open_sum(combined: bytes, key: StudyKey, *, sites: int) -> Lanes:
         raise SumRefusedError("only a sum is opened, never one site's update")
     if frame.sites != sites or sites < MINIMUM_OPENED_SITES:
         raise SumRefusedError("the sum is not one of the announced number of sites")
+    if packing not in (None, frame.packing):
+        raise SumRefusedError("the sum has another packing than the plan's")
     if frame.key_id != key.key_id:
         raise KeyMismatchError("the sum is encrypted under another study's key")
     # 2. Decrypt; without noise budget left, what comes out is not the sum.
@@ -165,20 +170,13 @@ class HomomorphicSum:
 
     def combine(self, updates: Sequence[bytes]) -> bytes:
         """See `add`; updates of another packing than this study's are refused too."""
-        combined = add(updates, self.public)
-        self._check_packing(combined)
-        return combined
+        return add(updates, self.public, packing=self.packing)
 
     def open(self, combined: bytes, *, sites: int) -> Lanes:
         """See `open_sum`; only a key holder can."""
         if self._key is None:
             raise KeyMismatchError("this party holds no key and opens nothing")
-        self._check_packing(combined)
-        return open_sum(combined, self._key, sites=sites)
-
-    def _check_packing(self, combined: bytes) -> None:
-        if CiphertextFrame.from_bytes(combined).packing != self.packing:
-            raise SumRefusedError("the updates have another packing than the plan's")
+        return open_sum(combined, self._key, sites=sites, packing=self.packing)
 
 
 @contextmanager

@@ -4,8 +4,10 @@ import math
 import subprocess
 import sys
 import warnings
+from functools import cache
 from itertools import product
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +37,7 @@ GRID = list(
         (0.4, 0.7, 1.0, 1.5, 3.0, 10.0, 100.0), (1e-4, 1e-3, 0.01, 0.1, 0.3, 0.9, 1.0), (1, 30, 999, 20_000)
     )
 )
+FLOAT_ORDERS = ORDERS[:-1]
 CURVES = st.lists(st.integers(0, 10**12), min_size=len(ORDERS), max_size=len(ORDERS)).map(
     lambda values: Curve(tuple(values))
 )
@@ -49,34 +52,60 @@ def test_the_published_orders_do_not_change() -> None:
     assert ORDERS[63:] == (72, 80, 96, 112, 128, 160, 192, 256, 384, 512, 1024)
 
 
+@cache
+def _opacus(sigma: float, rate: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """One step's curve by Opacus, at the orders whose binomials fit a float."""
+    return np.array(opacus_rdp.compute_rdp(q=rate, noise_multiplier=sigma, steps=1, orders=FLOAT_ORDERS))
+
+
 def test_curves_lie_on_opacus_and_never_below_it() -> None:
     for sigma, rate, steps in GRID:
-        ours = np.array(curve(_subsampled(sigma, rate, steps)).rdp_micro)
-        orders = [order for order in ORDERS if order <= 512]  # At 1024 Opacus's binomials overflow a float.
-        theirs = opacus_rdp.compute_rdp(q=rate, noise_multiplier=sigma, steps=steps, orders=orders)
-        theirs_micro = np.array(theirs) * 1e6
-        ours = ours[: len(orders)]
-        # Opacus computes in floats: allow it their rounding, which is relative, and 1e-9 of a nat.
-        float_error = np.maximum(1e-3, theirs_micro * 1e-9) + steps * 1e6 * 1e-13
-        assert (ours >= theirs_micro - float_error).all(), (sigma, rate, steps)
-        assert (ours <= theirs_micro * (1 + 1e-6) + 2 + float_error).all(), (sigma, rate, steps)
+        ours = np.array(curve(_subsampled(sigma, rate, steps)).rdp_micro)[: len(FLOAT_ORDERS)]
+        theirs = _opacus(sigma, rate) * steps * 1e6
+        # Opacus computes in floats: allow it 1e-13 a step and its relative rounding, and 1e-9 at least.
+        float_error = np.maximum(1e-3, theirs * 1e-9) + steps * 1e6 * 1e-13
+        assert (ours >= theirs - float_error).all(), (sigma, rate, steps)
+        assert (ours <= theirs * (1 + 1e-6) + 2 + float_error).all(), (sigma, rate, steps)
 
 
 def test_epsilon_lies_on_opacus_and_never_below_it() -> None:
     for (sigma, rate, steps), delta in product(GRID, (1e-5, 1e-7)):
         cost = curve(_subsampled(sigma, rate, steps))
-        orders = [order for order in ORDERS if order <= 512]
-        theirs = opacus_rdp.compute_rdp(q=rate, noise_multiplier=sigma, steps=steps, orders=orders)
+        if best_order(cost, delta) not in FLOAT_ORDERS:
+            continue
+        theirs = _opacus(sigma, rate) * steps
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            epsilon, order = opacus_rdp.get_privacy_spent(orders=orders, rdp=theirs, delta=delta)
-        if best_order(cost, delta) == 1024:
-            continue
-        ours = epsilon_micro(cost, delta)
+            epsilon, _ = opacus_rdp.get_privacy_spent(orders=list(FLOAT_ORDERS), rdp=theirs, delta=delta)
         expected = max(0.0, float(epsilon)) * 1e6
         float_error = expected * 1e-9 + steps * 1e6 * 1e-13 + 1e-3
-        assert expected - float_error <= ours <= expected * (1 + 1e-6) + 3 + float_error
-        assert epsilon_micro_at(cost, delta, order=int(order)) <= ours + 3 + float_error
+        assert expected - float_error <= epsilon_micro(cost, delta) <= expected * (1 + 1e-6) + 3 + float_error
+
+
+@pytest.mark.parametrize(("sigma", "rate", "steps"), [(0.7, 0.01, 999), (1.1, 0.1, 300), (20.0, 0.9, 10_000)])
+def test_curves_are_the_next_micro_unit_above_the_exact_ones(sigma: float, rate: float, steps: int) -> None:
+    """At every order, in another arithmetic with 120 digits: the least upper bound, not merely some bound."""
+    with mpmath.workdps(120):
+        q, variance = mpmath.mpf(rate), mpmath.mpf(sigma) ** 2
+        for order, ours in zip(ORDERS, curve(_subsampled(sigma, rate, steps)).rdp_micro, strict=True):
+            moment = mpmath.fsum(
+                mpmath.binomial(order, k)
+                * (1 - q) ** (order - k)
+                * q**k
+                * mpmath.exp(k * (k - 1) / (2 * variance))
+                for k in range(order + 1)
+            )
+            exact = mpmath.log(moment) / (order - 1) * steps * 1_000_000
+            assert ours == int(mpmath.ceil(exact)), order
+
+
+def test_offsets_are_the_next_micro_unit_above_the_exact_ones() -> None:
+    with mpmath.workdps(120):
+        for delta, order in product((1e-3, 1e-5, 1e-12), ORDERS):
+            a, d = mpmath.mpf(order), mpmath.mpf(delta)
+            exact = mpmath.log((a - 1) / a) - (mpmath.log(d) + mpmath.log(a)) / (a - 1)
+            free = epsilon_micro_at(Curve.zero(), delta, order=order)
+            assert free == max(0, int(mpmath.ceil(exact * 1_000_000)))
 
 
 def _prv_epsilon(sigma: float, rate: float, *, steps: int, delta: float) -> float:
@@ -87,7 +116,7 @@ def _prv_epsilon(sigma: float, rate: float, *, steps: int, delta: float) -> floa
 
 
 def test_epsilon_is_never_below_the_numerical_accountant() -> None:
-    for sigma, rate, steps in product((0.8, 1.1, 3.0), (0.01, 0.1, 0.3), (10, 300)):
+    for sigma, rate, steps in product((0.8, 1.1, 3.0), (0.01, 0.3), (10, 300)):
         ours = epsilon_micro(curve(_subsampled(sigma, rate, steps)), 1e-5) / 1e6
         assert ours >= _prv_epsilon(sigma, rate, steps=steps, delta=1e-5) - 0.02
 
