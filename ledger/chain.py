@@ -3,12 +3,14 @@
 The part of the state that the ledger itself can judge; a `Gate`, so that witnesses and the offline verifier
 run the very same code. Events that change it, by type and body:
 
-    federation.founded   {"members":[{"name":...,"key":{...},"role":...},...], ...}     index 0, only there
-    member.admitted      {"name":...,"key":{...}, ...}      signed by quorum(members) of the members
-    member.retired       {"name":..., ...}                  signed by the member itself, or by quorum(members)
-    key.rotated          {"name":...,"key":{...}, ...}      signed by the new key, and by the old key or, if that
-                                                            is lost, by quorum(members) of the members
+    federation.founded   {"members":[{"name":...,"key":{...}},...], ...}    index 0, only there; every member signs
+    member.admitted      {"name":...,"key":{...}, ...}     signed by quorum(members) of the members
+    member.retired       {"name":..., ...}                 signed by the member itself, or by quorum(members)
+    key.rotated          {"name":...,"key":{...}, ...}     signed by the new key, and by the old key or, if that is
+                                                           lost, by quorum(members) of the members
 
+A member, and every body that carries a key, may say `"valid_until_s"`: from that log time on the key signs
+nothing. A `key.rotated` without "key" is about some other key, and passes.
 Other fields and all other types pass. Budgets, plans, roles and rules live outside the ledger.
 """
 
@@ -42,6 +44,7 @@ class Member:
 
     name: str
     key: VerificationKey
+    valid_until_s: int | None = None
     active: bool = True
     next_sequence: int = 0
     previous: str = NO_PREVIOUS
@@ -82,9 +85,14 @@ class EventChain:
         if author is None or not author.active:
             raise ChainError(index, "the institution is no member", "ledger.chain.member")
         approvers = _approvers(index, signed, members)
-        replacing = event.type == ROTATED and len(approvers) >= quorum(_active(members))
-        if author.name not in approvers and not replacing:
+        if index == 0 and len(approvers) != len(members):
+            raise ChainError(index, "not every founding member signed", "ledger.chain.founding")
+        replaced = event.type == ROTATED and event.body.get("name") == author.name
+        if author.name not in approvers and not (replaced and len(approvers) >= quorum(_active(members))):
             raise ChainError(index, "the institution's key in force did not sign", "ledger.chain.signature")
+        log_time_s = max(self.log_time_s, event.time_s)
+        if author.valid_until_s is not None and log_time_s >= author.valid_until_s and not replaced:
+            raise ChainError(index, "the institution's key has expired", "ledger.chain.expired")
         # 4. Nothing of the institution's is missing, repeated or reordered.
         if event.sequence != author.next_sequence:
             raise ChainError(
@@ -100,7 +108,7 @@ class EventChain:
         self._apply(index, signed, approvers, changed)
         self.members = changed
         self.size += 1
-        self.log_time_s = max(self.log_time_s, event.time_s)
+        self.log_time_s = log_time_s
 
     def _founders(self, index: int, event: Event) -> dict[str, Member]:
         listed = event.body.get("members")
@@ -118,6 +126,8 @@ class EventChain:
     ) -> None:
         event = signed.event
         if event.type not in (ADMITTED, RETIRED, ROTATED):
+            return
+        if event.type == ROTATED and "key" not in event.body:
             return
         enough = len(approvers) >= quorum(_active(self.members))
         if event.type == ADMITTED:
@@ -137,7 +147,7 @@ class EventChain:
         if new.keyid not in signed.keyids:
             raise ChainError(index, "the new key did not sign its rotation", "ledger.chain.rotation")
         _verified(index, signed, {new.keyid: new})
-        members[subject.name] = replace(subject, key=new)
+        members[subject.name] = replace(subject, key=new, valid_until_s=_valid_until(index, event.body))
 
 
 def _approvers(index: int, signed: SignedEvent, members: dict[str, Member]) -> set[str]:
@@ -164,7 +174,7 @@ def _add(index: int, members: dict[str, Member], body: dict[str, JsonValue]) -> 
     name = _name(index, body)
     if name in members:
         raise ChainError(index, "a member of this name exists", "ledger.chain.members")
-    members[name] = Member(name, _key(index, body, members))
+    members[name] = Member(name, _key(index, body, members), _valid_until(index, body))
 
 
 def _name(index: int, body: dict[str, JsonValue]) -> str:
@@ -172,6 +182,13 @@ def _name(index: int, body: dict[str, JsonValue]) -> str:
     if not isinstance(name, str) or not name:
         raise ChainError(index, "the event names nobody", "ledger.chain.members")
     return name
+
+
+def _valid_until(index: int, body: dict[str, JsonValue]) -> int | None:
+    value = body.get("valid_until_s")
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise ChainError(index, "valid_until_s is an integer", "ledger.chain.members")
+    return value
 
 
 def _key(index: int, body: dict[str, JsonValue], members: dict[str, Member]) -> VerificationKey:

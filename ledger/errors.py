@@ -67,7 +67,7 @@ class Violation:
 
 
 class PolicyViolation(CodedError):  # noqa: N818 - "violation" is the term of the field
-    """One or more rules refuse. Carries every reason, never only the first."""
+    """One or more rules refuse. Carries every reason, never only the first, whose code stands for all."""
 
     code = "policy.violation"
     kind = "policy"
@@ -77,4 +77,4 @@ class PolicyViolation(CodedError):  # noqa: N818 - "violation" is the term of th
             raise ValueError("a policy violation names at least one reason")
         self.violations = tuple(violations)
         message = "; ".join(f"{violation.message} ({violation.code})" for violation in self.violations)
-        super().__init__(message, diagnostics=diagnostics)
+        super().__init__(message, diagnostics=diagnostics, code=self.violations[0].code)

@@ -51,6 +51,7 @@ class Author:
 class Federation:
     storage: Storage = field(default_factory=MemoryStorage)
     now_s: int = NOW_S
+    names: tuple[str, ...] = SITES
 
     def __post_init__(self) -> None:
         self.log_signer = MemorySigner("log", seed=b"log")
@@ -59,7 +60,9 @@ class Federation:
         self.sites = {
             name: Author(name, scheme="ecdsa-p256" if name == "site-b" else "ed25519") for name in SITES
         }
-        self.cosigners = {name: MemorySigner(f"{name}/witness", seed=b"w" + name.encode()) for name in SITES}
+        self.cosigners = {
+            name: MemorySigner(f"{name}/witness", seed=b"w" + name.encode()) for name in self.names
+        }
         self.witnesses = {
             name: Witness.create(
                 MemoryWitnessStorage(),
@@ -77,10 +80,19 @@ class Federation:
 
     def founding(self) -> bytes:
         members = [
-            {"name": author.name, "key": author.signer.public.to_json(), "role": "site"}
+            {
+                "name": author.name,
+                "key": author.signer.public.to_json(),
+                "role": "site" if author.name in self.witnesses else "coordinator",
+                "witness_vkey": self.witnesses[author.name].vkey if author.name in self.witnesses else None,
+            }
             for author in (self.coordinator, *self.sites.values())
         ]
-        return self.coordinator.event("federation.founded", {"members": members})
+        return self.coordinator.event(
+            "federation.founded",
+            {"members": members, "log_vkey": self.log.vkey},
+            also=[author.signer for author in self.sites.values()],
+        )
 
     def grow(self, count: int) -> None:
         """Found if need be, then let the sites speak in turn."""
@@ -95,10 +107,10 @@ class Federation:
         if batch:
             self.log.append(batch)
 
-    def cosign(self, names=SITES) -> bytes:
-        """The current checkpoint with the cosignatures of these sites' witnesses."""
+    def cosign(self, names=None) -> bytes:
+        """The current checkpoint with the cosignatures of these sites' (or all) witnesses."""
         lines = []
-        for name in names:
+        for name in names or self.names:
             witness = self.witnesses[name]
             start = witness.size
             lines.append(
