@@ -37,6 +37,10 @@ class Document(BaseModel):
         """SHA-256 of the canonical bytes, lower-case hex."""
         return canonical.digest(self.canonical_bytes())
 
+    def with_fields(self, fields: dict[str, canonical.JsonValue]) -> Self:
+        """A copy with some fields replaced, validated like any other document."""
+        return self.from_value({**self.to_json(), **fields}, what=type(self).__name__.lower())
+
     @classmethod
     def from_value(cls, value: object, *, what: str) -> Self:
         """Validate a parsed JSON or YAML value; every wrong field is named in one error."""

@@ -23,8 +23,8 @@ def epsilon_text(micro: int) -> str:
     return f"{-(-micro // 10_000) / 100:.2f}"
 
 
-def plan_violations(state: FederationState, plan: Plan) -> list[Violation]:
-    """Round 0: may this plan be trained at all?"""
+def plan_violations(state: FederationState, plan: Plan, *, site: str | None = None) -> list[Violation]:
+    """Round 0: may this plan be trained at all? With `site`, only that site's pool is asked."""
     federation = state.federation
     if federation is None:
         return [Violation("federation.not-founded", "the federation is not founded")]
@@ -63,17 +63,17 @@ def plan_violations(state: FederationState, plan: Plan) -> list[Violation]:
                 f"{plan.budget.epsilon_cap:g}",
             )
         )
-    for site in sites:
-        if site.pool is None:
+    for member in sites:
+        if member.pool is None or site not in (None, member.name):
             continue
-        before = epsilon_micro(state.spent_by(site.name), site.pool.delta)
-        after = epsilon_micro(state.spent_by(site.name) + cost, site.pool.delta)
-        if after > site.pool.epsilon_cap_micro:
+        before = epsilon_micro(state.spent_by(member.name), member.pool.delta)
+        after = epsilon_micro(state.spent_by(member.name) + cost, member.pool.delta)
+        if after > member.pool.epsilon_cap_micro:
             found.append(
                 Violation(
                     "budget.pool-cap",
-                    f"{site.name} has spent ε={epsilon_text(before)} of its cap "
-                    f"{site.pool.epsilon_cap_micro / MICRO:g} at δ={site.pool.delta:g}; "
+                    f"{member.name} has spent ε={epsilon_text(before)} of its cap "
+                    f"{member.pool.epsilon_cap_micro / MICRO:g} at δ={member.pool.delta:g}; "
                     f"with this plan it would be {epsilon_text(after)}",
                 )
             )

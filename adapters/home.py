@@ -1,0 +1,153 @@
+"""An institution's home: the folder that holds its configuration, keys and own records.
+
+    <home>/institution.yaml     who this is, where its data and the exchange are (`SiteConfig`, `CoordinatorConfig`)
+    <home>/federation.json      the founding document that it signed: its root of trust, not the exchange's copy
+    <home>/keys/                encrypted private keys, one file a purpose, and the secret that keys patients
+    <home>/outbox/              releases, kept before they are sent and resent byte for byte
+    <home>/site.log             diagnostics; they never leave this folder
+    <home>/report.json          what only this institution may see of its own results
+
+The passphrase of the keys comes from WARDROUND_PASSPHRASE, else from keys/passphrase (demo and development).
+How keys are made lives in `tasks.found`; nothing here opens a patient's file.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import Field
+
+from ledger.errors import InputError
+from ledger.keys import FileSigner
+from policies.document import Document
+from policies.federation import Federation
+from policies.plan import Digest, Name
+
+CONFIG = "institution.yaml"
+
+
+class HomeError(InputError):
+    code = "home.invalid"
+
+
+class SourceConfig(Document):
+    """Where a site's cohort comes from; see `adapters.sources.discovery`."""
+
+    kind: Literal["dicom", "npz"]
+    path: str
+
+
+class SiteConfig(Document):
+    """A site's own configuration. Paths are absolute or relative to the home."""
+
+    role: Literal["site"]
+    name: Name
+    exchange: str
+    source: SourceConfig
+    approval: Literal["automatic", "listed"]
+    """`automatic`: a standing approval of plans that meet every other check. `listed`: only `approved_plans`."""
+    approved_plans: tuple[Digest, ...] = ()
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+
+
+class CoordinatorConfig(Document):
+    role: Literal["coordinator"]
+    name: Name
+    exchange: str
+    public_test: SourceConfig | None = None
+    """Public images of nobody's training data, on which a model may be scored in the clear."""
+
+
+Config = TypeVar("Config", SiteConfig, CoordinatorConfig)
+
+
+class Home:
+    """Paths and secrets of one institution."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    @property
+    def log(self) -> Path:
+        return self.root / "site.log"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.json"
+
+    @property
+    def outbox(self) -> Path:
+        return self.root / "outbox"
+
+    def key(self, purpose: str) -> Path:
+        return self.root / "keys" / f"{purpose}.pem"
+
+    def read(self, kind: type[Config]) -> Config:
+        """The configuration; every wrong field is named at once."""
+        path = self.root / CONFIG
+        try:
+            text = path.read_text()
+        except OSError:
+            raise HomeError(
+                f"no readable {CONFIG} in {self.root}", remedy="Create one with `wardround federation new`."
+            ) from None
+        return kind.from_yaml(text, what=CONFIG)
+
+    def write(self, config: SiteConfig | CoordinatorConfig, federation: Federation) -> None:
+        write_atomically(self.root / CONFIG, yaml.safe_dump(config.to_json(), sort_keys=False).encode())
+        write_atomically(self.root / "federation.json", federation.canonical_bytes())
+
+    def resolve(self, path: str) -> Path:
+        return (self.root / path).resolve()
+
+    @cached_property
+    def federation(self) -> Federation:
+        try:
+            data = (self.root / "federation.json").read_bytes()
+        except OSError:
+            raise HomeError(f"no federation.json in {self.root}") from None
+        return Federation.from_canonical(data, what="federation.json")
+
+    @cached_property
+    def passphrase(self) -> bytes:
+        given = os.environb.get(b"WARDROUND_PASSPHRASE")
+        if given:
+            return given
+        try:
+            return (self.root / "keys" / "passphrase").read_bytes()
+        except OSError:
+            raise HomeError(
+                f"no passphrase for the keys in {self.root}", remedy="Set WARDROUND_PASSPHRASE."
+            ) from None
+
+    def signer(self, purpose: str, name: str) -> FileSigner:
+        return FileSigner.load(self.key(purpose), name=name, passphrase=self.passphrase)
+
+    def patient_secret(self) -> bytes:
+        """32 bytes that key patients' identifiers. They never leave the site."""
+        try:
+            return (self.root / "keys" / "patient.secret").read_bytes()
+        except OSError:
+            raise HomeError(f"no patient.secret in {self.root / 'keys'}") from None
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` whole and durably: written beside, fsynced, renamed, folder fsynced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".")
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(beside).replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,80 @@
+"""Opening an institution's part of the ledger: the log at the coordinator, the witness at a site.
+
+Lives here: which files hold which state, and which keys sign what. The origin line ends in the term, so that a
+later sequencer continues the same tree under another origin line (docs/adr/0002).
+"""
+
+from __future__ import annotations
+
+from adapters.clock import Clock
+from adapters.exchange import Exchange
+from adapters.home import Home
+from adapters.replica import Replica
+from adapters.sequencer import Sequencer, founded
+from ledger.checkpoint import parse
+from ledger.errors import CodedError
+from ledger.log import Log
+from ledger.policy import Policy, quorum_policy
+from ledger.reader import TileReader
+from ledger.sqlite import SqliteStorage
+from ledger.witness import Witness
+from ledger.witness_storage import SqliteWitnessStorage
+from policies.federation import Federation
+from policies.state import FederationState
+
+
+class LogUnavailableError(CodedError):
+    code = "ledger.unavailable"
+
+
+def policy_of(federation: Federation) -> Policy:
+    """The quorum of the federation's sites; see `ledger.policy.quorum`."""
+    return quorum_policy(federation.log_vkey, [site.witness_vkey or "" for site in federation.sites()])
+
+
+def create_log(home: Home, federation: Federation, founding_entry: bytes) -> None:
+    """Begin the log with its founding event."""
+    signer = home.signer("log", federation.origin)
+    log = Log.create(SqliteStorage(home.root / "ledger.sqlite"), origin=federation.origin, signer=signer)
+    FederationState(federation.origin).advance(0, founding_entry)
+    log.append([founding_entry])
+
+
+def create_witness(home: Home, federation: Federation, name: str) -> None:
+    """Begin the site's witness state, once: a witness without its state refuses to start."""
+    storage = SqliteWitnessStorage(home.root / "witness.sqlite")
+    Witness.create(
+        storage,
+        log_vkey=federation.log_vkey,
+        signer=home.signer("witness", name),
+        gate=FederationState(federation.origin),
+        clock=lambda: 0,
+    )
+    storage.close()
+
+
+def open_sequencer(home: Home, federation: Federation, exchange: Exchange) -> Sequencer:
+    signer = home.signer("log", federation.origin)
+    log = Log.open(SqliteStorage(home.root / "ledger.sqlite"), signer=signer)
+    return Sequencer(log, founded(log), exchange, federation, policy_of(federation))
+
+
+def open_replica(
+    home: Home, federation: Federation, exchange: Exchange, *, name: str, clock: Clock
+) -> Replica:
+    """Continue the site's witness from its stored state, refolding the entries that it cosigned."""
+    storage = SqliteWitnessStorage(home.root / "witness.sqlite")
+    witness = Witness.open(
+        storage,
+        signer=home.signer("witness", name),
+        gate=FederationState(federation.origin),
+        clock=clock.now_s,
+    )
+    if witness.size:
+        state = storage.load()
+        if state is None:
+            raise LogUnavailableError("this witness has no state")
+        cosigned, _ = parse(state.checkpoint)
+        reader = TileReader(lambda path: exchange.get(f"ledger/{path}"))
+        witness.resume(reader.at_checkpoint(cosigned).entries(0, cosigned.size))
+    return Replica(name, witness, exchange, policy_of(federation), federation.log_vkey)

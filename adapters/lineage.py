@@ -1,0 +1,120 @@
+"""Lineage in MLflow: one run a plan, one registered model version a passed round, each leading to the ledger.
+
+MLflow's file store is gone, so a SQLite store and an artifact folder in the coordinator's home; set
+MLFLOW_TRACKING_URI to use a server. Datasets are named by the keyed commitments of the receipts, never by a
+digest of data. Imported late: mlflow takes seconds. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MODEL_FILE = "model.safetensors"
+CARD_FILE = "model-card.md"
+ALIAS = "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    name: str
+    version: int
+
+
+def store_uri(home: Path) -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+
+
+class Lineage:
+    """One MLflow run. Blocking: call it from a thread."""
+
+    def __init__(self, client: MlflowClient, run_id: str, model_name: str) -> None:
+        self._client, self.run_id, self._model_name = client, run_id, model_name
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        experiment: str,
+        run_name: str,
+        tags: Mapping[str, str],
+        parameters: Mapping[str, str],
+    ) -> Lineage:
+        """Continue the run that carries the same `wardround.plan_digest` tag, or begin one."""
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=store_uri(home), registry_uri=store_uri(home))
+        found = client.get_experiment_by_name(experiment)
+        experiment_id = (
+            client.create_experiment(experiment, artifact_location=(home / "artifacts").as_uri())
+            if found is None
+            else found.experiment_id
+        )
+        digest = tags["wardround.plan_digest"]
+        runs = client.search_runs([experiment_id], filter_string=f"tags.`wardround.plan_digest` = '{digest}'")
+        if runs:
+            run_id = runs[0].info.run_id
+            client.set_terminated(run_id, status="RUNNING")
+        else:
+            run_id = client.create_run(experiment_id, run_name=run_name, tags=dict(tags)).info.run_id
+            for key, value in parameters.items():
+                client.log_param(run_id, key, value)
+        return cls(client, str(run_id), experiment)
+
+    def log_round(self, round_number: int, metrics: Mapping[str, float], datasets: Mapping[str, str]) -> None:
+        """Metrics at step `round_number`; datasets are {site: commitment}."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        for key, value in metrics.items():
+            self._client.log_metric(self.run_id, key, value, step=round_number)
+        inputs = [
+            DatasetInput(
+                Dataset(name=site, digest=commitment[:36], source_type="wardround", source=commitment),
+                [InputTag("wardround.round", str(round_number))],
+            )
+            for site, commitment in datasets.items()
+        ]
+        self._client.log_inputs(self.run_id, inputs)
+
+    def register(
+        self, round_number: int, model: bytes, card: str, *, folder: Path, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """Store the model and its card as artifacts and register a version, which becomes the candidate."""
+        from mlflow.exceptions import MlflowException
+
+        place = f"round-{round_number}"
+        target = folder / place
+        target.mkdir(parents=True, exist_ok=True)
+        (target / MODEL_FILE).write_bytes(model)
+        (target / CARD_FILE).write_text(card)
+        self._client.log_artifacts(self.run_id, str(target), place)
+        try:
+            self._client.create_registered_model(self._model_name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = self._client.create_model_version(
+            self._model_name,
+            source=f"{self._client.get_run(self.run_id).info.artifact_uri}/{place}",
+            run_id=self.run_id,
+            tags=dict(tags),
+        )
+        self._client.set_registered_model_alias(self._model_name, ALIAS, made.version)
+        return ModelVersion(self._model_name, int(made.version))
+
+    def tag_version(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self._client.set_model_version_tag(version.name, str(version.version), key, value)
+
+    def finish(self, *, passed: bool) -> None:
+        self._client.set_terminated(self.run_id, status="FINISHED" if passed else "FAILED")

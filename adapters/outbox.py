@@ -1,0 +1,46 @@
+"""The outbox: a `Release` is kept whole before it is sent, so that it is resent and never recomputed.
+
+    outbox/<plan digest>/<round>-<step>-<attempt>.update    the protected update
+    outbox/<plan digest>/<round>-<step>-<attempt>.entry     the signed receipt that names it
+
+The update is written first: an entry without its update cannot exist. A release without an entry was never
+sent. Building a release is `tasks.site.release`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.home import write_atomically
+from policies.receipt import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One step of one attempt at one round of one plan."""
+
+    plan_digest: str
+    round: int
+    step: Step
+    attempt: int
+
+
+class Outbox:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def _path(self, slot: Slot, suffix: str) -> Path:
+        return self._root / slot.plan_digest / f"{slot.round}-{slot.step}-{slot.attempt}.{suffix}"
+
+    def keep(self, slot: Slot, *, update: bytes, entry: bytes) -> None:
+        """Durable when it returns. The entry's presence is what makes the release count as built."""
+        write_atomically(self._path(slot, "update"), update, mode=0o600)
+        write_atomically(self._path(slot, "entry"), entry, mode=0o600)
+
+    def kept(self, slot: Slot) -> tuple[bytes, bytes] | None:
+        """(update, entry) of a release that was built, or None."""
+        try:
+            return self._path(slot, "update").read_bytes(), self._path(slot, "entry").read_bytes()
+        except FileNotFoundError:
+            return None

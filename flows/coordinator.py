@@ -1,0 +1,137 @@
+"""The coordinator's flow: a plan's rounds, in order. A violation of any gate ends it `Failed` with every reason.
+
+What each step does lives in `tasks.coordinator`; the order here is section 3 of the design. The flow runs in the
+coordinator's own Prefect, triggered by `wardround coordinator run` or by its deployment.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prefect import flow
+
+from adapters import objects
+from adapters.home import write_atomically
+from ledger import canonical
+from ledger.canonical import JsonValue
+from policies.events import PlanPublished
+from policies.gates import MICRO
+from policies.plan import Plan
+from tasks.coordinator.collect import close, collect, open_sum
+from tasks.coordinator.party import Coordinator, opened_coordinator
+from tasks.coordinator.publish import judge_plan, publish
+from tasks.coordinator.record import finish_lineage, open_lineage, record_round
+from tasks.coordinator.release import judge_model, record_evaluation, release_model
+from tasks.planning import read_plan
+from tasks.worker.coordinator_session import CoordinatorSession
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOutcome:
+    """One round for people: nothing that is not public or noised."""
+
+    round: int
+    auc: float | None
+    auc_federated: float | None
+    sites_reported: tuple[str, ...]
+    sites_missing: dict[str, str]
+    seconds: float
+
+    def to_json(self) -> dict[str, JsonValue]:
+        return {
+            "round": self.round,
+            "auc": self.auc,
+            "auc_federated": self.auc_federated,
+            "sites_reported": list(self.sites_reported),
+            "sites_missing": dict(self.sites_missing),
+            "seconds": self.seconds,
+        }
+
+
+@flow(name="coordinator", persist_result=False, retries=0, validate_parameters=False)
+async def federated_round(home: str, plan: str, edition: str | None = None) -> None:
+    """Run every round of the plan in file `plan`, as `edition` if given ("date": one run a calendar day)."""
+    read = read_plan(Path(plan), edition=edition)
+    async with opened_coordinator(Path(home)) as coordinator:
+        await run_plan(coordinator, read)
+
+
+async def run_plan(coordinator: Coordinator, plan: Plan) -> None:
+    published = await publish(coordinator, plan)
+    outcomes: list[RoundOutcome] = []
+    await judge_plan(coordinator, published)
+    lineage = await open_lineage(coordinator, published)
+    passed = False
+    try:
+        model = objects.load(coordinator.exchange, published.base_model_digest)
+        for round_number in range(1, plan.rounds + 1):
+            registered = coordinator.state.registered.get((published.plan_digest, round_number))
+            if registered is not None:  # a run that was cut off continues after its last registered round
+                model = objects.load(coordinator.exchange, registered.model_digest)
+                continue
+            began = time.monotonic()
+            model, outcome = await run_round(coordinator, published, round_number, model)
+            metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
+            await record_round(
+                coordinator,
+                published,
+                round_number,
+                model,
+                lineage,
+                {key: value for key, value in metrics.items() if value is not None},
+                outcome.auc,
+            )
+            outcomes.append(replace(outcome, seconds=time.monotonic() - began))
+            keep_report(coordinator, published, outcomes)
+        passed = True
+    finally:
+        await finish_lineage(coordinator, lineage, passed=passed)
+
+
+async def run_round(
+    coordinator: Coordinator, published: PlanPublished, round_number: int, base: bytes
+) -> tuple[bytes, RoundOutcome]:
+    """Collect, sum, release, evaluate, judge. Returns a model that passed every gate."""
+    key = (published.plan_digest, round_number)
+    minimum = published.plan.participation.minimum_sites
+    everyone = frozenset(site.name for site in coordinator.federation.sites())
+
+    missing = await collect(coordinator, published, round_number, "training", everyone)
+    reported = everyone - missing.keys()
+    if len(reported) < minimum or not set(published.plan.participation.required) <= reported:
+        await judge_model(coordinator, published, round_number)  # raises: it names who did not report
+    closed = await close(coordinator, published, round_number, "training", missing)
+    released = coordinator.state.released.get(key)
+    if released is None:
+        total = await open_sum(coordinator, published, round_number, "training", closed)
+        model = await release_model(coordinator, published, round_number, base, total)
+    else:
+        model = objects.load(coordinator.exchange, released.model_digest)
+
+    if key not in coordinator.state.evaluated:
+        absent = await collect(coordinator, published, round_number, "evaluation", reported)
+        if len(everyone - absent.keys()) >= minimum:
+            fixed = await close(coordinator, published, round_number, "evaluation", absent)
+            histogram = await open_sum(coordinator, published, round_number, "evaluation", fixed)
+            await record_evaluation(coordinator, published, round_number, histogram)
+    await judge_model(coordinator, published, round_number)
+    auc_micro = coordinator.state.evaluated[key].auc_micro
+    return model, RoundOutcome(
+        round=round_number,
+        auc=await coordinator.worker.call(CoordinatorSession.public_auc, published.plan, model),
+        auc_federated=None if auc_micro is None else auc_micro / MICRO,
+        sites_reported=tuple(sorted(reported)),
+        sites_missing=dict(missing),
+        seconds=0.0,
+    )
+
+
+def keep_report(coordinator: Coordinator, published: PlanPublished, outcomes: list[RoundOutcome]) -> None:
+    """What `wardround demo` prints; nothing in it that is not public or noised."""
+    rounds: list[JsonValue] = [outcome.to_json() for outcome in outcomes]
+    write_atomically(
+        coordinator.home.report,
+        canonical.encode({"plan_digest": published.plan_digest, "rounds": rounds}),
+    )

@@ -1,0 +1,133 @@
+"""A site's flow: take part in one plan, round by round. Runs in the site's own Prefect, on the site's decision.
+
+What each step does lives in `tasks.site`. A round in which this site fails ends for this site alone: it says
+so on the ledger by code, and takes part in the next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from adapters import objects
+from adapters.outbox import Slot
+from ledger import canonical
+from ledger.errors import CodedError
+from policies.events import PlanPublished
+from policies.receipt import Step
+from tasks.site.accept import accept, await_verdict, find_plan
+from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
+from tasks.site.opening import follow_evaluation, follow_model, open_sum
+from tasks.site.party import Site, opened_site
+from tasks.site.prepare import agree_on_key, prepare
+from tasks.site.report import compare
+from tasks.worker.site_session import Prepared
+
+
+@flow(name="site", persist_result=False, retries=0, validate_parameters=False)
+async def site_round(home: str, plan_digest: str | None = None, wait_s: float = 300.0) -> None:
+    """Take part in the plan of that digest, or in the newest open one; return at once if none comes."""
+    async with opened_site(Path(home)) as site:
+        await take_part(site, plan_digest=plan_digest, wait_s=wait_s)
+
+
+async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> None:
+    published = await find_plan(site, plan_digest, wait_s)
+    if published is None:
+        site.tell("no plan")
+        return
+    await accept(site, published)
+    if not await await_verdict(site, published, 0):
+        site.tell("plan refused")
+        return
+    public = await agree_on_key(site, published)
+    prepared: Prepared | CodedError
+    try:
+        prepared = await prepare(site, published)
+    except CodedError as error:
+        prepared = error
+    model = objects.load(site.exchange, published.base_model_digest)
+    seconds: dict[str, float] = {}
+    for round_number in range(1, published.plan.rounds + 1):
+        following = await take_round(site, published, round_number, model, public, prepared, seconds)
+        if following is None or not await await_verdict(site, published, round_number):
+            site.tell("plan ended", round_number)
+            return
+        model = following
+    if isinstance(prepared, Prepared):
+        await compare(site, published, model, seconds)
+    site.tell("done")
+
+
+async def take_round(
+    site: Site,
+    published: PlanPublished,
+    round_number: int,
+    base: bytes,
+    public: bytes,
+    prepared: Prepared | CodedError,
+    seconds: dict[str, float],
+) -> bytes | None:
+    """One round. Returns the model that came of it, verified here, or None if the round failed for all."""
+    attempt = 0
+    if (published.plan_digest, round_number) not in site.state.released:
+        try:
+            attempt = await report_training(site, published, round_number, base, public, prepared, seconds)
+        except CodedError as error:
+            for kind in STEPS:
+                await withhold(site, published, round_number, kind, error)
+        await open_sum(site, published, round_number, "training")
+    model = await follow_model(site, published, base, round_number)
+    if model is None:
+        return None
+    if (published.plan_digest, round_number) not in site.state.evaluated:
+        if attempt and isinstance(prepared, Prepared):
+            try:
+                slot = Slot(published.plan_digest, round_number, "evaluation", attempt)
+                await report(site, published, slot, model, public, prepared, canonical.digest(model))
+            except CodedError as error:
+                await withhold(site, published, round_number, "evaluation", error)
+        await open_sum(site, published, round_number, "evaluation")
+    await follow_evaluation(site, published, round_number)
+    return model
+
+
+STEPS: tuple[Step, Step] = ("training", "evaluation")
+
+
+async def report_training(
+    site: Site,
+    published: PlanPublished,
+    round_number: int,
+    base: bytes,
+    public: bytes,
+    prepared: Prepared | CodedError,
+    seconds: dict[str, float],
+) -> int:
+    """Reserve, train and submit; returns the attempt. A release that was built before is only sent again."""
+    if not isinstance(prepared, Prepared):
+        raise prepared
+    attempt = attempts(site, published, round_number)
+    slot = Slot(published.plan_digest, round_number, "training", attempt)
+    if attempt == 0 or kept_release(site, slot) is None:
+        attempt = await reserve(site, published, round_number)
+        seconds[str(round_number)] = await train(site, published, base, round_number)
+        slot = Slot(published.plan_digest, round_number, "training", attempt)
+    await report(site, published, slot, base, public, prepared, canonical.digest(base))
+    return attempt
+
+
+async def report(
+    site: Site,
+    published: PlanPublished,
+    slot: Slot,
+    model: bytes,
+    public: bytes,
+    prepared: Prepared,
+    parent: str,
+) -> None:
+    release = kept_release(site, slot)
+    if release is None:
+        release = await protect(site, published, slot, model, public, prepared, parent)
+    await submit(site, release, slot.round)

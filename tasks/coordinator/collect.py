@@ -1,0 +1,208 @@
+"""Collect reports, close the set that counts, have its sum opened. One step of a round, training or evaluation.
+
+Nobody waits longer than the plan's deadline, and nobody is dropped silently: a site that is not in the closed
+set is named there with the code of why. Updates are checked for form and added up; none is decrypted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adapters import mail, objects
+from ledger import envelope
+from ledger.errors import CodedError
+from policies.events import Absence, PlanPublished, RoundClosed, UpdateRefused
+from policies.receipt import Step
+from policies.state import FederationState, Receipt
+from tasks.background import DeadlineError
+from tasks.coordinator.party import Coordinator
+from tasks.deadline import Deadline
+from tasks.site.opening import PAYLOAD_TYPE, Opening
+from tasks.step import step
+from tasks.worker.coordinator_session import CoordinatorSession
+
+SILENT = "site.silent"
+
+
+class NotOpenedError(CodedError):
+    code = "opening.too-few"
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """An opened sum: its lanes' bytes, their digest, and how many sites are in it."""
+
+    opened: bytes
+    digest: str
+    sites: int
+
+
+@step
+async def collect(
+    coordinator: Coordinator,
+    published: PlanPublished,
+    round_number: int,
+    kind: Step,
+    expected: frozenset[str],
+) -> Mapping[str, str]:
+    """Wait until every expected site has reported or declined, or the deadline; return {missing site: code}."""
+    digest = published.plan_digest
+    deadline = Deadline(published.plan.participation.deadline_s)
+    checked: set[str] = set()
+    read = len(coordinator.refused)
+
+    def unchecked(state: FederationState) -> list[Receipt]:
+        return [
+            receipt
+            for receipt in state.usable_receipts(digest, round_number, kind)
+            if receipt.entry_digest not in checked
+        ]
+
+    def settled(state: FederationState) -> bool:
+        reported = {receipt.site for receipt in state.usable_receipts(digest, round_number, kind)}
+        declined = {site for site in expected if (digest, round_number, kind, site) in state.refusals}
+        return reported | declined >= expected
+
+    def news(state: FederationState) -> bool | None:
+        return True if unchecked(state) or settled(state) or len(coordinator.refused) > read else None
+
+    while unchecked(coordinator.state) or not settled(coordinator.state):
+        try:
+            await coordinator.until(news, timeout_s=deadline.left_s(), waiting_for="reports")
+        except DeadlineError:
+            break
+        # Receipts that the log refused: their site is named, and waited for no longer.
+        for refused in list(coordinator.refused.values())[read:]:
+            read += 1
+            if refused.institution in expected and refused.event_type in (None, "training.receipt"):
+                code = refused.violations[0].code
+                await _refuse(coordinator, published, round_number, kind, refused.institution, code)
+        for receipt in unchecked(coordinator.state):
+            code_found = await _fault_of(coordinator, published, kind, receipt)
+            if code_found is not None:
+                await _refuse(coordinator, published, round_number, kind, receipt.site, code_found)
+            checked.add(receipt.entry_digest)
+        coordinator.tell(f"collect ({kind})", round_number, len(checked), len(expected))
+    state = coordinator.state
+    reported = {receipt.site for receipt in state.usable_receipts(digest, round_number, kind)}
+    everyone = {site.name for site in coordinator.federation.sites()}
+    return {
+        site: state.refusals.get((digest, round_number, kind, site), SILENT)
+        for site in sorted(everyone - reported)
+    }
+
+
+async def _fault_of(
+    coordinator: Coordinator, published: PlanPublished, kind: Step, receipt: Receipt
+) -> str | None:
+    """None if the update is there, has the receipt's digest and the plan's form; else the code of what is wrong."""
+    try:
+        update = objects.load(coordinator.exchange, receipt.statement.update_digest)
+        return await coordinator.worker.call(
+            CoordinatorSession.check_update, published.plan, kind, update, _public(coordinator, published)
+        )
+    except CodedError as error:
+        return error.code
+
+
+async def _refuse(
+    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, site: str, code: str
+) -> None:
+    await coordinator.say(
+        UpdateRefused(plan_digest=published.plan_digest, round=round_number, step=kind, site=site, code=code),
+        final=False,
+    )
+
+
+def _public(coordinator: Coordinator, published: PlanPublished) -> bytes:
+    return objects.load(
+        coordinator.exchange, coordinator.state.sum_keys[published.plan.study].public_key_digest
+    )
+
+
+@step
+async def close(
+    coordinator: Coordinator,
+    published: PlanPublished,
+    round_number: int,
+    kind: Step,
+    missing: Mapping[str, str],
+) -> RoundClosed:
+    """Fix the set of receipts that count, finally. Raises what the log raises if they are too few."""
+    key = (published.plan_digest, round_number, kind)
+    already = coordinator.state.closed.get(key)
+    if already is not None:
+        return already
+    receipts = coordinator.state.usable_receipts(published.plan_digest, round_number, kind)
+    closed = RoundClosed(
+        plan_digest=published.plan_digest,
+        round=round_number,
+        step=kind,
+        receipts=tuple(receipt.entry_digest for receipt in receipts),
+        missing=tuple(Absence(site=site, code=code) for site, code in missing.items()),
+    )
+    await coordinator.say(closed)
+    return closed
+
+
+@step
+async def open_sum(
+    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, closed: RoundClosed
+) -> Sum:
+    """Add the closed set's ciphertexts and wait for enough identical openings from key holders."""
+    coordinator.tell("add ciphertexts", round_number)
+    by_entry = {receipt.entry_digest: receipt for receipt in coordinator.state.receipts.values()}
+    receipts = [by_entry[entry] for entry in closed.receipts]
+    updates = [objects.load(coordinator.exchange, receipt.statement.update_digest) for receipt in receipts]
+    combined = await coordinator.worker.call(
+        CoordinatorSession.combine, published.plan, updates, _public(coordinator, published)
+    )
+    combined_digest = objects.store(coordinator.exchange, combined)
+    place = mail.combined(published.plan_digest, round_number, kind)
+    coordinator.exchange.replace(place, combined_digest.encode())
+
+    coordinator.tell("wait for openings", round_number)
+    required = coordinator.federation.openings_required()
+
+    def agreed(_: FederationState) -> str | None:
+        votes: dict[str, int] = {}
+        for opening in _openings(coordinator, published, round_number, kind, combined_digest):
+            votes[opening.sum_digest] = votes.get(opening.sum_digest, 0) + 1
+        return next((digest for digest, count in votes.items() if count >= required), None)
+
+    try:
+        digest = await coordinator.until(
+            agreed, timeout_s=published.plan.participation.deadline_s, waiting_for="openings"
+        )
+    except DeadlineError:
+        raise NotOpenedError(
+            f"fewer than {required} key holders opened the sum of round {round_number} identically",
+            remedy="See whether the key holders are running; then resume.",
+        ) from None
+    return Sum(objects.load(coordinator.exchange, digest), digest, len(receipts))
+
+
+def _openings(
+    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, combined_digest: str
+) -> list[Opening]:
+    """Openings that verify and are about this sum; others do not count."""
+    found = []
+    base = mail.openings(published.plan_digest, round_number, kind)
+    for holder in coordinator.federation.key_holders:
+        data = coordinator.exchange.get(f"{base}/{holder}")
+        member = coordinator.federation.member(holder)
+        if data is None or member is None:
+            continue
+        key = member.key.verification_key()
+        try:
+            signed = envelope.parse(data)
+            signed.verify({key.keyid: key}, threshold=1)
+            opening = Opening.from_canonical(signed.payload, what="opening")
+        except CodedError:
+            continue
+        about = (opening.origin, opening.plan_digest, opening.round, opening.step, opening.combined_digest)
+        wanted = (coordinator.state.origin, published.plan_digest, round_number, kind, combined_digest)
+        if signed.payload_type == PAYLOAD_TYPE and about == wanted:
+            found.append(opening)
+    return found

@@ -1,0 +1,129 @@
+"""The coordinator while it runs a plan: its keys, the log it appends to, its process, the exchange.
+
+It holds no key that opens an update and sees no site's. What a step does lives in the module of its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from adapters.clock import Clock, SystemClock
+from adapters.exchange import DirectoryExchange, Exchange
+from adapters.home import CoordinatorConfig, Home
+from adapters.institution_log import open_sequencer
+from adapters.sequencer import RefusedEntry, Sequencer
+from ledger.errors import PolicyViolation
+from ledger.event import entry_digest
+from ledger.keys import Signer
+from policies.events import Body
+from policies.federation import Federation
+from policies.state import FederationState
+from tasks import progress
+from tasks.background import Background
+from tasks.progress import Progress
+from tasks.speech import next_entry
+from tasks.worker.coordinator_session import CoordinatorSession
+from tasks.worker.process import WorkerProcess
+
+T = TypeVar("T")
+LEDGER_TIMEOUT_S = 120.0
+
+
+class Coordinator:
+    def __init__(
+        self,
+        home: Home,
+        config: CoordinatorConfig,
+        exchange: Exchange,
+        sequencer: Sequencer,
+        background: Background,
+        worker: WorkerProcess[CoordinatorSession],
+        clock: Clock,
+    ) -> None:
+        self.home, self.config, self.exchange, self.worker = home, config, exchange, worker
+        self.signer: Signer = home.signer("signing", config.name)
+        self._sequencer, self._background, self._clock = sequencer, background, clock
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def federation(self) -> Federation:
+        return self.home.federation
+
+    @property
+    def state(self) -> FederationState:
+        """The fold of everything appended."""
+        return self._sequencer.state
+
+    @property
+    def refused(self) -> dict[str, RefusedEntry]:
+        """Entries that the log did not take, by digest, in the order they came."""
+        return self._sequencer.refused
+
+    @property
+    def final_size(self) -> int:
+        return self._sequencer.final_size
+
+    @property
+    def final_root_hex(self) -> str:
+        """Root of the newest final checkpoint."""
+        return self._sequencer.final_root.hex()
+
+    def tell(self, step: str, round_number: int = 0, done: int = 0, total: int = 0) -> None:
+        progress.tell(Progress(self.name, step, round_number, done, total))
+
+    def keep_diagnostics(self, text: str) -> None:
+        with self.home.log.open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat()} {text}\n")
+
+    async def until(
+        self, found: Callable[[FederationState], T | None], *, timeout_s: float, waiting_for: str
+    ) -> T:
+        return await self._background.until(
+            lambda: found(self.state), timeout_s=timeout_s, waiting_for=waiting_for
+        )
+
+    async def until_final(self, index: int) -> None:
+        await self.until(
+            lambda _: True if index < self.final_size else None,
+            timeout_s=LEDGER_TIMEOUT_S,
+            waiting_for="a quorum of witnesses",
+        )
+
+    async def say(self, body: Body, *, final: bool = True) -> int:
+        """Append an event of the coordinator's own; returns its index, by default once it is final."""
+        entry = next_entry(self.state, body, name=self.name, signer=self.signer, clock=self._clock)
+        digest = entry_digest(entry)
+        self._sequencer.submit(entry)
+
+        def answer(state: FederationState) -> int | None:
+            if digest in self.refused:
+                raise PolicyViolation(self.refused[digest].violations)
+            return state.indices.get(digest)
+
+        index = await self.until(answer, timeout_s=LEDGER_TIMEOUT_S, waiting_for="the log")
+        if final:
+            await self.until_final(index)
+        return index
+
+
+@asynccontextmanager
+async def opened_coordinator(root: Path, *, clock: Clock | None = None) -> AsyncIterator[Coordinator]:
+    """Open the home, the log and the process; close all three."""
+    clock = clock or SystemClock()
+    home = Home(root)
+    config = home.read(CoordinatorConfig)
+    exchange = DirectoryExchange(home.resolve(config.exchange))
+    worker = WorkerProcess(CoordinatorSession, home.root, party=config.name, log=home.log)
+    try:
+        sequencer = open_sequencer(home, home.federation, exchange)
+        async with Background(sequencer) as background:
+            yield Coordinator(home, config, exchange, sequencer, background, worker, clock)
+    finally:
+        worker.close()

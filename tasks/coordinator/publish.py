@@ -1,0 +1,65 @@
+"""Publish a plan: its base model on the exchange, the plan itself on the ledger; then judge it.
+
+A plan that is on the ledger already is continued, not published twice: a run is named by its plan's digest.
+"""
+
+from __future__ import annotations
+
+from adapters import objects
+from ledger import canonical
+from ledger.errors import InputError, PolicyViolation
+from policies.events import GateVerdict, PlanPublished
+from policies.gates import plan_violations
+from policies.plan import Plan
+from tasks.coordinator.party import Coordinator
+from tasks.step import step
+from tasks.worker.coordinator_session import CoordinatorSession
+
+
+class NoModelError(InputError):
+    code = "plan.no-latest-model"
+
+
+@step
+async def publish(coordinator: Coordinator, plan: Plan) -> PlanPublished:
+    """Return the plan's event, appending it if it is not there yet. Once it is final, sites may see it."""
+    coordinator.tell("publish the plan")
+    digest = plan.content_digest()
+    known = coordinator.state.plans.get(digest)
+    if known is not None:
+        return known
+    if plan.base == "latest":
+        base_digest = coordinator.state.latest_model(plan.study)
+        if base_digest is None:
+            raise NoModelError(
+                f"the study {plan.study} has no registered model yet",
+                remedy="Run a plan with base: initial first.",
+            )
+    else:
+        base_digest = canonical.digest(await coordinator.worker.call(CoordinatorSession.initial_model, plan))
+    if plan.base == "initial":
+        objects.store(
+            coordinator.exchange, await coordinator.worker.call(CoordinatorSession.initial_model, plan)
+        )
+    published = PlanPublished(plan=plan, plan_digest=digest, base_model_digest=base_digest)
+    await coordinator.say(published)
+    return published
+
+
+@step
+async def judge_plan(coordinator: Coordinator, published: PlanPublished) -> None:
+    """The entry gate: record its verdict; raise with every violation if the plan may not be trained."""
+    key = (published.plan_digest, 0)
+    violations = plan_violations(coordinator.state, published.plan)
+    recorded = coordinator.state.verdicts.get(key)
+    if recorded is None:
+        await coordinator.say(
+            GateVerdict(
+                plan_digest=published.plan_digest,
+                round=0,
+                passed=not violations,
+                violations=tuple(violation.code for violation in violations),
+            )
+        )
+    if violations and (recorded is None or not recorded.passed):
+        raise PolicyViolation(violations)

@@ -1,0 +1,115 @@
+"""Record a round that passed: MLflow metrics, a registered model version, and the ledger's word for both.
+
+Each leads to the other: the version's tags carry the ledger's origin, index and root, and the ledger's
+`model.registered` the run and the version. A model that failed its gate never gets here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from adapters.lineage import Lineage, ModelVersion
+from policies.cost import epsilon_micro
+from policies.events import ModelRegistered, PlanPublished
+from policies.gates import MICRO
+from policies.receipt import Step
+from tasks.coordinator.card import model_card
+from tasks.coordinator.party import Coordinator
+from tasks.step import step
+
+
+@step
+async def open_lineage(coordinator: Coordinator, published: PlanPublished) -> Lineage:
+    plan = published.plan
+    flat = {
+        f"{group}.{key}": str(value)
+        for group in (
+            "participation",
+            "data",
+            "network",
+            "training",
+            "update",
+            "evaluation",
+            "budget",
+            "gates",
+        )
+        for key, value in getattr(plan, group).to_json().items()
+    }
+    return await asyncio.to_thread(
+        Lineage.open,
+        coordinator.home.root,
+        experiment=plan.study,
+        run_name=f"{plan.name}-{plan.edition}",
+        tags={
+            "wardround.plan_digest": published.plan_digest,
+            "wardround.ledger_origin": coordinator.state.origin,
+        },
+        parameters={"rounds": str(plan.rounds), "protection": plan.protection.scheme, **flat},
+    )
+
+
+@step
+async def record_round(
+    coordinator: Coordinator,
+    published: PlanPublished,
+    round_number: int,
+    model: bytes,
+    lineage: Lineage,
+    metrics: Mapping[str, float],
+    public_auc: float | None,
+) -> ModelVersion:
+    """Register the round's model as candidate, then say so on the ledger."""
+    coordinator.tell("record", round_number)
+    digest, state = published.plan_digest, coordinator.state
+    spent = {
+        f"epsilon.{site.name}": epsilon_micro(state.spent_by(site.name), site.pool.delta) / MICRO
+        for site in coordinator.federation.sites()
+        if site.pool is not None
+    }
+    datasets = _commitments(coordinator, digest, round_number, "training")
+    await asyncio.to_thread(lineage.log_round, round_number, {**metrics, **spent}, datasets)
+    card = model_card(state, published, round_number, public_auc=public_auc)
+    model_digest = state.released[digest, round_number].model_digest
+    version = await asyncio.to_thread(
+        lineage.register,
+        round_number,
+        model,
+        card,
+        folder=coordinator.home.root / "models",
+        tags={
+            "wardround.plan_digest": digest,
+            "wardround.round": str(round_number),
+            "wardround.model_digest": model_digest,
+            "wardround.ledger_origin": state.origin,
+        },
+    )
+    index = await coordinator.say(
+        ModelRegistered(
+            plan_digest=digest,
+            round=round_number,
+            model_digest=model_digest,
+            run_id=lineage.run_id,
+            model_name=version.name,
+            version=version.version,
+        )
+    )
+    await asyncio.to_thread(
+        lineage.tag_version,
+        version,
+        {"wardround.ledger_index": str(index), "wardround.ledger_root": coordinator.final_root_hex},
+    )
+    return version
+
+
+@step
+async def finish_lineage(coordinator: Coordinator, lineage: Lineage, *, passed: bool) -> None:
+    coordinator.tell("finished" if passed else "failed")
+    await asyncio.to_thread(lineage.finish, passed=passed)
+
+
+def _commitments(coordinator: Coordinator, plan_digest: str, round_number: int, kind: Step) -> dict[str, str]:
+    return {
+        receipt.site: receipt.statement.predicate.dataset_commitment
+        for receipt in coordinator.state.usable_receipts(plan_digest, round_number, kind)
+    }

@@ -1,0 +1,72 @@
+"""Release the aggregate, record its evaluation, judge the model. What the sum became, on the ledger.
+
+The verdict is the one that follows from the ledger (`policies.gates`); it is recorded before anything is
+registered, and a violation fails the run with every reason.
+"""
+
+from __future__ import annotations
+
+from adapters import objects
+from ledger.errors import PolicyViolation
+from policies.events import AggregateReleased, EvaluationRecorded, GateVerdict, PlanPublished
+from policies.gates import release_violations
+from tasks.coordinator.collect import Sum
+from tasks.coordinator.party import Coordinator
+from tasks.step import step
+from tasks.worker.coordinator_session import CoordinatorSession
+
+
+@step
+async def release_model(
+    coordinator: Coordinator, published: PlanPublished, round_number: int, base: bytes, total: Sum
+) -> bytes:
+    """Apply the sum and put the model's digest on the ledger; returns the model's safetensors bytes."""
+    coordinator.tell("release the model", round_number)
+    model = await coordinator.worker.call(
+        CoordinatorSession.next_model, published.plan, base, total.opened, sites=total.sites
+    )
+    await coordinator.say(
+        AggregateReleased(
+            plan_digest=published.plan_digest,
+            round=round_number,
+            sum_digest=total.digest,
+            model_digest=objects.store(coordinator.exchange, model),
+        )
+    )
+    return model
+
+
+@step
+async def record_evaluation(
+    coordinator: Coordinator, published: PlanPublished, round_number: int, total: Sum
+) -> int | None:
+    """Read the AUC (micro-units) off the opened, noised histogram and record it."""
+    auc_micro = await coordinator.worker.call(
+        CoordinatorSession.federated_auc_micro, published.plan, total.opened
+    )
+    await coordinator.say(
+        EvaluationRecorded(
+            plan_digest=published.plan_digest,
+            round=round_number,
+            sum_digest=total.digest,
+            auc_micro=auc_micro,
+        )
+    )
+    return auc_micro
+
+
+@step
+async def judge_model(coordinator: Coordinator, published: PlanPublished, round_number: int) -> None:
+    """Record the verdict of all gates; raise with every violation."""
+    coordinator.tell("judge the model", round_number)
+    violations = release_violations(coordinator.state, published.plan_digest, round_number)
+    await coordinator.say(
+        GateVerdict(
+            plan_digest=published.plan_digest,
+            round=round_number,
+            passed=not violations,
+            violations=tuple(violation.code for violation in violations),
+        )
+    )
+    if violations:
+        raise PolicyViolation(violations)

@@ -1,0 +1,138 @@
+"""Founding a federation on one machine: homes, keys, the document that all sign, the log's first entry.
+
+For demos, tests and first trials. Between real institutions each makes its own keys (`wardround federation
+key`) and signs the same document; what is written is the same. No data is read here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.clock import Clock, SystemClock
+from adapters.exchange import DirectoryExchange
+from adapters.home import CoordinatorConfig, Home, SiteConfig, SourceConfig, write_atomically
+from adapters.institution_log import create_log, create_witness, policy_of
+from ledger.cosignature import vkey_of as cosigner_vkey
+from ledger.event import Event, sign_event
+from ledger.keys import FileSigner
+from ledger.note import vkey_of
+from policies.federation import Federation, Member, Pool, PublicKey, tolerated_faults
+from policies.state import NO_PREVIOUS
+from privacy.sealing import SealingKey
+
+COORDINATOR = "coordinator"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundingSite:
+    """What a site brings: its name and where its data lie."""
+
+    name: str
+    source: SourceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    federation: Federation
+    coordinator: Path
+    sites: dict[str, Path]
+    exchange: Path
+
+
+def found(
+    root: Path,
+    sites: tuple[FoundingSite, ...],
+    *,
+    name: str,
+    pool: Pool,
+    public_test: SourceConfig | None = None,
+    clock: Clock | None = None,
+) -> Founded:
+    """Write `root/coordinator`, `root/sites/<name>` and `root/exchange`; refuses what lies there already."""
+    clock = clock or SystemClock()
+    origin = f"wardround/{name}/{secrets.token_hex(8)}/term-1"
+    coordinator = Home(root / COORDINATOR)
+    homes = {site.name: Home(root / "sites" / site.name) for site in sites}
+
+    # 1. Keys: each institution its own, one a purpose.
+    signers = {COORDINATOR: _make_keys(coordinator, COORDINATOR)}
+    log_signer = FileSigner.generate(coordinator.key("log"), name=origin, passphrase=coordinator.passphrase)
+    members = [Member(name=COORDINATOR, role="coordinator", key=PublicKey.of(signers[COORDINATOR].public))]
+    for site in sites:
+        home = homes[site.name]
+        signers[site.name] = _make_keys(home, site.name)
+        members.append(_make_site(home, site.name, signers[site.name], pool))
+
+    # 2. The document, and the event that every member signs.
+    holders = min(len(sites), max(2, tolerated_faults(len(sites)) + 2))
+    federation = Federation(
+        schema_version=1,
+        name=name,
+        origin=origin,
+        log_vkey=str(vkey_of(origin, log_signer)),
+        members=tuple(members),
+        key_holders=tuple(site.name for site in sites[:holders]),
+    )
+    founding = Event(
+        origin=origin,
+        type="federation.founded",
+        institution=COORDINATOR,
+        sequence=0,
+        previous=NO_PREVIOUS,
+        time_s=clock.now_s(),
+        body=federation.body(),
+    )
+    entry = sign_event(founding, list(signers.values()))
+
+    # 3. Configurations, witnesses, the log.
+    exchange = root / "exchange"
+    coordinator.write(
+        CoordinatorConfig(
+            role="coordinator", name=COORDINATOR, exchange="../exchange", public_test=public_test
+        ),
+        federation,
+    )
+    for site in sites:
+        config = SiteConfig(
+            role="site",
+            name=site.name,
+            exchange="../../exchange",
+            source=site.source,
+            approval="automatic",
+        )
+        homes[site.name].write(config, federation)
+        create_witness(homes[site.name], federation, site.name)
+    create_log(coordinator, federation, entry)
+    published = DirectoryExchange(exchange)
+    published.put("federation.json", federation.canonical_bytes())
+    published.put("ledger/log.vkey", f"{federation.log_vkey}\n".encode())
+    published.put("ledger/policy", policy_of(federation).serialise())
+    return Founded(
+        federation, coordinator.root, {name: home.root for name, home in homes.items()}, published.root
+    )
+
+
+def _make_keys(home: Home, name: str) -> FileSigner:
+    keys = home.root / "keys"
+    keys.mkdir(parents=True, mode=0o700)
+    if b"WARDROUND_PASSPHRASE" not in os.environb:
+        write_atomically(keys / "passphrase", secrets.token_hex(32).encode(), mode=0o600)
+    return FileSigner.generate(home.key("signing"), name=name, passphrase=home.passphrase)
+
+
+def _make_site(home: Home, name: str, signer: FileSigner, pool: Pool) -> Member:
+    witness = FileSigner.generate(home.key("witness"), name=name, passphrase=home.passphrase)
+    sealing = SealingKey.generate()
+    sealing.save(home.key("sealing"), home.passphrase)
+    write_atomically(home.root / "keys" / "patient.secret", secrets.token_bytes(32), mode=0o600)
+    return Member(
+        name=name,
+        role="site",
+        key=PublicKey.of(signer.public),
+        sealing_key=sealing.public_bytes().hex(),
+        witness_vkey=str(cosigner_vkey(name, witness)),
+        pool=pool,
+    )

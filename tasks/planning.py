@@ -1,0 +1,39 @@
+"""Reading a plan file and making a draft publishable: edition and approved code. Signing comes with publishing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ledger.errors import InputError
+from policies.code import running_code_digest
+from policies.plan import Plan
+
+BY_DATE = "date"
+
+
+class PlanFileError(InputError):
+    code = "plan.unreadable"
+
+
+def read_plan(path: Path, *, edition: str | None = None) -> Plan:
+    """Read and validate; every wrong field is named at once. `edition` replaces the file's, "date" by today's."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise PlanFileError(
+            f"cannot read the plan {path}", remedy="Write one with `wardround plan new`."
+        ) from None
+    plan = Plan.from_yaml(text, what="plan")
+    if edition is None:
+        return plan
+    today = datetime.now(UTC).date().isoformat()
+    return plan.with_fields({"edition": today if edition == BY_DATE else edition})
+
+
+def approved(plan: Plan) -> Plan:
+    """The plan with the code that runs here among those it approves."""
+    digest = running_code_digest()
+    if digest in plan.code_digests:
+        return plan
+    return plan.with_fields({"code_digests": [*plan.code_digests, digest]})

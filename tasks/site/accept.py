@@ -1,0 +1,88 @@
+"""Accept a plan: what a site checks before it lets anything run, and says so on the ledger.
+
+The site pulls; nobody can start anything here. The checks are the site's own, made against its own ledger
+state and configuration, whatever the coordinator says it checked.
+"""
+
+from __future__ import annotations
+
+from ledger import canonical
+from ledger.errors import PolicyViolation, Violation
+from policies.code import running_code_digest
+from policies.events import PlanApproved, PlanPublished, UpdateRefused
+from policies.gates import plan_violations
+from policies.state import FederationState
+from tasks.background import DeadlineError
+from tasks.site.party import Site, patience_s
+from tasks.step import step
+from tasks.worker.site_session import SiteSession
+
+
+def open_plan(state: FederationState, site: str, plan_digest: str | None) -> PlanPublished | None:
+    """The plan to take part in: the one asked for, else the newest whose rounds are not over for this site."""
+    for published in reversed(state.plans.values()):
+        digest = published.plan_digest
+        if plan_digest not in (None, digest):
+            continue
+        last = state.verdicts.get((digest, published.plan.rounds))
+        failed = any(not verdict.passed for (about, _), verdict in state.verdicts.items() if about == digest)
+        refused = (digest, 0, "training", site) in state.refusals
+        if last is None and not failed and not refused:
+            return published
+    return None
+
+
+@step
+async def find_plan(site: Site, plan_digest: str | None, wait_s: float) -> PlanPublished | None:
+    """Wait up to `wait_s` for a plan that is final; None if there is none, which is no error."""
+    site.tell("wait for a plan")
+
+    try:
+        return await site.until(
+            lambda state: open_plan(state, site.name, plan_digest), timeout_s=wait_s, waiting_for="a plan"
+        )
+    except DeadlineError:
+        return None
+
+
+@step
+async def accept(site: Site, published: PlanPublished) -> None:
+    """Approve the plan on the ledger, or refuse it there and raise with every reason."""
+    site.tell("accept")
+    plan, digest = published.plan, published.plan_digest
+    if site.name in site.state.approvals.get(digest, frozenset()):
+        return
+    found = plan_violations(site.state, plan, site=site.name)
+    if running_code_digest() not in plan.code_digests:
+        found.append(Violation("plan.code", f"the code that runs at {site.name} is not approved by the plan"))
+    if site.config.approval == "listed" and digest not in site.config.approved_plans:
+        found.append(Violation("plan.not-approved", f"the steward of {site.name} has not approved the plan"))
+    found.extend(await _base_model(site, published))
+    if found:
+        await site.say(
+            UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name, code=found[0].code)
+        )
+        raise PolicyViolation(found)
+    await site.say(PlanApproved(plan_digest=digest, code_digest=running_code_digest()))
+
+
+@step
+async def await_verdict(site: Site, published: PlanPublished, round_number: int) -> bool:
+    """Wait for a final verdict on the plan (round 0) or on a round's model."""
+    key = (published.plan_digest, round_number)
+
+    def found(state: FederationState) -> bool | None:
+        verdict = state.verdicts.get(key)
+        return None if verdict is None else verdict.passed
+
+    return await site.until(found, timeout_s=patience_s(published.plan), waiting_for="the verdict")
+
+
+async def _base_model(site: Site, published: PlanPublished) -> list[Violation]:
+    """Fresh weights must be those of the seed: a coordinator cannot smuggle in others."""
+    if published.plan.base == "latest":
+        return []
+    made = canonical.digest(await site.worker.call(SiteSession.initial_model, published.plan))
+    if made != published.base_model_digest:
+        return [Violation("plan.base-model", "the base model is not the one that the plan's seed gives")]
+    return []

@@ -1,0 +1,95 @@
+"""A site's contribution to one round: reserve, train, protect, submit; then evaluate what came of it.
+
+The order is the protection: the reservation is final on the ledger before any noise is drawn, so a crash
+leaves the budget spent and never the other way round. A release that was built is resent, not made again.
+"""
+
+from __future__ import annotations
+
+from adapters.outbox import Slot
+from ledger.errors import CodedError
+from policies.cost import epsilon_micro, round_mechanisms
+from policies.events import BudgetReserved, PlanPublished, UpdateRefused
+from policies.receipt import Step
+from privacy import accounting
+from tasks.site import release
+from tasks.site.party import Site
+from tasks.site.release import Release
+from tasks.step import step
+from tasks.worker.site_session import Prepared, SiteSession
+
+
+def kept_release(site: Site, slot: Slot) -> Release | None:
+    """A release of this step that was built before, by this run or one that was cut off."""
+    kept = site.outbox.kept(slot)
+    return None if kept is None else Release(*kept)
+
+
+def attempts(site: Site, published: PlanPublished, round_number: int) -> int:
+    return site.latest.attempts.get((published.plan_digest, round_number, site.name), 0)
+
+
+@step
+async def reserve(site: Site, published: PlanPublished, round_number: int) -> int:
+    """Reserve the round's whole cost and return the attempt's number once the reservation is final."""
+    site.tell("reserve", round_number)
+    pool = site.member.pool
+    assert pool is not None  # noqa: S101 - `Member` refuses a site without
+    mechanisms = round_mechanisms(published.plan)
+    attempt = attempts(site, published, round_number) + 1
+    total = epsilon_micro(site.latest.spent_by(site.name) + accounting.total(mechanisms), pool.delta)
+    await site.say(
+        BudgetReserved(
+            plan_digest=published.plan_digest,
+            round=round_number,
+            attempt=attempt,
+            mechanisms=mechanisms,
+            epsilon_total_micro=total,
+        ),
+        final=True,
+    )
+    return attempt
+
+
+@step
+async def train(site: Site, published: PlanPublished, base: bytes, round_number: int) -> float:
+    """Train privately in the site's process; returns seconds, for the site's own report."""
+    return await site.worker.call(SiteSession.train, published.plan, base, round_number)
+
+
+@step
+async def protect(
+    site: Site,
+    published: PlanPublished,
+    slot: Slot,
+    model: bytes,
+    public: bytes,
+    prepared: Prepared,
+    parent: str,
+) -> Release:
+    """Encrypt the trained update (or the noised evaluation of `model`) and build its release."""
+    site.tell("protect" if slot.step == "training" else "evaluate", slot.round)
+    if slot.step == "training":
+        protected = await site.worker.call(SiteSession.protect_update, published.plan, public)
+    else:
+        protected = await site.worker.call(SiteSession.protect_evaluation, published.plan, model, public)
+    return release.build(site, published, slot, protected, prepared, parent_model_digest=parent)
+
+
+@step
+async def submit(site: Site, ready: Release, round_number: int) -> int:
+    site.tell("submit", round_number)
+    return await release.send(site, ready)
+
+
+@step
+async def withhold(
+    site: Site, published: PlanPublished, round_number: int, kind: Step, error: CodedError
+) -> None:
+    """Say that this site will not report, so that nobody waits for it. The code alone leaves."""
+    site.keep_diagnostics(f"{error}\n{error.diagnostics()}")
+    await site.say(
+        UpdateRefused(
+            plan_digest=published.plan_digest, round=round_number, step=kind, site=site.name, code=error.code
+        )
+    )

@@ -1,0 +1,145 @@
+"""A site while it takes part: its keys, its view of the ledger, its process, its way to the exchange.
+
+Opened once a flow run and handed to every step. What a step does lives in the module of its name; what may
+leave the site lives in `release`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from adapters import mail
+from adapters.clock import Clock, SystemClock
+from adapters.exchange import DirectoryExchange, Exchange
+from adapters.home import Home, HomeError, SiteConfig
+from adapters.institution_log import open_replica
+from adapters.outbox import Outbox
+from adapters.replica import Replica
+from ledger.errors import PolicyViolation
+from ledger.event import entry_digest, parse_entry
+from ledger.keys import Signer
+from policies.events import Body
+from policies.federation import Federation, Member
+from policies.plan import Plan
+from policies.state import FederationState
+from tasks import progress
+from tasks.background import Background
+from tasks.progress import Progress
+from tasks.speech import next_entry
+from tasks.worker.process import Preparation, WorkerProcess
+from tasks.worker.site_session import SiteSession
+
+T = TypeVar("T")
+LEDGER_TIMEOUT_S = 60.0
+
+
+class Site:
+    def __init__(
+        self,
+        home: Home,
+        config: SiteConfig,
+        exchange: Exchange,
+        replica: Replica,
+        background: Background,
+        worker: WorkerProcess[SiteSession],
+        clock: Clock,
+    ) -> None:
+        self.home, self.config, self.exchange, self.worker = home, config, exchange, worker
+        self.outbox = Outbox(home.outbox)
+        self.signer: Signer = home.signer("signing", config.name)
+        self._replica, self._background, self._clock = replica, background, clock
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def federation(self) -> Federation:
+        return self.home.federation
+
+    @property
+    def member(self) -> Member:
+        member = self.federation.member(self.name)
+        if member is None:
+            raise HomeError(f"{self.name} is not a member of its own federation.json")
+        return member
+
+    @property
+    def state(self) -> FederationState:
+        """What a quorum of witnesses stands behind: the only state to act on."""
+        return self._replica.final_state
+
+    @property
+    def latest(self) -> FederationState:
+        """What this site's witness cosigned, maybe ahead of the quorum: where its own chains stand."""
+        return self._replica.state
+
+    def tell(self, step: str, round_number: int = 0) -> None:
+        progress.tell(Progress(self.name, step, round_number))
+
+    def keep_diagnostics(self, text: str) -> None:
+        with self.home.log.open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat()} {text}\n")
+
+    async def until(
+        self, found: Callable[[FederationState], T | None], *, timeout_s: float, waiting_for: str
+    ) -> T:
+        """Wait until `found` sees something final. A witness that refuses ends every wait."""
+
+        def look() -> T | None:
+            if self._replica.halted is not None:
+                raise self._replica.halted
+            return found(self.state)
+
+        return await self._background.until(look, timeout_s=timeout_s, waiting_for=waiting_for)
+
+    async def say(self, body: Body, *, final: bool = False) -> int:
+        """Put an event on the ledger and return its index, once it is cosigned here (or `final`)."""
+        return await self.send(self.entry(body), final=final)
+
+    def entry(self, body: Body) -> bytes:
+        """The signed entry that continues this site's chain, which may be ahead of what is final."""
+        return next_entry(self.latest, body, name=self.name, signer=self.signer, clock=self._clock)
+
+    async def send(self, entry: bytes, *, final: bool = False) -> int:
+        """Send a signed entry, again if need be; raises PolicyViolation with the log's reasons if refused."""
+        digest = entry_digest(entry)
+        sequence = parse_entry(entry).event.sequence
+        self.exchange.put(f"{mail.inbox(self.name, sequence)}/{digest}", entry)
+
+        def answer(_: FederationState) -> int | None:
+            index = (self.state if final else self.latest).indices.get(digest)
+            if index is None:
+                refusal = self.exchange.get(mail.refused(digest))
+                if refusal is not None:
+                    raise PolicyViolation(mail.read_refusal(refusal))
+            return index
+
+        return await self.until(answer, timeout_s=LEDGER_TIMEOUT_S, waiting_for="the ledger")
+
+
+def patience_s(plan: Plan) -> float:
+    """How long a site waits for what others owe it: their deadline twice over, and the log's."""
+    return 2.0 * plan.participation.deadline_s + LEDGER_TIMEOUT_S
+
+
+@asynccontextmanager
+async def opened_site(
+    root: Path, *, clock: Clock | None = None, preparation: Preparation | None = None
+) -> AsyncIterator[Site]:
+    """Open the home, the replica and the process; close all three."""
+    clock = clock or SystemClock()
+    home = Home(root)
+    config = home.read(SiteConfig)
+    exchange = DirectoryExchange(home.resolve(config.exchange))
+    worker = WorkerProcess(SiteSession, home.root, party=config.name, log=home.log, preparation=preparation)
+    try:
+        replica = open_replica(home, home.federation, exchange, name=config.name, clock=clock)
+        async with Background(replica) as background:
+            yield Site(home, config, exchange, replica, background, worker, clock)
+    finally:
+        worker.close()

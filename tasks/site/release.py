@@ -1,0 +1,67 @@
+"""The one door out of a site: a `Release` is a protected update and the signed receipt that names it.
+
+Nothing else that depends on patients leaves. It is built from bytes that the site's process protected, kept in
+the outbox before it is sent, and resent byte for byte. Whoever audits what a hospital gives away reads this
+file, and `policies.receipt` for what a receipt can say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapters import objects
+from adapters.outbox import Slot
+from ledger import canonical
+from policies.code import running_code_digest
+from policies.cost import mechanisms_of
+from policies.events import PlanPublished, TrainingReceipt
+from policies.receipt import Predicate, Statement, Validation
+from policies.state import ReceiptChain
+from tasks.site.party import Site
+from tasks.worker.site_session import Prepared, Protected
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    update: bytes
+    entry: bytes
+
+
+def build(
+    site: Site,
+    published: PlanPublished,
+    slot: Slot,
+    protected: Protected,
+    prepared: Prepared,
+    *,
+    parent_model_digest: str,
+) -> Release:
+    """Sign the receipt and keep both halves durably; from here on the release counts as built."""
+    state = site.latest
+    chain = state.receipt_chains.get(site.name, ReceiptChain())
+    predicate = Predicate(
+        origin=state.origin,
+        study=published.plan.study,
+        plan_digest=published.plan_digest,
+        round=slot.round,
+        attempt=slot.attempt,
+        step=slot.step,
+        parent_model_digest=parent_model_digest,
+        code_digest=running_code_digest(),
+        dataset_commitment=protected.dataset_commitment,
+        mechanisms=mechanisms_of(published.plan, slot.step),
+        validation=Validation(passed=True, suite_digest=prepared.suite_digest),
+        sum_key_digest=state.sum_keys[published.plan.study].public_key_digest,
+        receipt_sequence=chain.sequence,
+        previous_receipt=chain.previous,
+    )
+    statement = Statement.of(update_digest=canonical.digest(protected.update), predicate=predicate)
+    release = Release(protected.update, site.entry(TrainingReceipt(statement=statement)))
+    site.outbox.keep(slot, update=release.update, entry=release.entry)
+    return release
+
+
+async def send(site: Site, release: Release) -> int:
+    """Put the update where the receipt's digest finds it, then the receipt on the ledger."""
+    objects.store(site.exchange, release.update)
+    return await site.send(release.entry)

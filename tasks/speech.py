@@ -1,0 +1,27 @@
+"""Saying something on the ledger: sign the next event of one's own chain and wait until it stands, or is final.
+
+The transport differs (a site's inbox, the coordinator's own queue) and lives with the parties.
+"""
+
+from __future__ import annotations
+
+from adapters.clock import Clock
+from ledger.event import Event, sign_event
+from ledger.keys import Signer
+from policies.events import Body, type_of
+from policies.state import Chain, FederationState
+
+
+def next_entry(state: FederationState, body: Body, *, name: str, signer: Signer, clock: Clock) -> bytes:
+    """The signed entry that would continue `name`'s chain in `state`."""
+    chain = state.chains.get(name, Chain())
+    event = Event(
+        origin=state.origin,
+        type=type_of(body),
+        institution=name,
+        sequence=chain.sequence,
+        previous=chain.previous,
+        time_s=clock.now_s(),
+        body=body.to_json(),
+    )
+    return sign_event(event, [signer])

@@ -1,0 +1,60 @@
+"""One step of a round as a Prefect task, through which no text from an exception passes unchecked.
+
+Prefect stores what a task raises, message and traceback, in its database and logs. So only our coded errors,
+whose text is public by construction, come out; anything else is written to the institution's own log and
+leaves as a bare code. Results are not persisted (they would be pickles) and nothing is cached or retried:
+a repeated step could draw noise twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ledger.errors import CodedError
+
+
+class StepError(CodedError):
+    code = "step.failed"
+
+
+class Party(Protocol):
+    """Whoever runs steps: has a name, and a log that never leaves it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def keep_diagnostics(self, text: str) -> None: ...
+
+
+PartyT = TypeVar("PartyT", bound=Party)
+P = ParamSpec("P")
+R = TypeVar("R")
+Step = Callable[Concatenate[PartyT, P], Coroutine[None, None, R]]
+
+
+def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
+    """Make `function(party, ...)` a Prefect task of its own name, guarded."""
+
+    @functools.wraps(function)
+    async def guarded(party: PartyT, *args: P.args, **kwargs: P.kwargs) -> R:
+        unexpected: str | None = None
+        try:
+            return await function(party, *args, **kwargs)
+        except CodedError as error:
+            party.keep_diagnostics(f"{error}\n{error.diagnostics()}\n")
+            raise
+        except Exception:  # its text may hold patient data: it goes to the institution's log alone
+            unexpected = traceback.format_exc()
+        # Outside the handler, so that the new error carries no reference to the old one.
+        party.keep_diagnostics(unexpected)
+        raise StepError(f"{function.__name__} failed at {party.name}", remedy="The log there says why.")
+
+    return task(  # type: ignore[return-value] # a Prefect task is called like the function it wraps
+        name=function.__name__, cache_policy=NO_CACHE, persist_result=False, retries=0
+    )(guarded)
