@@ -100,10 +100,10 @@ class Cohort:
 def canonical_identifier(identifier: str) -> str:
     """The one form in which a patient's identifiers are compared and keyed.
 
-    Spaces around an identifier carry no meaning in DICOM and one character may be coded in several ways;
+    Spaces and padding around an identifier carry no meaning in DICOM and one character may be coded in several ways;
     one patient must never count as two.
     """
-    return unicodedata.normalize("NFC", identifier).strip()
+    return unicodedata.normalize("NFC", identifier).replace("\0", "").strip()
 
 
 def patient_key(identifier: str, *, site: str, secret: bytes) -> bytes:

@@ -138,11 +138,12 @@ def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int,
         dataset = dcmread(path, specific_tags=dicom_image.TAGS)
         modality = str(dataset.get("Modality", "")).strip()
         identifier = dataset.get("PatientID", "")
+        failure = "" if "PixelData" in dataset else "no pixel data"  # a report, or a file cut before them
     except Exception as error:  # whatever a damaged file makes the parser raise
         failure = type(error).__name__
     if failure:
         raise UnusableError("data.dicom-unreadable", failure)
-    if modality not in contract.image.modalities and "PixelData" in dataset:
+    if modality not in contract.image.modalities:
         raise UnusableError("data.modality")
     if not isinstance(identifier, str) or not canonical_identifier(identifier):
         raise UnusableError("data.patient-missing")

@@ -3,10 +3,11 @@
     OUT/<site>/labels.csv, OUT/<site>/<patient>/<image>.dcm        patients of that site
     OUT/public-test/...                                            patients of no site, for a public test set
 
-Nothing here is a patient: names, identifiers and birth dates (all in 1900) are invented and say so. Everything
-follows from `seed`, and a patient from its own site and number alone. Label 1 shows several large lesions,
-label 0 none to a few small ones, both over anatomy-like circles and noise; the two overlap, so that no
-network is perfect. Reading lives in `dicom`; MONAI is imported on use, as it takes seconds.
+Nothing here is a patient: names, identifiers and birth dates (all in 1900) are invented and say so. A site's
+studies follow from the seed, its name, its number of patients and its place in the list. Label 1 shows several
+large lesions, label 0 none to a few small ones, both over anatomy-like circles and noise; a few patients look
+like the other label, so that no network is perfect. How an image is filed lives in `dialects`, reading in
+`dicom`; MONAI is imported on use, as it takes seconds.
 """
 
 from __future__ import annotations
@@ -16,33 +17,29 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.sources.dialects import SIZE_PX, Header, Template, Vendor, identifier
 from adapters.sources.findings import DataRefusedError
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 PUBLIC_TEST = "public-test"
 PUBLIC_TEST_PATIENTS = 300
-SIZE_PX = 64
 
 _SITE_SIZES = (1.5, 1.0, 0.8, 0.7)  # of patients_per_site, in turn, so that the mean is patients_per_site
 _PREVALENCE = (0.50, 0.35, 0.60, 0.40)
 _STUDY_SIZES = (0.4, 0.3, 0.2, 0.1)  # share of patients with 1, 2, 3, 4 images: 2 on average
+_MISLEADING = 0.015  # share of patients whose images look like the other label
 _NOISE_STD = 0.13
-
-Vendor = Literal["A", "B"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Patient:
-    identifier: str
     number: int
     label: int
+    appearance: int
+    """The label that the images look like."""
     images: int
     vendor: Vendor
     entropy: tuple[int, ...]
@@ -54,6 +51,7 @@ def write_phantoms(
     sites: Sequence[str],
     seed: int,
     patients_per_site: int = 300,
+    public_test_patients: int = PUBLIC_TEST_PATIENTS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write one folder a site and the public test set below `out`.
@@ -73,7 +71,7 @@ def write_phantoms(
             diagnostics=str(out),
         )
     studies = {name: _site_patients(name, index, seed, patients_per_site) for index, name in enumerate(sites)}
-    studies[PUBLIC_TEST] = _patients(PUBLIC_TEST, seed, PUBLIC_TEST_PATIENTS, 0.45, ("A", "B"))
+    studies[PUBLIC_TEST] = _patients(PUBLIC_TEST, seed, public_test_patients, 0.45, ("A", "B"))
     total = sum(patient.images for patients in studies.values() for patient in patients)
     done = 0
 
@@ -106,9 +104,9 @@ def _patients(
     labels = random.permutation(np.arange(count) < max(1, round(prevalence * count)))
     return [
         _Patient(
-            identifier=f"INVENTED-{site.upper()}-{number:05d}",
             number=number,
             label=int(labels[number]),
+            appearance=int(labels[number]) ^ int(random.random() < _MISLEADING),
             images=int(random.choice(len(_STUDY_SIZES), p=_STUDY_SIZES)) + 1,
             vendor=vendors[number % len(vendors)],
             entropy=(*entropy, number),
@@ -121,18 +119,19 @@ def _write_site(folder: Path, site: str, patients: Sequence[_Patient], advance: 
     (folder / "README.txt").write_text(
         "Synthetic phantoms. No patient exists; every identifier is invented.\n"
     )
-    rows = [f"{patient.identifier},{patient.label}" for patient in patients]
+    rows = [f"{identifier(site, patient.number)},{patient.label}" for patient in patients]
+    templates = {vendor: Template(site, vendor) for vendor in {patient.vendor for patient in patients}}
     (folder / "labels.csv").write_text("\n".join(["patient_id,label", *rows]) + "\n", encoding="utf-8")
     for patient in patients:
         study = folder / f"study-{patient.number:05d}"
         study.mkdir()
         state = np.random.RandomState(np.random.SeedSequence(patient.entropy).generate_state(8))
-        header = _header(patient, site)
         for number in range(patient.images):
-            _fill(header, patient, number, phantom(patient.label, state))
+            header = Header(patient.number, number, f"{patient.entropy}")
             # Vendor B's archive names files without an extension.
             name = f"image-{number}.dcm" if patient.vendor == "A" else f"IM{number:04d}"
-            header.save_as(study / name, enforce_file_format=True)
+            file = templates[patient.vendor].file(header, phantom(patient.appearance, state))
+            (study / name).write_bytes(file)
             advance()
 
 
@@ -154,57 +153,3 @@ def phantom(label: int, state: np.random.RandomState) -> NDArray[np.float64]:
         image += state.uniform(0.3, 0.6) * np.asarray(lesions, dtype=np.float64)
     image += 0.15 + state.normal(0.0, _NOISE_STD, size=image.shape)
     return np.clip(image, 0.0, 1.0)
-
-
-def _header(patient: _Patient, site: str) -> Dataset:
-    """What all images of a patient share, in the vendor's dialect."""
-    from pydicom import Dataset
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    explicit = patient.vendor == "A"
-    header = Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
-    # Digital X-ray for presentation, Computed Radiography
-    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1" if explicit else "1.2.840.10008.5.1.4.1.1.1"
-    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
-    header.StudyInstanceUID = _uid(patient.entropy, "study", 0)
-    header.SeriesInstanceUID = _uid(patient.entropy, "series", 0)
-    header.PatientName = f"INVENTED^PHANTOM {patient.number:05d}"
-    header.PatientID = patient.identifier
-    header.PatientBirthDate = f"1900{1 + patient.number % 12:02d}{1 + patient.number % 28:02d}"
-    header.PatientSex = "O"
-    header.InstitutionName = f"INVENTED HOSPITAL {site.upper()}"[:64]
-    header.StudyDate = "19000101"
-    header.Modality = "DX" if explicit else "CR"
-    header.Manufacturer = f"INVENTED VENDOR {patient.vendor}"
-    header.PhotometricInterpretation = "MONOCHROME2" if explicit else "MONOCHROME1"
-    header.SamplesPerPixel = 1
-    header.Rows = header.Columns = SIZE_PX
-    header.BitsAllocated = 16
-    header.BitsStored = 12 if explicit else 16
-    header.HighBit = header.BitsStored - 1
-    header.PixelRepresentation = 0
-    if not explicit:
-        header.RescaleIntercept, header.RescaleSlope, header.RescaleType = "-1024", "0.25", "US"
-        private = header.private_block(0x0029, "INVENTED VENDOR B", create=True)
-        private.add_new(0x01, "LO", "INVENTED PRIVATE VALUE")
-        private.add_new(0x02, "DS", "1.5")
-    return header
-
-
-def _fill(header: Dataset, patient: _Patient, number: int, image: NDArray[np.float64]) -> None:
-    """Put one image into its patient's header."""
-    header.SOPInstanceUID = _uid(patient.entropy, "image", number)
-    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
-    header.InstanceNumber = number + 1
-    # Vendor B declares 16 bits, inverts, and uses a part of the range.
-    stored = np.rint(image * 4095) if patient.vendor == "A" else np.rint((1.0 - image) * 20_000) + 3_000
-    header.PixelData = stored.astype("<u2").tobytes()
-
-
-def _uid(entropy: tuple[int, ...], kind: str, number: int) -> str:
-    """A UUID-derived UID (2.25.), the same for the same seed."""
-    digest = hashlib.sha256(f"wardround phantom {entropy} {kind} {number}".encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"

@@ -1,0 +1,128 @@
+"""Cohorts: indices instead of identifiers, and a split that depends on each patient's own key alone."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.sources.cohort import FACTS, Cohort, MemorySource, patient_key
+from adapters.sources.findings import DataRefusedError
+from ledger.errors import PolicyViolation
+from policies.plan import DataContract, Image
+
+SECRET = bytes(range(32))
+CONTRACT = DataContract(
+    image=Image(height_px=8, width_px=8, modalities=("CR",)),
+    labels=(0, 1),
+    minimum_patients=1,
+    held_out_fraction=0.3,
+)
+
+
+def cohort_of(identifiers: list[str], *, secret: bytes = SECRET, site: str = "hospital-a") -> Cohort:
+    images = np.random.default_rng(0).random((len(identifiers), 1, 8, 8)).astype(np.float32)
+    labels = [len(identifier.strip()) % 2 for identifier in identifiers]
+    return MemorySource(images, labels, identifiers, site=site, secret=secret).load(CONTRACT)
+
+
+@given(st.lists(st.text(alphabet="abcd", min_size=1, max_size=2), min_size=1, max_size=30))
+def test_patients_are_numbered_once_each_in_key_order(identifiers: list[str]) -> None:
+    cohort = cohort_of(identifiers)
+    assert cohort.patient_count == len(set(identifiers))
+    assert list(cohort.keys) == sorted(cohort.keys)
+    assert cohort.patients.tolist() == sorted(cohort.patients.tolist())
+
+
+def test_images_stay_with_their_patient_and_label() -> None:
+    identifiers = ["b", "a", "b", "cc", "a"]
+    images = np.arange(5, dtype=np.float32)[:, None, None, None] / 10 * np.ones((5, 1, 8, 8), np.float32)
+    cohort = MemorySource(images, [0, 1, 0, 1, 1], identifiers, site="s", secret=SECRET).load(CONTRACT)
+    numbers = {key: index for index, key in enumerate(cohort.keys)}
+    for value, name, label in [(0, "b", 0), (1, "a", 1), (2, "b", 0), (3, "cc", 1), (4, "a", 1)]:
+        row = int(np.flatnonzero(np.isclose(cohort.images[:, 0, 0, 0], value / 10))[0])
+        assert cohort.patients[row] == numbers[patient_key(name, site="s", secret=SECRET)]
+        assert cohort.labels[row] == label
+        assert cohort.facts.loc[row, "label"] == label
+
+
+def test_one_patient_spelled_in_two_ways_is_one() -> None:
+    composed, decomposed = "M\u00fcller-1", "Mu\u0308ller-1 "
+    assert cohort_of([composed, composed + " "]).patient_count == 1
+    assert patient_key(composed, site="s", secret=SECRET) == patient_key(decomposed, site="s", secret=SECRET)
+
+
+def test_keys_depend_on_secret_and_site() -> None:
+    keys = {
+        patient_key("p", site="a", secret=SECRET),
+        patient_key("p", site="b", secret=SECRET),
+        patient_key("p", site="a", secret=SECRET[::-1]),
+    }
+    assert len(keys) == 3 and all(len(key) == 32 for key in keys)
+
+
+@given(st.sets(st.integers(0, 10_000), min_size=40, max_size=80), st.floats(0.1, 0.5))
+def test_a_patient_keeps_its_side_whoever_else_is_there(numbers: set[int], fraction: float) -> None:
+    identifiers = [f"patient-{number}" for number in sorted(numbers)]
+    whole = cohort_of(identifiers)
+    part = cohort_of(identifiers[::2])
+    try:
+        train, held_out = whole.split(fraction)
+        part_train, part_held_out = part.split(fraction)
+    except PolicyViolation:
+        return
+    assert set(part_held_out.keys) == set(held_out.keys) & set(part.keys)
+    assert set(part_train.keys) == set(train.keys) & set(part.keys)
+    assert not set(train.keys) & set(held_out.keys)
+    assert set(train.keys) | set(held_out.keys) == set(whole.keys)
+
+
+def test_a_larger_fraction_only_adds_patients() -> None:
+    cohort = cohort_of([f"patient-{number}" for number in range(500)])
+    fewer, more = (set(cohort.split(fraction)[1].keys) for fraction in (0.1, 0.3))
+    assert fewer < more
+    assert 0.2 < len(more) / 500 < 0.4
+
+
+def test_no_image_of_a_held_out_patient_stays_in_training() -> None:
+    cohort = cohort_of([f"patient-{number}" for number in range(60) for _ in range(3)])
+    for part in cohort.split(0.3):
+        assert len(part.images) == 3 * part.patient_count
+        assert np.array_equal(np.unique(part.patients), np.arange(part.patient_count))
+        assert part.facts["patient"].tolist() == part.patients.tolist()
+        assert part.facts["label"].tolist() == part.labels.tolist()
+
+
+def test_a_cohort_too_small_to_split_is_a_policy_violation() -> None:
+    with pytest.raises(PolicyViolation) as refused:
+        cohort_of(["only"]).split(0.2)
+    assert refused.value.violations[0].code == "cohort.too-small"
+
+
+def test_contradicting_labels_are_refused_once_a_patient() -> None:
+    images = np.zeros((4, 1, 8, 8), np.float32)
+    source = MemorySource(images, [0, 1, 0, 0], ["p", "p", "q", "q"], site="s", secret=SECRET)
+    with pytest.raises(DataRefusedError) as refused:
+        source.load(CONTRACT)
+    assert refused.value.code == "data.labels-contradict"
+    assert "patients with contradicting labels: 1" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "secret", "code"), [(0, SECRET, "data.empty"), (2, b"short", "data.secret")]
+)
+def test_what_cannot_be_assembled_is_refused(count: int, secret: bytes, code: str) -> None:
+    with pytest.raises(DataRefusedError) as refused:
+        cohort_of(["p"] * count, secret=secret)
+    assert refused.value.code == code and refused.value.kind == "input"
+
+
+def test_no_identifier_survives_in_a_cohort() -> None:
+    cohort = cohort_of([f"ZZCANARY{number}" for number in range(30)])
+    assert tuple(cohort.facts.columns) == FACTS
+    assert b"ZZCANARY" not in pickle.dumps(cohort)
+    assert repr(cohort) == str(cohort) == "Cohort(...)"
+    assert cohort.facts["finite"].all()

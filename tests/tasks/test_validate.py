@@ -1,0 +1,151 @@
+"""The contract as a suite: what passes, what each check catches, and that nothing but booleans comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapters.sources.cohort import Cohort, MemorySource
+from ledger.errors import PolicyViolation
+from policies.plan import DataContract, Image
+from tasks.validate import Verdict, require, suite, suite_digest, validate
+
+MARKER = "ZZCANARY^MARKER"
+CONTRACT = DataContract(
+    image=Image(height_px=8, width_px=9, modalities=("CR", "DX")),
+    labels=(0, 1),
+    minimum_patients=5,
+    held_out_fraction=0.2,
+)
+NAMES = (
+    "columns", "complete", "modality", "labels", "height", "width", "bits", "lowest-value", "highest-value",
+    "finite", "minimum-patients",
+)  # fmt: skip
+
+
+def cohort(
+    patients: int = 5, *, height: int = 8, width: int = 9, modality: str = "CR", value: float = 0.5
+) -> Cohort:
+    images = np.full((2 * patients, 1, height, width), value, np.float32)
+    identifiers = [f"p{number}" for number in range(patients)] * 2
+    labels = [number % 2 for number in range(patients)] * 2
+    return MemorySource(images, labels, identifiers, site="s", secret=bytes(32), modality=modality).load(
+        CONTRACT
+    )
+
+
+def changed(column: str, value: object) -> Cohort:
+    base = cohort()
+    facts = base.facts.astype({column: object})
+    facts.loc[3, column] = value  # type: ignore[call-overload]
+    return dataclasses.replace(base, facts=facts)
+
+
+def test_a_good_cohort_passes_every_check() -> None:
+    verdict = validate(cohort(), CONTRACT)
+    assert verdict == Verdict(True, tuple((name, True) for name in NAMES), suite_digest(CONTRACT))
+    assert verdict.failed == ()
+    require(verdict)
+
+
+@pytest.mark.parametrize(
+    ("broken", "failed"),
+    [
+        (cohort(4), {"minimum-patients"}),
+        (cohort(modality="MR"), {"modality"}),
+        (cohort(height=7), {"height"}),
+        (cohort(width=7), {"width"}),
+        (cohort(value=-0.01), {"lowest-value", "highest-value"}),
+        (cohort(value=1.01), {"lowest-value", "highest-value"}),
+        (cohort(value=float("inf")), {"lowest-value", "highest-value", "finite"}),
+        (cohort(value=float("nan")), {"complete", "finite"}),
+        (changed("label", 7), {"labels"}),
+        (changed("label", None), {"complete"}),
+        (changed("modality", None), {"complete"}),
+        (changed("modality", MARKER), {"modality"}),
+        (changed("bits", 17), {"bits"}),
+        (changed("finite", False), {"finite"}),
+        (changed("finite", None), {"complete"}),
+    ],
+)
+def test_each_check_catches_its_fault(broken: Cohort, failed: set[str]) -> None:
+    verdict = validate(broken, CONTRACT)
+    assert not verdict.passed and set(verdict.failed) == failed
+
+
+def test_a_missing_or_additional_column_fails() -> None:
+    base = cohort()
+    missing = dataclasses.replace(base, facts=base.facts.drop(columns="label"))
+    assert {"columns", "labels"} <= set(validate(missing, CONTRACT).failed)
+    more = dataclasses.replace(base, facts=base.facts.assign(name="x"))
+    assert validate(more, CONTRACT).failed == ("columns",)
+
+
+def test_require_names_every_failed_check_without_a_count() -> None:
+    verdict = validate(cohort(3, modality=MARKER), CONTRACT)
+    with pytest.raises(PolicyViolation) as refused:
+        require(verdict)
+    assert [violation.code for violation in refused.value.violations] == [
+        "contract.modality",
+        "contract.minimum-patients",
+    ]
+    text = str(refused.value) + repr(verdict).replace(verdict.suite_digest, "")
+    assert not any(character.isdigit() for character in text)
+    assert MARKER not in text
+
+
+def test_the_suite_follows_the_contract() -> None:
+    other = CONTRACT.model_copy(update={"minimum_patients": 6})
+    assert suite_digest(CONTRACT) == suite_digest(CONTRACT.model_copy()) != suite_digest(other)
+    assert tuple(dict.fromkeys(check.name for check in suite(CONTRACT))) == NAMES
+
+
+_QUIET = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG, filename=sys.argv[1])
+from tests_cohort import broken, CONTRACT
+from tasks.validate import validate
+verdict = validate(broken, CONTRACT)
+assert not verdict.passed
+"""
+
+_COHORT = """
+import dataclasses
+import numpy as np
+from adapters.sources.cohort import MemorySource
+from policies.plan import DataContract, Image
+CONTRACT = DataContract(
+    image=Image(height_px=8, width_px=9, modalities=("CR",)), labels=(0, 1), minimum_patients=5,
+    held_out_fraction=0.2,
+)
+images = np.full((4, 1, 8, 9), np.nan, np.float32)
+source = MemorySource(images, [0, 1, 0, 1], list("abcd"), site="s", secret=bytes(32), modality="{marker}")
+broken = source.load(CONTRACT)
+broken = dataclasses.replace(broken, facts=broken.facts.drop(columns="label"))
+"""
+
+
+def test_validation_prints_logs_and_stores_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tests_cohort.py").write_text(_COHORT.replace("{marker}", MARKER))
+    (tmp_path / "home").mkdir()
+    root = Path(__file__).parents[2]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path / "home"),
+        "PYTHONPATH": f"{root}{os.pathsep}{tmp_path}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _QUIET, str(tmp_path / "log")],
+        cwd=tmp_path / "home", env=environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert MARKER not in (tmp_path / "log").read_text()
+    assert not [
+        path for path in (tmp_path / "home").rglob("*") if path.is_file() and MARKER in path.read_text()
+    ]
