@@ -2,7 +2,9 @@
 
 Lives here: building the module, its deterministic first weights, and moving weights in and out of it.
 Group norm, because batch norm mixes patients and then no gradient belongs to one of them (Opacus refuses
-it). Intensities are standardised by constants: statistics of the images would be an undeclared release.
+it). Tanh, because bounded activations keep gradients near the clip and lose less to it (Papernot et al. 2021,
+arXiv:2007.14191). Each image is centred on its own mean, which takes out a device's brightness, and scaled by
+a constant: a statistic over several patients would be an undeclared release.
 """
 
 from __future__ import annotations
@@ -18,9 +20,8 @@ from tasks.train.weights import Vector, Weights, WeightsError, flatten, unflatte
 
 __all__ = ["ImageClassifier", "build", "extract", "flatten", "initial", "load", "unflatten"]
 
-# Middle and half-width of the value range [0, 1] that `policies.plan.Image` promises.
-_CENTRE = 0.5
-_SCALE = 0.25
+# About the standard deviation within an image whose values fill [0, 1].
+_SCALE = 0.2
 
 
 class ImageClassifier(nn.Module):
@@ -35,13 +36,14 @@ class ImageClassifier(nn.Module):
             classes=1,
             channels=network.channels,
             strides=network.strides,
-            num_res_units=1,
-            act="relu",
+            num_res_units=0,
+            act="tanh",
             norm=("group", {"num_groups": network.norm_groups}),
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.classifier((images - _CENTRE) / _SCALE)
+        centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
+        logits: torch.Tensor = self.classifier(centred / _SCALE)
         return logits.squeeze(1)
 
 
