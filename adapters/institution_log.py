@@ -78,3 +78,10 @@ def open_replica(
         reader = TileReader(lambda path: exchange.get(f"ledger/{path}"))
         witness.resume(reader.at_checkpoint(cosigned).entries(0, cosigned.size))
     return Replica(name, witness, exchange, policy_of(federation), federation.log_vkey)
+
+
+def read_state(home: Home) -> tuple[FederationState, str]:
+    """The fold of a coordinator's stored log and its root in hex; the log is opened for reading only."""
+    storage = SqliteStorage(home.root / "ledger.sqlite")
+    log = Log.open(storage)
+    return founded(log), log.root.hex()

@@ -15,6 +15,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
 
 from ledger.errors import CodedError
 
@@ -55,6 +56,12 @@ def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
         party.keep_diagnostics(unexpected)
         raise StepError(f"{function.__name__} failed at {party.name}", remedy="The log there says why.")
 
-    return task(  # type: ignore[return-value] # a Prefect task is called like the function it wraps
-        name=function.__name__, cache_policy=NO_CACHE, persist_result=False, retries=0
-    )(guarded)
+    tracked = task(name=function.__name__, cache_policy=NO_CACHE, persist_result=False, retries=0)(guarded)
+
+    @functools.wraps(function)
+    async def run(party: PartyT, *args: P.args, **kwargs: P.kwargs) -> R:
+        # Outside a flow a step is a plain call: simulations and tests of many sites need no Prefect API.
+        chosen = guarded if FlowRunContext.get() is None else tracked
+        return await chosen(party, *args, **kwargs)
+
+    return run

@@ -27,7 +27,7 @@ from tasks.background import Background
 from tasks.progress import Progress
 from tasks.speech import next_entry
 from tasks.worker.coordinator_session import CoordinatorSession
-from tasks.worker.process import WorkerProcess
+from tasks.worker.process import Worker, WorkerProcess
 
 T = TypeVar("T")
 LEDGER_TIMEOUT_S = 120.0
@@ -41,7 +41,7 @@ class Coordinator:
         exchange: Exchange,
         sequencer: Sequencer,
         background: Background,
-        worker: WorkerProcess[CoordinatorSession],
+        worker: Worker[CoordinatorSession],
         clock: Clock,
     ) -> None:
         self.home, self.config, self.exchange, self.worker = home, config, exchange, worker
@@ -113,17 +113,27 @@ class Coordinator:
         return index
 
 
+def spawned_worker(home: Home, config: CoordinatorConfig) -> Worker[CoordinatorSession]:
+    return WorkerProcess(CoordinatorSession, home.root, party=config.name, log=home.log)
+
+
 @asynccontextmanager
-async def opened_coordinator(root: Path, *, clock: Clock | None = None) -> AsyncIterator[Coordinator]:
-    """Open the home, the log and the process; close all three."""
+async def opened_coordinator(
+    root: Path,
+    *,
+    clock: Clock | None = None,
+    exchange: Exchange | None = None,
+    worker: Callable[[Home, CoordinatorConfig], Worker[CoordinatorSession]] = spawned_worker,
+) -> AsyncIterator[Coordinator]:
+    """Open the home, the log and the process; close all three. Tests and simulations bring twins."""
     clock = clock or SystemClock()
     home = Home(root)
     config = home.read(CoordinatorConfig)
-    exchange = DirectoryExchange(home.resolve(config.exchange))
-    worker = WorkerProcess(CoordinatorSession, home.root, party=config.name, log=home.log)
+    shared = exchange or DirectoryExchange(home.resolve(config.exchange))
+    working = worker(home, config)
     try:
-        sequencer = open_sequencer(home, home.federation, exchange)
+        sequencer = open_sequencer(home, home.federation, shared)
         async with Background(sequencer) as background:
-            yield Coordinator(home, config, exchange, sequencer, background, worker, clock)
+            yield Coordinator(home, config, shared, sequencer, background, working, clock)
     finally:
-        worker.close()
+        working.close()

@@ -30,7 +30,7 @@ from tasks import progress
 from tasks.background import Background
 from tasks.progress import Progress
 from tasks.speech import next_entry
-from tasks.worker.process import Preparation, WorkerProcess
+from tasks.worker.process import Worker, WorkerProcess
 from tasks.worker.site_session import SiteSession
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Site:
         exchange: Exchange,
         replica: Replica,
         background: Background,
-        worker: WorkerProcess[SiteSession],
+        worker: Worker[SiteSession],
         clock: Clock,
     ) -> None:
         self.home, self.config, self.exchange, self.worker = home, config, exchange, worker
@@ -127,19 +127,27 @@ def patience_s(plan: Plan) -> float:
     return 2.0 * plan.participation.deadline_s + LEDGER_TIMEOUT_S
 
 
+def spawned_worker(home: Home, config: SiteConfig) -> Worker[SiteSession]:
+    return WorkerProcess(SiteSession, home.root, party=config.name, log=home.log)
+
+
 @asynccontextmanager
 async def opened_site(
-    root: Path, *, clock: Clock | None = None, preparation: Preparation | None = None
+    root: Path,
+    *,
+    clock: Clock | None = None,
+    exchange: Exchange | None = None,
+    worker: Callable[[Home, SiteConfig], Worker[SiteSession]] = spawned_worker,
 ) -> AsyncIterator[Site]:
-    """Open the home, the replica and the process; close all three."""
+    """Open the home, the replica and the process; close all three. Tests and simulations bring twins."""
     clock = clock or SystemClock()
     home = Home(root)
     config = home.read(SiteConfig)
-    exchange = DirectoryExchange(home.resolve(config.exchange))
-    worker = WorkerProcess(SiteSession, home.root, party=config.name, log=home.log, preparation=preparation)
+    shared = exchange or DirectoryExchange(home.resolve(config.exchange))
+    working = worker(home, config)
     try:
-        replica = open_replica(home, home.federation, exchange, name=config.name, clock=clock)
+        replica = open_replica(home, home.federation, shared, name=config.name, clock=clock)
         async with Background(replica) as background:
-            yield Site(home, config, exchange, replica, background, worker, clock)
+            yield Site(home, config, shared, replica, background, working, clock)
     finally:
-        worker.close()
+        working.close()

@@ -13,14 +13,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Thread
-from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Generic, ParamSpec, Protocol, TextIO, TypeVar
 
 from ledger.errors import CodedError, Kind, PolicyViolation, Violation
 from tasks import progress
@@ -37,6 +37,16 @@ SessionT = TypeVar("SessionT", bound=Session)
 P = ParamSpec("P")
 R = TypeVar("R")
 Preparation = Callable[[], None]
+
+
+class Worker(Protocol[SessionT]):
+    """Where a session's methods run."""
+
+    async def call(
+        self, method: Callable[Concatenate[SessionT, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    def close(self) -> None: ...
 
 
 class WorkerDiedError(CodedError):
@@ -99,10 +109,7 @@ class WorkerProcess(Generic[SessionT]):
         result: R = outcome  # type: ignore[assignment] # what `method` returned, over the process boundary
         return result
 
-    def close(self, *, kill: bool = False) -> None:
-        if kill:
-            for process in list((self._executor._processes or {}).values()):
-                process.kill()
+    def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._progress.put(None)
         self._relay.join()
@@ -110,6 +117,34 @@ class WorkerProcess(Generic[SessionT]):
     def _pass_on(self) -> None:
         while (item := self._progress.get()) is not None:
             progress.tell(item)
+
+
+class InlineWorker(Generic[SessionT]):
+    """The in-memory twin: the session lives in a thread of this process, for tests and simulations of many
+    sites. What is raised is reduced to codes exactly as between processes."""
+
+    def __init__(self, session: type[SessionT], home: Path, *, party: str, log: Path) -> None:
+        self._party, self._log = party, log
+        self._session = session(home)
+        self._executor = ThreadPoolExecutor(max_workers=1)
+
+    async def call(
+        self, method: Callable[Concatenate[SessionT, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        def run() -> R | Refused:
+            try:
+                return method(self._session, *args, **kwargs)
+            except Exception as error:  # as in the process: no foreign exception leaves as it is
+                with self._log.open("a") as log:
+                    return _refused(error, log)
+
+        outcome = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        if isinstance(outcome, Refused):
+            raise _error(outcome, self._party)
+        return outcome
+
+    def close(self) -> None:
+        self._executor.shutdown()
 
 
 def _error(refused: Refused, party: str) -> CodedError:
@@ -149,7 +184,7 @@ def _begin(
             preparation()
         _session = session(home)
     except Exception as error:  # an initializer that raises would only say that the process died
-        _start_failure = _refused(error)
+        _start_failure = _refused(error, sys.stderr)
 
 
 def _run(method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
@@ -158,13 +193,13 @@ def _run(method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> ob
     try:
         return getattr(_session, method)(*args, **kwargs)
     except Exception as error:  # nothing raised in here may leave as it is: its text can hold patient data
-        return _refused(error)
+        return _refused(error, sys.stderr)
 
 
-def _refused(error: Exception) -> Refused:
-    traceback.print_exc(file=sys.stderr)
+def _refused(error: Exception, log: TextIO) -> Refused:
+    traceback.print_exception(error, file=log)
     if not isinstance(error, CodedError):
         return Refused(StepFailedError.code, "fault", "", "", ())
-    sys.stderr.write(f"{error.diagnostics()}\n")
+    log.write(f"{error.diagnostics()}\n")
     violations = error.violations if isinstance(error, PolicyViolation) else ()
     return Refused(error.code, error.kind, error.public_message, error.remedy, violations)

@@ -1,0 +1,247 @@
+"""`wardround demo`: the main job on this machine, all roles at once."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from cyclopts import Parameter
+from rich.console import Console
+
+from ledger.errors import InputError
+from policies.federation import Pool
+from policies.gates import MICRO
+from policies.plan import Plan
+from tasks import progress
+from tasks.progress import Progress
+from wardround.display import Display
+
+MARKER = ".wardround-demo"
+EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
+DELTA = 1e-5
+
+
+class OutError(InputError):
+    code = "out.exists"
+
+
+class OptionError(InputError):
+    code = "usage.option"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Where the sites' data lie, and what is said about them."""
+
+    sources: dict[str, tuple[str, Path]]
+    public_test: tuple[str, Path] | None
+    note: str
+
+
+def demo(
+    *,
+    data: Path | None = None,
+    sites: Annotated[int, Parameter(help="Number of hospitals, 3 to 26. A DICOM folder brings its own.")] = 4,
+    rounds: int | None = None,
+    epsilon_cap: Annotated[
+        float | None, Parameter(help="Refuse a plan that would pass this ε; the noise is never recalibrated.")
+    ] = None,
+    out: Path = Path("wardround-demo"),
+    seed: int = 0,
+    plan: Annotated[
+        Path | None, Parameter(help="A plan to run instead of the example that fits the data.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object as the last line of stdout.")] = False,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Train one model over several hospitals on this machine and show what came of it.
+
+    Parameters
+    ----------
+    data
+        A folder with one sub-folder of DICOM files per site, or a MedMNIST .npz that is split over the sites.
+        Without it, synthetic DICOM studies are written.
+    rounds
+        Rounds to train, instead of the plan's.
+    out
+        Folder for everything that the run writes.
+    seed
+        Splits the data and draws first weights; privacy noise is never seeded.
+    resume
+        Continue an interrupted run in --out.
+    overwrite
+        Remove an earlier demo in --out first.
+    """
+    began = time.monotonic()
+    _check_options(sites=sites, rounds=rounds, epsilon_cap=epsilon_cap, seed=seed)
+    out = out.resolve()
+    with Display() as display:
+        if _claim(out, resume=resume, overwrite=overwrite):
+            wanted = Plan.from_yaml((out / "plan.yaml").read_text(), what="plan")
+            display.say(f"Continuing in {out}")
+            prepare = None
+        else:
+            wanted = _read_plan(plan, data, rounds=rounds, seed=seed)
+            cap = wanted.budget.epsilon_cap if epsilon_cap is None else epsilon_cap
+            prepare = functools.partial(
+                _found, out, data, sites=sites, seed=seed, plan=wanted, cap=cap, display=display
+            )
+        _run(out, wanted, prepare)
+    from wardround.summary import Summary
+
+    summary = Summary.read(out, wanted.content_digest(), seconds=time.monotonic() - began)
+    if json:
+        sys.stdout.write(f"{summary.to_json()}\n")
+    else:
+        summary.show(Console(highlight=False))
+
+
+def _check_options(*, sites: int, rounds: int | None, epsilon_cap: float | None, seed: int) -> None:
+    wrong = []
+    if not 3 <= sites <= 26:
+        wrong.append("--sites must be 3 to 26: with two sites each would learn the other's update")
+    if rounds is not None and not 1 <= rounds <= 1000:
+        wrong.append("--rounds must be 1 to 1000")
+    if epsilon_cap is not None and not 0 < epsilon_cap <= 1e6:
+        wrong.append("--epsilon-cap must be a positive number")
+    if not 0 <= seed < 2**32:
+        wrong.append("--seed must be 0 to 4294967295")
+    if wrong:
+        raise OptionError("; ".join(wrong))
+
+
+def _claim(out: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Make `out` ours. True if an earlier run in it is to be continued."""
+    if resume and overwrite:
+        raise OptionError("--resume and --overwrite exclude each other")
+    ours = (out / MARKER).exists()
+    if resume:
+        if not ours or not (out / "plan.yaml").exists():
+            raise OutError(f"there is no demo to resume in {out}", code="out.nothing-to-resume")
+        return True
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not overwrite:
+            raise OutError(f"{out} exists", remedy="Choose another --out, or add --resume or --overwrite.")
+        if not ours:
+            raise OutError(
+                f"{out} is not an earlier demo and is left as it is",
+                remedy="Choose another --out.",
+                code="out.not-ours",
+            )
+        shutil.rmtree(out)
+    return False
+
+
+def _read_plan(path: Path | None, data: Path | None, *, rounds: int | None, seed: int) -> Plan:
+    from tasks.planning import approved, read_plan
+
+    example = "phantom.yaml" if data is None or data.is_dir() else "chest-xray.yaml"
+    plan = read_plan(EXAMPLES / example if path is None else path)
+    plan = plan.with_fields({"seed": seed, "rounds": plan.rounds if rounds is None else rounds})
+    return approved(plan)
+
+
+def _found(
+    out: Path, data: Path | None, *, sites: int, seed: int, plan: Plan, cap: float, display: Display
+) -> None:
+    """Prepare the data and found the federation."""
+    from adapters.home import SourceConfig
+    from tasks.found import FoundingSite, found
+
+    def source(where: tuple[str, Path]) -> SourceConfig:
+        return SourceConfig.from_value({"kind": where[0], "path": str(where[1])}, what="source")
+
+    prepared = _prepare_data(out, data, sites=sites, seed=seed, display=display)
+    display.say(prepared.note)
+    found(
+        out,
+        tuple(FoundingSite(name, source(where)) for name, where in prepared.sources.items()),
+        name="demo",
+        pool=Pool(epsilon_cap_micro=int(cap * MICRO), delta=DELTA),
+        public_test=None if prepared.public_test is None else source(prepared.public_test),
+    )
+    # Last: only a founded federation with its plan can be resumed.
+    (out / "plan.yaml").write_text(yaml.safe_dump(plan.to_json(), sort_keys=False))
+
+
+def _prepare_data(out: Path, data: Path | None, *, sites: int, seed: int, display: Display) -> Prepared:
+    from adapters.sources.discovery import discover
+
+    names = [f"hospital-{chr(ord('a') + number)}" for number in range(sites)]
+    folder = out / "data"
+    if data is None:
+        from adapters.sources.phantoms import write_phantoms
+
+        write_phantoms(
+            folder,
+            sites=names,
+            seed=seed,
+            on_progress=lambda done, total: progress.tell(
+                Progress("data", "write synthetic studies", 0, done, total)
+            ),
+        )
+        found = discover(folder)
+        sources = {name: ("dicom", path) for name, path in found.sites.items()}
+        test = None if found.public_test is None else ("dicom", found.public_test)
+        return Prepared(
+            sources, test, "Data: synthetic DICOM studies with invented patients (no --data given)"
+        )
+    found = discover(data)
+    if found.kind == "medmnist":
+        from adapters.sources.medmnist import write_shards
+
+        shards = write_shards(data, sites=names, seed=seed, out=folder)
+        sources = {name: ("npz", path) for name, path in shards.shards.items()}
+        note = f"Data: {data.name}, split over {sites} sites unevenly by label and size; one image a patient"
+        return Prepared(sources, ("npz", shards.public_test), note)
+    if len(found.sites) < 3:
+        raise OptionError(f"{data} holds {len(found.sites)} sites; a protected sum needs at least 3")
+    sources = {name: ("dicom", path.resolve()) for name, path in found.sites.items()}
+    test = None if found.public_test is None else ("dicom", found.public_test.resolve())
+    return Prepared(sources, test, f"Data: DICOM files of {len(sources)} sites in {data}")
+
+
+def _run(out: Path, plan: Plan, prepare: Callable[[], None] | None) -> None:
+    """Start Prefect, prepare while it starts, run the flows. If preparing fails, nothing is left behind."""
+    from adapters.prefect_server import PrefectServer
+
+    existed = out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).write_text("made by `wardround demo`; --overwrite may remove this folder\n")
+    server = PrefectServer(out / "coordinator" / "prefect")
+    server.start()
+    try:
+        if prepare is not None:
+            prepare()
+        progress.tell(Progress("prefect", "start the local server"))
+        server.wait()
+        progress.tell(Progress("prefect", "serving"))
+        from flows.consortium import run_together
+
+        homes = {path.name: path for path in sorted((out / "sites").iterdir())}
+        asyncio.run(
+            run_together(out / "coordinator", homes, out / "plan.yaml", plan_digest=plan.content_digest())
+        )
+    finally:
+        server.stop()
+        if not (out / "plan.yaml").exists():
+            _empty(out, remove=not existed)
+
+
+def _empty(out: Path, *, remove: bool) -> None:
+    for item in out.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
+    if remove:
+        out.rmdir()
