@@ -100,7 +100,7 @@ def test_noise_has_the_stated_standard_deviation(
     wide = training.model_copy(update={"noise_multiplier": 3.0, "clip_l2": 0.7})
     optimizer = NoisySGD(list(module.parameters()), training=wide, noise=noise)
     changes = []
-    for _ in range(200):
+    for _ in range(500):
         before = networks.flatten(networks.extract(module)).astype(np.float64)
         optimizer.begin()
         optimizer.finish()
