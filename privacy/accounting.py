@@ -149,7 +149,7 @@ def _integers(value: JsonValue) -> tuple[int, ...]:
         raise CurveInvalidError("a curve holds lists of whole numbers")
     numbers = []
     for number in value:
-        if isinstance(number, bool) or not isinstance(number, int):
+        if not isinstance(number, int):
             raise CurveInvalidError("a curve holds whole numbers only")
         numbers.append(number)
     return tuple(numbers)
@@ -216,7 +216,7 @@ def _subsampled_gaussian(noise_multiplier: float, sampling_rate: float) -> tuple
 @lru_cache(maxsize=256)
 def _offsets_micro(delta: float) -> tuple[int, ...]:
     """What the conversion adds at each order: ln((a-1)/a) - (ln delta + ln a) / (a-1), rounded up."""
-    if isinstance(delta, bool) or not isinstance(delta, int | float) or not 0 < delta < 1:
+    if not isinstance(delta, int | float) or not 0 < delta < 1:
         raise DeltaInvalidError("delta must lie between 0 and 1")
     log_delta = _ln_down(Decimal(delta))
     offsets = []

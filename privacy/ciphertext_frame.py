@@ -107,8 +107,6 @@ class CiphertextFrame:
             raise CiphertextMalformedError("the protected update names an impossible number of sites")
         if not 1 <= lane_count <= MAXIMUM_LANES or count != ciphertexts_for(packing, lane_count=lane_count):
             raise CiphertextLengthError("the number of ciphertexts does not fit the number of lanes")
-        if len(data) - _HEADER.size < count * (_LENGTH.size + MINIMUM_CIPHERTEXT_BYTES):
-            raise CiphertextLengthError("the protected update is truncated")
         # 3. Ciphertexts, and nothing behind them.
         ciphertexts, at = [], _HEADER.size
         for _ in range(count):

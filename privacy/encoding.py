@@ -65,7 +65,7 @@ class Encoding:
     maximum_sites: int
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.bound) and self.bound > 0):
+        if not self.bound > 0:
             raise EncodingInvalidError("an encoding's bound is a positive number")
         if not 1e-300 <= self.scale <= 1e300:
             raise EncodingInvalidError("an encoding's bound is too small or too large for its lanes")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import tenseal
@@ -195,12 +195,24 @@ def _refusing_what_fails() -> Iterator[None]:
 def _load(ciphertext: bytes, context: tenseal.Context) -> _Vector:
     """Read one ciphertext: fresh in shape, of these parameters, and hiding something."""
     vector = tenseal._ts_cpp.BFVVector(context.data, _WRAPPER + _varint(len(ciphertext)) + ciphertext)
-    inner = vector.ciphertext()
+    _check_shape(vector.ciphertext())
+    return vector
+
+
+class _SealCiphertext(Protocol):
+    """What is asked of SEAL's ciphertext."""
+
+    def size(self) -> int: ...
+    def is_ntt_form(self) -> bool: ...
+    def is_transparent(self) -> bool: ...
+    def parms_id(self) -> list[int]: ...
+
+
+def _check_shape(inner: Sequence[_SealCiphertext]) -> None:
     if len(inner) != 1 or inner[0].size() != 2 or inner[0].parms_id() != CIPHERTEXT_PARAMETERS_ID:
         raise CiphertextMalformedError("a ciphertext has another shape than a fresh one")
     if inner[0].is_ntt_form() or inner[0].is_transparent():
         raise CiphertextMalformedError("a ciphertext hides nothing or is in a foreign form")
-    return vector
 
 
 def _unwrap(wrapped: bytes) -> bytes:

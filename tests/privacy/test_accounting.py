@@ -16,6 +16,7 @@ from opacus.accountants import PRVAccountant
 from opacus.accountants.analysis import rdp as opacus_rdp
 
 from ledger import canonical
+from privacy import accounting
 from privacy.accounting import (
     LARGEST_MICRO,
     ORDERS,
@@ -97,6 +98,19 @@ def test_curves_are_the_next_micro_unit_above_the_exact_ones(sigma: float, rate:
             )
             exact = mpmath.log(moment) / (order - 1) * steps * 1_000_000
             assert ours == int(mpmath.ceil(exact)), order
+
+
+def test_before_rounding_to_micro_units_a_cost_is_already_an_upper_bound() -> None:
+    """The directed rounding itself, which 50 digits would otherwise hide below every micro-unit."""
+    with mpmath.workdps(120):
+        for sigma in (0.3, 1.1, 7.7):
+            exact = 1 / (2 * mpmath.mpf(sigma) ** 2)
+            for order, bound in zip(ORDERS, accounting._gaussian(sigma), strict=True):
+                assert exact * order <= mpmath.mpf(str(bound)) <= exact * order * (1 + mpmath.mpf(10) ** -45)
+            q = mpmath.mpf(0.1)
+            exact = mpmath.log(1 + q**2 * mpmath.expm1(1 / mpmath.mpf(sigma) ** 2))
+            bound = mpmath.mpf(str(accounting._subsampled_gaussian(sigma, 0.1)[0]))
+            assert exact < bound < exact * (1 + mpmath.mpf(10) ** -40)
 
 
 def test_offsets_are_the_next_micro_unit_above_the_exact_ones() -> None:
@@ -225,3 +239,12 @@ def test_golden_micro_units() -> None:
     """A change here changes what every existing ledger says: it needs a new schema version, not a new number."""
     assert curve(_subsampled(1.1, 0.1, 300)).rdp_micro[:4] == (3_830_985, 6_693_413, 10_971_555, 18_789_770)
     assert epsilon_micro(curve(_subsampled(1.1, 0.1, 300)), 1e-5) == 11_495_105
+
+
+def test_values_and_counts_that_are_no_whole_numbers_are_refused() -> None:
+    for value in (True, 1.0, -1):
+        with pytest.raises(CurveInvalidError):
+            Curve((value,) * len(ORDERS))  # type: ignore[arg-type]
+    for count in (True, -1):
+        with pytest.raises(CurveInvalidError):
+            Curve.zero().scaled(count)

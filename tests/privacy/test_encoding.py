@@ -140,3 +140,21 @@ def test_clipping_refuses_what_has_no_norm(value: float) -> None:
 def test_packing_limits_hold_for_encodings_too() -> None:
     with pytest.raises(PackingInvalidError):
         Encoding(lane_bits=45, bound=1.0, maximum_sites=5)
+
+
+def test_clipping_does_not_overflow() -> None:
+    assert np.allclose(clip_l2(np.array([3e200, -4e200]), 5.0), [3.0, -4.0])
+
+
+def test_a_table_of_values_is_refused() -> None:
+    encoding = Encoding(lane_bits=22, bound=1.0, maximum_sites=5)
+    with NoiseStream() as stream, pytest.raises(EncodingInvalidError):
+        encoding.encode(np.zeros((2, 3)), stream)
+    with pytest.raises(ValueOutOfRangeError):
+        clip_l2(np.zeros((2, 3)), 1.0)
+
+
+def test_lanes_are_checked_even_if_the_scale_were_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoding, "scale", property(lambda self: 1e7))
+    with pytest.raises(LaneOverflowError):
+        Encoding(lane_bits=22, bound=1.0, maximum_sites=5).encode(np.array([1.0]))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tenseal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privacy import homomorphic
 from privacy.ciphertext_frame import (
     SUM,
     UPDATE,
@@ -29,6 +31,7 @@ from privacy.homomorphic import (
 )
 from privacy.packing import LaneOverflowError, Lanes, Packing, SumOutOfRangeError
 from privacy.protected_sum import ProtectedSum
+from privacy.study_key import CIPHERTEXT_PARAMETERS_ID
 
 PACKING = Packing(lane_bits=22, maximum_sites=50)
 LIMIT = PACKING.site_limit
@@ -178,14 +181,12 @@ def test_a_sum_with_too_little_noise_budget_is_refused() -> None:
             )
         ]
         frame = CiphertextFrame.from_bytes(_doubled(parts[0]))
-    with pytest.raises(SumOutOfRangeError):
+    with pytest.raises(SumOutOfRangeError, match="too much noise"):
         open_sum(frame.to_bytes(), KEY, sites=2)
 
 
 def _doubled(update: bytes) -> bytes:
     """Twice the same update, which `add` refuses, by way of a flipped reserved field it does not carry."""
-    import tenseal
-
     frame = CiphertextFrame.from_bytes(update)
     wrapped = b"\x0a\x02\x80\x20\x12\xfb\x80\x04" + frame.ciphertexts[0]
     vector = tenseal.bfv_vector_from(PUBLIC.context, wrapped)
@@ -240,6 +241,109 @@ def test_no_changed_byte_of_the_headers_goes_unnoticed(place: int, change: int) 
     assert place >= HEADER_BYTES + 4 + 16
     with pytest.raises(SumOutOfRangeError):
         open_sum(combined, KEY, sites=2)
+
+
+@pytest.mark.parametrize(
+    ("offset", "field", "error"),
+    [
+        (0, b"XRBF", CiphertextMalformedError),
+        (4, b"\2", CiphertextMalformedError),  # version
+        (5, b"\0", CiphertextMalformedError),  # kind
+        (5, b"\3", CiphertextMalformedError),
+        (6, b"\x07", CiphertextMalformedError),  # lane_bits
+        (7, b"\x33", CiphertextMalformedError),  # maximum_sites
+        (8, b"\0\0", CiphertextMalformedError),  # sites
+        (8, b"\2\0", CiphertextMalformedError),  # two sites in an update
+        (5, b"\2\x16\x02\x03\0", CiphertextMalformedError),  # a sum of three sites with room for two
+        (5, b"\2\x16\x02\0\0", CiphertextMalformedError),  # a sum of none
+        (10, b"\1\0", CiphertextMalformedError),  # zero
+        (12, bytes(8), CiphertextLengthError),  # lane_count
+        (12, (2**63).to_bytes(8, "little"), CiphertextLengthError),
+        (12, (8193).to_bytes(8, "little"), CiphertextLengthError),
+        (20, b"\2\0\0\0", CiphertextLengthError),  # ciphertexts
+        (20, bytes(4), CiphertextLengthError),
+        (56, (100).to_bytes(4, "little"), CiphertextLengthError),  # length
+        (56, (2**31).to_bytes(4, "little"), CiphertextLengthError),
+        (60, b"\x5e\xa2", CiphertextMalformedError),  # SEAL's magic
+        (62, b"\x18", CiphertextMalformedError),  # header size
+        (65, b"\0", CiphertextMalformedError),  # compression
+        (66, b"\1", CiphertextMalformedError),  # zero
+        (68, b"\x7a", CiphertextLengthError),  # length again
+    ],
+)
+def test_each_field_of_the_frame_is_checked(offset: int, field: bytes, error: type[Exception]) -> None:
+    changed = UPDATE_BYTES[:offset] + field + UPDATE_BYTES[offset + len(field) :]
+    with pytest.raises(error):
+        CiphertextFrame.from_bytes(changed)
+
+
+@pytest.mark.parametrize("length", [0, 55, 56, 59, 60, 75, 76, 61_000, len(UPDATE_BYTES) - 1])
+def test_a_frame_cut_at_each_boundary_is_refused(length: int) -> None:
+    with pytest.raises(CiphertextLengthError):
+        CiphertextFrame.from_bytes(UPDATE_BYTES[:length])
+
+
+def test_no_lanes_hide_behind_those_announced() -> None:
+    hidden = encrypt(_lanes(0, 0, 7, 0), PUBLIC, packing=PACKING)
+    hidden = hidden[:12] + (1).to_bytes(8, "little") + hidden[20:]
+    with pytest.raises(SumOutOfRangeError):
+        open_sum(add([_update(1), hidden], PUBLIC), KEY, sites=2)
+
+
+def test_an_agreed_packing_that_is_not_the_plans_is_refused() -> None:
+    agreed = Packing(lane_bits=22, maximum_sites=20)
+    updates = [encrypt(_lanes(value), PUBLIC, packing=agreed) for value in (1, 2)]
+    with pytest.raises(SumRefusedError):
+        add(updates, PUBLIC, packing=PACKING)
+    with pytest.raises(SumRefusedError):
+        open_sum(add(updates, PUBLIC), KEY, sites=2, packing=PACKING)
+
+
+def test_a_ciphertext_that_hides_nothing_is_refused() -> None:
+    """A transparent ciphertext (second polynomial zero) shows its plaintext to everybody."""
+    ciphertext = UPDATE_BYTES[HEADER_BYTES + 4 :]
+    vector = tenseal.bfv_vector_from(PUBLIC.context, b"\x0a\x02\x80\x20\x12\xfb\x80\x04" + ciphertext)
+    inner = vector.ciphertext()[0]
+    assert not inner.is_transparent()
+    with pytest.raises(CiphertextMalformedError):
+        homomorphic._check_shape([_Shape(transparent=True)])
+    with pytest.raises(CiphertextMalformedError):
+        homomorphic._check_shape([_Shape(ntt=True)])
+    with pytest.raises(CiphertextMalformedError):
+        homomorphic._check_shape([_Shape(size=3)])
+    with pytest.raises(CiphertextMalformedError):
+        homomorphic._check_shape([_Shape(parameters=[1, 2, 3, 4])])
+    for count in (0, 2):
+        with pytest.raises(CiphertextMalformedError):
+            homomorphic._check_shape([_Shape()] * count)
+    homomorphic._check_shape([_Shape()])
+    homomorphic._check_shape(vector.ciphertext())
+
+
+class _Shape:
+    """What SEAL says of a ciphertext."""
+
+    def __init__(
+        self,
+        *,
+        size: int = 2,
+        ntt: bool = False,
+        transparent: bool = False,
+        parameters: list[int] = CIPHERTEXT_PARAMETERS_ID,
+    ) -> None:
+        self._size, self._ntt, self._transparent, self._parameters = size, ntt, transparent, parameters
+
+    def size(self) -> int:
+        return self._size
+
+    def is_ntt_form(self) -> bool:
+        return self._ntt
+
+    def is_transparent(self) -> bool:
+        return self._transparent
+
+    def parms_id(self) -> list[int]:
+        return self._parameters
 
 
 def test_a_frame_reads_back_as_it_was_written() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ledger import canonical
 from privacy.mechanisms import (
@@ -93,3 +93,19 @@ def test_a_document_names_a_wrong_mechanism_and_an_unknown_field() -> None:
     for wrong in ({"count": 0}, {"noise_multiplier": -1.0}, {"free": 1}):
         with pytest.raises(ValidationError):
             _Receipt.model_validate_json(canonical.encode({"mechanisms": [{**good, **wrong}]}))
+
+
+def test_the_kind_cannot_be_chosen() -> None:
+    with pytest.raises(MechanismInvalidError):
+        Gaussian(noise_multiplier=1.0, count=1, kind="laplace")  # type: ignore[arg-type]
+    with pytest.raises(MechanismInvalidError):
+        SubsampledGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=1, kind="gaussian")  # type: ignore[arg-type]
+
+
+def test_a_mechanism_is_closed_by_itself_not_by_the_document_around_it() -> None:
+    adapter: TypeAdapter[Gaussian] = TypeAdapter(Gaussian)
+    good = Gaussian(noise_multiplier=1.0, count=1)
+    assert adapter.validate_json(canonical.encode(good.to_json())) == good
+    for wrong in ({"free": 1}, {"count": "1"}):
+        with pytest.raises(ValidationError):
+            adapter.validate_json(canonical.encode({**good.to_json(), **wrong}))
