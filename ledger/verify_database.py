@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from ledger import checkpoint, note, tiles, tree
 from ledger.chain import EventChain
@@ -45,16 +45,25 @@ def verify_database(
     """Return the report if every check passed, else raise VerificationFailedError that carries it."""
     if not path.is_file():
         raise NoDatabaseError("there is no ledger database of this name")
-    run = Checklist()
     engine = open_engine(path)
     try:
-        with run.check("database", "the file is a ledger database"), translated():
-            connection = engine.connect()
-            _schema(connection)
-        with connection:
-            _database(run, connection, log_vkey, events)
+        return verify_connection(engine, log_vkey=log_vkey, events=events)
     finally:
         engine.dispose()
+
+
+def verify_connection(
+    engine: Engine,
+    *,
+    log_vkey: VerifierKey | str | None = None,
+    events: Literal["require", "skip"] = "require",
+) -> Report:
+    """The same over an open engine, which stays open."""
+    run = Checklist()
+    with run.check("database", "the file is a ledger database"), translated(), engine.connect() as connection:
+        _schema(connection)
+    with engine.connect() as connection:
+        _database(run, connection, log_vkey, events)
     return run.report
 
 
@@ -108,7 +117,7 @@ def _database(
                     expected_tiles += 1
                     mismatch = _compare(connection, name, data)
             for index, entry in enumerate(chunk, start):
-                if events == "require" and problem is None:
+                if events == "require" and problem is None and mismatch is None:
                     problem = _advance(chain, index, entry)
         details.append(f"{head.size} entries")
     with run.check("tiles", "every tile equals the recomputed one"), translated():

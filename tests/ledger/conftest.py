@@ -126,11 +126,11 @@ def federation() -> Federation:
     return Federation()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_federation() -> type[Federation]:
     return Federation
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_author() -> type[Author]:
     return Author

@@ -148,3 +148,16 @@ def test_stored_tiles_and_state_are_not_believed():
     storage._tiles[0, 0] = tile[:-HASH_BYTES]
     with pytest.raises(StorageCorruptError):
         Log.open(storage)
+
+
+def test_a_commit_reaches_the_disk_before_it_returns(tmp_path):
+    storage = SqliteStorage(tmp_path / "ledger.db")
+    with storage._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: fsync at every commit
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    storage.close()
+
+
+def test_a_store_in_no_folder_is_bad_input(tmp_path):
+    with pytest.raises(StorageMissingError):
+        SqliteStorage(tmp_path / "nowhere" / "ledger.db")
