@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from prefect import task
@@ -36,14 +36,14 @@ class Party(Protocol):
 PartyT = TypeVar("PartyT", bound=Party)
 P = ParamSpec("P")
 R = TypeVar("R")
-Step = Callable[Concatenate[PartyT, P], Coroutine[None, None, R]]
+Step = Callable[Concatenate[PartyT, P], Awaitable[R]]
 
 
 def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
     """Make `function(party, ...)` a Prefect task of its own name, guarded."""
 
     @functools.wraps(function)
-    async def guarded(party: PartyT, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def guarded(party: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:
         unexpected: str | None = None
         try:
             return await function(party, *args, **kwargs)
@@ -59,7 +59,7 @@ def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
     tracked = task(name=function.__name__, cache_policy=NO_CACHE, persist_result=False, retries=0)(guarded)
 
     @functools.wraps(function)
-    async def run(party: PartyT, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run(party: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:
         # Outside a flow a step is a plain call: simulations and tests of many sites need no Prefect API.
         chosen = guarded if FlowRunContext.get() is None else tracked
         return await chosen(party, *args, **kwargs)

@@ -34,16 +34,17 @@ class Session(Protocol):
 
 
 SessionT = TypeVar("SessionT", bound=Session)
+SessionCo = TypeVar("SessionCo", bound=Session, covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 Preparation = Callable[[], None]
 
 
-class Worker(Protocol[SessionT]):
+class Worker(Protocol[SessionCo]):
     """Where a session's methods run."""
 
     async def call(
-        self, method: Callable[Concatenate[SessionT, P], R], *args: P.args, **kwargs: P.kwargs
+        self, method: Callable[Concatenate[SessionCo, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
 
     def close(self) -> None: ...
