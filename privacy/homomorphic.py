@@ -27,8 +27,16 @@ from privacy.ciphertext_frame import SLOTS, SUM, UPDATE, CiphertextFrame, Cipher
 from privacy.packing import Lanes, Packing, SumOutOfRangeError
 from privacy.study_key import CIPHERTEXT_PARAMETERS_ID, PublicContext, StudyKey
 
-__all__ = ["HomomorphicSum", "KeyMismatchError", "PublicContext", "StudyKey", "SumRefusedError"]
-__all__ += ["add", "encrypt", "open_sum"]
+__all__ = [
+    "HomomorphicSum",
+    "KeyMismatchError",
+    "PublicContext",
+    "StudyKey",
+    "SumRefusedError",
+    "add",
+    "encrypt",
+    "open_sum",
+]
 
 MINIMUM_OPENED_SITES: Final = 2
 """A sum of one is that site's update. How many more a study demands is its policy's matter."""
