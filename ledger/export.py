@@ -25,6 +25,7 @@ from ledger.tiles import WIDTH, TileName
 CHECKPOINT = "checkpoint"
 VKEY = "log.vkey"
 POLICY = "policy"
+_SYNC_FROM = 64  # from so many files on, one sync of everything is cheaper than one of each
 
 
 class ExportError(InputError):
@@ -70,8 +71,11 @@ def export(
     if old_size > head.size:
         raise ExportDivergedError(f"the directory is at size {old_size} already")
     # 3. The tiles, then what names them.
-    for path, content in static_files(log, old_size, head.size):
-        _write(directory / path, content)
+    count = 0
+    for count, (path, content) in enumerate(static_files(log, old_size, head.size), 1):
+        _write(directory / path, content, durable=count <= _SYNC_FROM)
+    if count > _SYNC_FROM:
+        os.sync()
     _write(directory / VKEY, f"{log.vkey}\n".encode())
     if policy is not None:
         _write(directory / POLICY, policy.serialise())
@@ -104,7 +108,7 @@ def _prune(directory: Path, old_size: int, new_size: int) -> None:
                 partial.rmdir()
 
 
-def _write(target: Path, data: bytes) -> None:
+def _write(target: Path, data: bytes, *, durable: bool = True) -> None:
     """Write beside, fsync, rename: a reader sees the old bytes or the new ones."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=target.parent, prefix=".")
@@ -112,7 +116,8 @@ def _write(target: Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(beside).chmod(0o644)
         Path(beside).replace(target)
     except OSError:

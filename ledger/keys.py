@@ -23,7 +23,7 @@ from typing import Literal, Protocol, Self, get_args
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from ledger import canonical, encoding
 from ledger.canonical import JsonValue
@@ -124,8 +124,6 @@ class VerificationKey:
             if isinstance(public, ed25519.Ed25519PublicKey):
                 public.verify(signature, message)
             else:
-                if utils.encode_dss_signature(*utils.decode_dss_signature(signature)) != signature:
-                    raise BadSignatureError("the signature is not canonical DER")
                 public.verify(signature, message, ec.ECDSA(hashes.SHA256()))
         except (InvalidSignature, ValueError):
             raise BadSignatureError("the signature does not verify") from None

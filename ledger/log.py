@@ -137,7 +137,7 @@ class Log:
             return range(self.size, self.size)
         # 2. Grow a copy of the tree, and sign its head.
         grown = self._tree.fork()
-        changed = grown.extend(tree.leaf_hash(entry) for entry in entries)
+        changed = grown.extend(tree.leaf_hashes(entries))
         head = Checkpoint(self.origin, grown.size, grown.root())
         signed = checkpoint.sign(head, self._signer)
         state = LogState(self.origin, self.vkey, head.size, head.root, signed)

@@ -21,7 +21,7 @@ from ledger.encoding import HASH_BYTES
 from ledger.errors import InputError, VerificationError
 from ledger.tile_tree import TileTree
 from ledger.tiles import WIDTH, TileName
-from ledger.tree import Hash, leaf_hash
+from ledger.tree import Hash, leaf_hashes
 
 Fetch: TypeAlias = Callable[[str], bytes | None]
 _CACHED_TILES = 256
@@ -116,10 +116,9 @@ class VerifiedTree:
             if name.start >= end:
                 return
             bundle = read_bundle(self._fetch, name)
-            for index, (entry, expected) in enumerate(
-                zip(bundle, self.tile(0, name.n), strict=True), name.start
-            ):
-                if leaf_hash(entry) != expected:
+            leaves = zip(bundle, leaf_hashes(bundle), self.tile(0, name.n), strict=True)
+            for index, (entry, found, expected) in enumerate(leaves, name.start):
+                if found != expected:
                     raise EntryMismatchError(f"entry {index} is not the one under the root")
                 if start <= index < end:
                     yield entry
@@ -128,16 +127,16 @@ class VerifiedTree:
         """The root that this log had at a smaller size."""
         if not 0 <= size <= self.size:
             raise ReadRangeError(f"size {size} is not within the tree of size {self.size}")
-        return tree.range_root(0, size, self._node)
+        return tree.range_root(0, size, self._nodes())
 
     def inclusion_proof(self, index: int) -> tuple[Hash, ...]:
-        return tree.inclusion_proof(index, self.size, self._node)
+        return tree.inclusion_proof(index, self.size, self._nodes())
 
     def consistency_proof(self, old: int) -> tuple[Hash, ...]:
-        return tree.consistency_proof(old, self.size, self._node)
+        return tree.consistency_proof(old, self.size, self._nodes())
 
-    def _node(self, height: int, index: int) -> Hash:
-        return tiles.node_reader(self._checked_tile, self.size)(height, index)
+    def _nodes(self) -> tree.NodeReader:
+        return tiles.node_reader(self._checked_tile, self.size)
 
     def _checked_tile(self, level: int, n: int, width: int) -> bytes:
         return b"".join(self.tile(level, n)[:width])

@@ -6,11 +6,11 @@ however large the log is. The log, the export and the verifier all build on it. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Self
 
 from ledger import tiles, tree
-from ledger.tiles import HEIGHT, WIDTH, TileName
+from ledger.tiles import WIDTH, TileName
 from ledger.tree import EMPTY_ROOT, Hash
 
 
@@ -34,32 +34,26 @@ class TileTree:
             grown.partial.append(tiles.split(read(level, total // WIDTH, width), width) if width else [])
         return grown
 
-    def extend(self, leaves: Iterable[Hash]) -> dict[TileName, bytes]:
+    def extend(self, leaves: Sequence[Hash]) -> dict[TileName, bytes]:
         """Append leaf hashes; return every tile that is new, grown or complete since before."""
-        full: dict[TileName, bytes] = {}
-        touched: set[int] = set()
-        for leaf in leaves:
-            self.size += 1
-            self._push(0, leaf, full, touched)
-        for level in touched:
-            hashes = self.partial[level]
-            if hashes:
-                n = tiles.level_size(self.size, level) // WIDTH
-                full[TileName(level, n, len(hashes))] = b"".join(hashes)
-        return full
-
-    def _push(self, level: int, value: Hash, full: dict[TileName, bytes], touched: set[int]) -> None:
-        if level == len(self.partial):
-            self.partial.append([])
-        hashes = self.partial[level]
-        hashes.append(value)
-        touched.add(level)
-        if len(hashes) == WIDTH:
-            n = (self.size >> HEIGHT * (level + 1)) - 1
-            full[TileName(level, n)] = b"".join(hashes)
-            root = tree.perfect_root(hashes)
-            hashes.clear()
-            self._push(level + 1, root, full, touched)
+        changed: dict[TileName, bytes] = {}
+        self.size += len(leaves)
+        level, row = 0, list(leaves)
+        while row:
+            if level == len(self.partial):
+                self.partial.append([])
+            hashes = self.partial[level] + row
+            complete = len(hashes) // WIDTH
+            last = tiles.level_size(self.size, level) // WIDTH
+            for n in range(complete):
+                data = b"".join(hashes[n * WIDTH : (n + 1) * WIDTH])
+                changed[TileName(level, last - complete + n)] = data
+            row = [tree.perfect_root(hashes[n * WIDTH : (n + 1) * WIDTH]) for n in range(complete)]
+            rest = self.partial[level] = hashes[complete * WIDTH :]
+            if rest:
+                changed[TileName(level, last, len(rest))] = b"".join(rest)
+            level += 1
+        return changed
 
     def root(self) -> Hash:
         """Root over all leaves."""

@@ -105,7 +105,8 @@ def split(data: bytes, width: int) -> list[Hash]:
 
 
 def node_reader(read: TileReader, size: int) -> tree.NodeReader:
-    """Read any perfect subtree of a tree of `size` out of its tiles."""
+    """Read any perfect subtree of a tree of `size` out of its tiles, each of which is read once."""
+    known: dict[tuple[int, int], list[Hash]] = {}
 
     def node(height: int, index: int) -> Hash:
         level, inner = divmod(height, HEIGHT)
@@ -114,7 +115,9 @@ def node_reader(read: TileReader, size: int) -> tree.NodeReader:
         width = min(WIDTH, level_size(size, level) - n * WIDTH)
         if offset + count > width:
             raise tree.ProofRangeError(f"the tree of size {size} has no node {index} at height {height}")
-        hashes = split(read(level, n, width), width)
+        hashes = known.get((level, n))
+        if hashes is None:
+            hashes = known[level, n] = split(read(level, n, width), width)
         return tree.perfect_root(hashes[offset : offset + count])
 
     return node
@@ -130,16 +133,13 @@ def encode_bundle(entries: Sequence[bytes]) -> bytes:
 
 def parse_bundle(data: bytes, width: int) -> list[bytes]:
     """Exactly `width` entries and not a byte more."""
-    entries, at = [], 0
+    entries, at, size = [], 0, len(data)
     for _ in range(width):
-        if at + 2 > len(data):
+        start = at + 2
+        at = start + int.from_bytes(data[at:start])
+        if at > size or start > size:
             raise MalformedBundleError("the entry bundle ends early", code="ledger.bundle.truncated")
-        (length,) = struct.unpack_from(">H", data, at)
-        entry = data[at + 2 : at + 2 + length]
-        if len(entry) != length:
-            raise MalformedBundleError("an entry of the bundle ends early", code="ledger.bundle.truncated")
-        entries.append(entry)
-        at += 2 + length
-    if at != len(data):
+        entries.append(data[start:at])
+    if at != size:
         raise MalformedBundleError("bytes follow the last entry", code="ledger.bundle.trailing")
     return entries

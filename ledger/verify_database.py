@@ -110,7 +110,7 @@ def _database(
     with run.check("entries", "entries 0 to size-1 and no others") as details, translated():
         mismatch: Mismatch | None = None
         for start, chunk in _chunks(connection, head.size):
-            changed = grown.extend(tree.leaf_hash(entry) for entry in chunk)
+            changed = grown.extend(tree.leaf_hashes(chunk))
             for name, data in changed.items():
                 final = name.start + name.width == tiles.level_size(head.size, name.level or 0)
                 if mismatch is None and (name.width == tiles.WIDTH or final):

@@ -46,7 +46,7 @@ def walk(
             except InputError as error:
                 raise Mismatch(f"{name.path}: {error.public_message}", index=name.start) from error
             first = bundle[0] if first is None else first
-            leaves = [tree.leaf_hash(entry) for entry in bundle]
+            leaves = tree.leaf_hashes(bundle)
             if b"".join(leaves) != data:
                 raise Mismatch(
                     f"{name.path} does not hash to its tile", index=_first_difference(leaves, data, name)

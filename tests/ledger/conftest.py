@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import settings
 
 from ledger.chain import EventChain
 from ledger.event import NO_PREVIOUS, Event, entry_digest, sign_event
@@ -16,6 +17,9 @@ from ledger.policy import Policy, quorum_policy
 from ledger.storage import Storage
 from ledger.witness import Witness
 from ledger.witness_storage import MemoryWitnessStorage
+
+settings.register_profile("no-deadline", deadline=None)  # other tests share the processor
+settings.load_profile("no-deadline")
 
 ORIGIN = "ledger.example/wards"
 NOW_S = 1_800_000_000

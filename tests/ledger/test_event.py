@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as OtherEnvelope
@@ -238,3 +240,37 @@ def test_two_signers_hold_two_keys():
         entry(A, A)
     with pytest.raises(ValueError):
         sign_event(Event(**FIELDS), [])
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**54), 2**54),
+        st.floats(allow_nan=False),
+        st.text(st.characters(codec="ascii"), max_size=6),
+        st.text(max_size=6),
+    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    JSON,
+    st.integers(0, 400),
+    st.sampled_from([b" ", b"0", b"e1", b".0", b"-", b"\\u0041", b'"', b"NaN", b"/"]),
+)
+def test_the_quick_check_of_canonical_form_agrees_with_rfc_8785(value, at, inserted):
+    """The C encoder is only ever a short cut: what it accepts, the reference encoder writes the same."""
+    compact = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    data = compact.encode(errors="surrogatepass")
+    for candidate in (data, data[:at] + inserted + data[at:], data.lower(), json.dumps(value).encode()):
+        try:
+            accepted = canonical.decode(candidate)
+        except NotCanonicalError:
+            continue
+        assert rfc8785.dumps(accepted) == candidate
+    with contextlib.suppress(NotCanonicalError):
+        written = canonical.encode(value)
+        assert canonical.encode(canonical.decode(written)) == written

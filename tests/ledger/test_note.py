@@ -234,7 +234,7 @@ def test_a_log_signature_of_the_same_key_is_no_cosignature():
     vkey = cosignature.vkey_of("w1", WITNESS)
     signed = note.Note(b"origin\n", (note.sign(b"origin\n", "w1", WITNESS),))
     assert cosignature.find(signed, vkey) is None
-    assert cosignature.find(note.Note(b"origin\n", (cosigned(),)), note.vkey_of("w1", WITNESS)) is None
+    assert cosignature.find(signed, note.vkey_of("w1", WITNESS)) is None
 
 
 def test_a_cosignature_has_a_time():
