@@ -1,8 +1,11 @@
 """The command line of the ledger alone: what an auditor needs, with nothing else of ours installed.
 
-    python -m ledger verify DIR|FILE.db [--vkey V] [--policy FILE] [--events auto|require|skip] [--json]
+    python -m ledger verify DIR      [--vkey V] [--policy FILE] [--events auto|require|skip] [--json]
+    python -m ledger verify DATABASE [--vkey V] [--events require|skip] [--json]
+    python -m ledger verify EVIDENCE --vkey V         a witness's proof that the log key signed a contradiction
     python -m ledger show   DIR [--type T] [--institution I] [--study S] [--json]
-    python -m ledger prove  DIR INDEX [-o FILE]
+    python -m ledger prove  DIR INDEX [-o PROOF] [--entry FILE]
+    python -m ledger check  PROOF ENTRY [--vkey V] [--policy FILE]
 
 Exit codes: 0 done, 2 bad input or usage, 3 verification failed, 1 anything else. Files that others serve are
 read through `wardround ledger`, not here.
@@ -17,17 +20,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ledger import checkpoint, note, proof
-from ledger.errors import CodedError
+from ledger import checkpoint, equivocation, note, proof
+from ledger.errors import CodedError, InputError
 from ledger.event import parse_entry
 from ledger.export import CHECKPOINT, VKEY
-from ledger.policy import Policy, parse_policy
+from ledger.policy import parse_policy
 from ledger.reader import TileReader, VerifiedTree
 from ledger.report import Report, VerificationFailedError
 from ledger.verify import Events, NoLedgerError, verify_database, verify_directory
 
 _EVENTS: dict[str, Events] = {"auto": "auto", "require": "require", "skip": "skip"}
 _EXIT = {"input": 2, "policy": 3, "fault": 1}
+
+
+class UsageError(InputError):
+    code = "ledger.cli.usage"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _verify(options.path, options.vkey, options.policy, options.events, as_json=options.json)
         elif options.command == "show":
             _show(options.path, options.type, options.institution, options.study, as_json=options.json)
+        elif options.command == "prove":
+            _prove(options.path, options.index, options.output, options.entry)
         else:
-            _prove(options.path, options.index, options.output)
+            _check(options.proof, options.entry, options.vkey, options.policy)
     except CodedError as error:
         sys.stderr.write(f"{error}\n")
         return _EXIT[error.kind]
@@ -67,11 +76,22 @@ def _parser() -> argparse.ArgumentParser:
     prove.add_argument("path", type=Path)
     prove.add_argument("index", type=int)
     prove.add_argument("-o", "--output", type=Path, help="default: standard output")
+    prove.add_argument("--entry", type=Path, help="write the entry itself here")
+    check = commands.add_parser("check", help="verify an offline proof of one entry")
+    check.add_argument("proof", type=Path)
+    check.add_argument("entry", type=Path)
+    check.add_argument("--vkey", help="the log's verifier key")
+    check.add_argument(
+        "--policy", type=Path, help="a tlog-policy file: then the checkpoint must be final by it"
+    )
     return parser
 
 
 def _verify(path: Path, vkey: str | None, policy_path: Path | None, events: str, *, as_json: bool) -> None:
-    policy = None if policy_path is None else _policy(policy_path)
+    policy = None if policy_path is None else parse_policy(_bytes(policy_path))
+    if path.is_file() and path.read_bytes()[:1] == b"{":
+        _evidence(path, vkey)
+        return
     try:
         if path.is_file():
             report = verify_database(path, log_vkey=vkey, events="skip" if events == "skip" else "require")
@@ -114,13 +134,36 @@ def _show(path: Path, kind: str | None, institution: str | None, study: str | No
         )
 
 
-def _prove(path: Path, index: int, output: Path | None) -> None:
+def _prove(path: Path, index: int, output: Path | None, entry: Path | None) -> None:
     opened = _open(path)
     made = proof.TlogProof(index, opened.inclusion_proof(index), (path / CHECKPOINT).read_bytes())
+    if entry is not None:
+        entry.write_bytes(opened.entry(index))
     if output is None:
         sys.stdout.write(made.encode().decode())
     else:
         output.write_bytes(made.encode())
+
+
+def _check(path: Path, entry: Path, vkey: str | None, policy_path: Path | None) -> None:
+    policy = None if policy_path is None else parse_policy(_bytes(policy_path))
+    if vkey is None and policy is None:
+        raise UsageError("give --vkey or --policy: a proof says nothing without a key to trust")
+    parsed = proof.parse(_bytes(path))
+    head = parsed.verify(_bytes(entry), log_vkey=vkey, policy=policy)
+    final = "" if policy is None else f", final by {policy.describe()}"
+    sys.stdout.write(f"verified: entry {parsed.index} of {head.origin} at size {head.size}{final}\n")
+
+
+def _evidence(path: Path, vkey: str | None) -> None:
+    if vkey is None:
+        raise UsageError("give --vkey: evidence accuses the holder of a key")
+    found = equivocation.parse(_bytes(path))
+    found.verify(note.parse_vkey(vkey))
+    sizes = [checkpoint.parse(data)[0].size for data in (found.first, found.second)]
+    sys.stdout.write(
+        f"proven: the log key signed two checkpoints that contradict each other, of sizes {sizes[0]} and {sizes[1]}\n"
+    )
 
 
 def _open(path: Path) -> VerifiedTree:
@@ -140,11 +183,11 @@ def _open(path: Path) -> VerifiedTree:
     return TileReader(fetch).at_checkpoint(head)
 
 
-def _policy(path: Path) -> Policy:
+def _bytes(path: Path) -> bytes:
     try:
-        return parse_policy(path.read_bytes())
+        return path.read_bytes()
     except OSError:
-        raise NoLedgerError("the policy file cannot be read", code="ledger.cli.policy") from None
+        raise UsageError("a file that was named cannot be read") from None
 
 
 def _plain(text: str) -> str:

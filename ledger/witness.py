@@ -25,7 +25,7 @@ from ledger.errors import CodedError, InputError, VerificationError
 from ledger.event import parse_entry
 from ledger.gate import Gate
 from ledger.keys import Signer
-from ledger.note import Note
+from ledger.note import Note, VerifierKey
 from ledger.storage import StorageMissingError
 from ledger.tree import EMPTY_ROOT, Frontier, Hash
 from ledger.witness_request import parse_request
@@ -84,7 +84,7 @@ class Witness:
         self._vkey = note.parse_vkey(state.witness_vkey)
         if signer.public != self._vkey.key:
             raise WitnessRefusedError("the signer is not this witness's key", code="ledger.witness.key")
-        self._frontier = _frontier(state)
+        self._frontier = _frontier(state, self._log_vkey)
         self._resumed = state.size == 0
         self._lock = threading.Lock()
 
@@ -156,15 +156,20 @@ class Witness:
     def resume(self, entries: Iterable[bytes]) -> None:
         """Rebuild the gate from entries [0, size), which must hash to the root last cosigned."""
         with self._lock:
-            gate, frontier = self._gate.fork(), Frontier()
+            gate, frontier, log_time_s = self._gate.fork(), Frontier(), 0
             for index, entry in enumerate(entries):
                 if index == self._state.size:
                     raise WitnessRefusedError("too many entries to resume", code="ledger.witness.resume")
                 _pass(gate, index, entry)
                 frontier.append(tree.leaf_hash(entry))
-            if frontier.size != self._state.size or frontier.root() != self._state.root:
+                log_time_s = max(log_time_s, parse_entry(entry).event.time_s)
+            if (frontier.size, frontier.root()) != (self._state.size, self._state.root):
                 raise WitnessRefusedError(
                     "these entries are not what this witness cosigned", code="ledger.witness.resume"
+                )
+            if log_time_s != self._state.log_time_s:
+                raise WitnessRefusedError(
+                    "the witness's state contradicts itself", code="ledger.witness.state"
                 )
             self._gate, self._resumed = gate, True
 
@@ -287,11 +292,19 @@ def _pass(gate: Gate, index: int, entry: bytes) -> None:
         raise GateRefusedError(index, error) from error  # any exception is a refusal
 
 
-def _frontier(state: WitnessState) -> Frontier:
+def _frontier(state: WitnessState, log_vkey: VerifierKey) -> Frontier:
+    """The stored right edge, which must lead to the stored root, which the log key signed."""
     data = state.frontier
     nodes = tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
-    frontier = Frontier(state.size, nodes)
-    if frontier.root() != state.root:
+    try:
+        frontier = Frontier(state.size, nodes)
+        signed = checkpoint.verify(state.checkpoint, log_vkey) if state.size else None
+    except CodedError as error:
+        raise WitnessRefusedError(
+            f"the witness's state is damaged: {error.public_message}", code="ledger.witness.state"
+        ) from None
+    agreed = signed is None or (signed.size, signed.root) == (state.size, state.root)
+    if frontier.root() != state.root or not agreed:
         raise WitnessRefusedError("the witness's state contradicts itself", code="ledger.witness.state")
     return frontier
 

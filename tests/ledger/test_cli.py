@@ -10,7 +10,12 @@ import pytest
 
 from ledger import proof
 from ledger.cli import main
+from ledger.equivocation import Equivocation
+from ledger.event import NO_PREVIOUS
 from ledger.export import export
+from ledger.log import Log
+from ledger.memory import MemoryStorage
+from ledger.sqlite import SqliteStorage
 
 
 @pytest.fixture
@@ -92,6 +97,46 @@ def test_prove_writes_a_proof_that_verifies_offline(exported, federation, tmp_pa
     made.verify(federation.log.entry(5), log_vkey=None, policy=federation.policy)
     assert main(["prove", str(exported), "5"]) == 0
     assert capsys.readouterr().out.encode() == made.encode()
+
+
+def test_check_verifies_such_a_proof(exported, federation, tmp_path, capsys):
+    made, entry, policy = tmp_path / "p", tmp_path / "e", tmp_path / "policy"
+    assert main(["prove", str(exported), "5", "-o", str(made), "--entry", str(entry)]) == 0
+    policy.write_bytes(federation.policy.serialise())
+    assert entry.read_bytes() == federation.log.entry(5)
+    assert main(["check", str(made), str(entry), "--policy", str(policy)]) == 0
+    assert capsys.readouterr().out.startswith(
+        "verified: entry 5 of ledger.example/wards at size 12, final by 3 of 4"
+    )
+    assert main(["check", str(made), str(entry), "--vkey", federation.log.vkey]) == 0
+    assert main(["check", str(made), str(entry)]) == 2
+    entry.write_bytes(federation.log.entry(6))
+    assert main(["check", str(made), str(entry), "--policy", str(policy)]) == 3
+
+
+def test_verify_reads_evidence_and_databases(federation, tmp_path, capsys):
+    storage = SqliteStorage(tmp_path / "ledger.db")
+    for log in (
+        Log.create(storage, origin=federation.log.origin, signer=federation.log_signer),
+        federation.log,
+    ):
+        log.append([federation.founding()])
+        federation.coordinator.sequence, federation.coordinator.previous = 0, NO_PREVIOUS
+        federation.now_s += 1
+    storage.close()
+    assert main(["verify", str(tmp_path / "ledger.db"), "--vkey", federation.log.vkey]) == 0
+    other = Log.create(MemoryStorage(), origin=federation.log.origin, signer=federation.log_signer)
+    other.append([b"another"])
+    (tmp_path / "evidence").write_bytes(
+        Equivocation(federation.log.checkpoint(), other.checkpoint()).encode()
+    )
+    assert main(["verify", str(tmp_path / "evidence")]) == 2
+    assert main(["verify", str(tmp_path / "evidence"), "--vkey", federation.log.vkey]) == 0
+    assert capsys.readouterr().out.endswith("of sizes 1 and 1\n")
+    (tmp_path / "evidence").write_bytes(
+        Equivocation(federation.log.checkpoint(), federation.log.checkpoint()).encode()
+    )
+    assert main(["verify", str(tmp_path / "evidence"), "--vkey", federation.log.vkey]) == 3
 
 
 def test_it_runs_alone_and_imports_nothing_else_of_ours(exported):

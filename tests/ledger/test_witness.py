@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import pytest
@@ -372,15 +373,27 @@ def test_a_witness_whose_state_was_rolled_back_refuses_to_sign(federation, tmp_p
     witness.observe(published)
 
 
-@pytest.mark.parametrize("column", ["root", "frontier"])
+@pytest.mark.parametrize(
+    "column", ["root", "frontier", "size", "checkpoint", "log_time_s", "log_vkey", "witness_vkey"]
+)
 def test_a_state_that_contradicts_itself_is_refused(federation, witness, storage, column):
     federation.grow(3)
     ask(witness, federation.log)
     state = storage.load()
-    changed = {name: getattr(state, name) for name in state.__dataclass_fields__}
-    changed[column] = bytes([changed[column][0] ^ 1]) + changed[column][1:]
-    storage.swap(state, type(state)(**changed))
-    assert refused(lambda: reopen(federation, storage)) == "ledger.witness.state"
+    value = getattr(state, column)
+    if isinstance(value, int):
+        altered = [value + 1, value - 1]
+    elif isinstance(value, bytes):
+        altered = [value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] for at in range(len(value))] + [b""]
+    else:
+        altered = [value[:at] + chr(ord(value[at]) ^ 1) + value[at + 1 :] for at in range(len(value))]
+    for item in altered:
+        changed = dataclasses.replace(state, **{column: item})
+        storage.swap(state, changed)
+        with pytest.raises((WitnessRefusedError, InputError)):
+            reopen(federation, storage).resume(federation.log.entries(0, 3))
+        storage.swap(changed, state)
+    reopen(federation, storage).resume(federation.log.entries(0, 3))
 
 
 # -- equivocation --------------------------------------------------------------------------------------------
