@@ -28,7 +28,6 @@ from ledger.errors import CodedError, InputError
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _PREFIX: Final = b"WRSL\x01"
 _INFO: Final = b"wardround sealing v1\x00"
-_OVERHEAD_BYTES: Final = len(_PREFIX) + 32 + 16
 
 
 class SealedInvalidError(InputError):
@@ -61,7 +60,7 @@ class SealingKey:
 
     def open(self, sealed: bytes, *, context: bytes) -> bytes:
         """Open a message sealed to this key under this context; `SealedInvalidError` otherwise."""
-        if len(sealed) < _OVERHEAD_BYTES or not sealed.startswith(_PREFIX):
+        if not sealed.startswith(_PREFIX):
             raise SealedInvalidError("not a sealed message")
         try:
             return _SUITE.decrypt(sealed[len(_PREFIX) :], self._private, info=_INFO + context)

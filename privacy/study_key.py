@@ -150,11 +150,7 @@ def _load(data: bytes) -> tenseal.Context:
 def _check_parameters(context: tenseal.Context) -> None:
     try:
         seal = context.seal_context().data
-        matches = (
-            seal.parameters_set()
-            and seal.key_parms_id() == _KEY_PARAMETERS_ID
-            and seal.first_parms_id() == CIPHERTEXT_PARAMETERS_ID
-        )
+        matches = seal.parameters_set() and seal.key_parms_id() == _KEY_PARAMETERS_ID
     except Exception as error:
         raise ContextInvalidError(
             "the context's parameters cannot be read", diagnostics=f"{type(error).__name__}: {error}"

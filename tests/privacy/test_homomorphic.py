@@ -109,7 +109,7 @@ def test_a_lane_that_sites_could_overflow_is_refused_before_encryption() -> None
 
 
 def test_a_single_update_is_never_opened() -> None:
-    with pytest.raises(SumRefusedError):
+    with pytest.raises(SumRefusedError, match="never one site's update"):
         open_sum(UPDATE_BYTES, KEY, sites=1)
     with pytest.raises(SumRefusedError):
         open_sum(add([UPDATE_BYTES], PUBLIC), KEY, sites=1)
@@ -261,6 +261,11 @@ class _Shape:
 
     def parms_id(self) -> list[int]:
         return self._parameters
+
+
+def test_a_change_of_tenseals_wrapping_is_noticed() -> None:
+    with pytest.raises(CiphertextMalformedError):
+        homomorphic._unwrap(b"\x0a\x02\x80\x10\x12\xfb\x80\x04" + bytes(65_659))
 
 
 def test_the_parties_of_a_study() -> None:

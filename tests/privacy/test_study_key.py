@@ -80,6 +80,12 @@ def test_random_bytes_are_no_context(data: bytes) -> None:
             read(data)
 
 
+def test_a_context_of_an_impossible_length_is_not_even_parsed() -> None:
+    for data in (b"", bytes(400_001)):
+        with pytest.raises(ContextInvalidError, match="impossible length"):
+            PublicContext.from_bytes(data)
+
+
 @given(st.integers(0, 120_000))
 def test_a_truncated_context_is_refused(length: int) -> None:
     with pytest.raises(ContextInvalidError):
