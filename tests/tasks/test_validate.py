@@ -146,6 +146,7 @@ def test_validation_prints_logs_and_stores_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert MARKER not in (tmp_path / "log").read_text()
+    assert "great_expectations" not in (tmp_path / "log").read_text()
     assert not [
         path for path in (tmp_path / "home").rglob("*") if path.is_file() and MARKER in path.read_text()
     ]
