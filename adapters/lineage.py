@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,7 @@ class Lineage:
         logging.getLogger("alembic").setLevel(logging.ERROR)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         client = MlflowClient(tracking_uri=store_uri(home), registry_uri=store_uri(home))
         found = client.get_experiment_by_name(experiment)
@@ -67,16 +70,17 @@ class Lineage:
             client.set_terminated(run_id, status="RUNNING")
         else:
             run_id = client.create_run(experiment_id, run_name=run_name, tags=dict(tags)).info.run_id
-            for key, value in parameters.items():
-                client.log_param(run_id, key, value)
+            client.log_batch(run_id, params=[Param(key, value) for key, value in parameters.items()])
         return cls(client, str(run_id), experiment)
 
     def log_round(self, round_number: int, metrics: Mapping[str, float], datasets: Mapping[str, str]) -> None:
         """Metrics at step `round_number`; datasets are {site: commitment}."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
-        for key, value in metrics.items():
-            self._client.log_metric(self.run_id, key, value, step=round_number)
+        now_ms = int(time.time() * 1000)
+        self._client.log_batch(
+            self.run_id, metrics=[Metric(key, value, now_ms, round_number) for key, value in metrics.items()]
+        )
         inputs = [
             DatasetInput(
                 Dataset(name=site, digest=commitment[:36], source_type="wardround", source=commitment),
@@ -87,17 +91,16 @@ class Lineage:
         self._client.log_inputs(self.run_id, inputs)
 
     def register(
-        self, round_number: int, model: bytes, card: str, *, folder: Path, tags: Mapping[str, str]
+        self, round_number: int, model: bytes, card: str, *, tags: Mapping[str, str]
     ) -> ModelVersion:
         """Store the model and its card as artifacts and register a version, which becomes the candidate."""
         from mlflow.exceptions import MlflowException
 
         place = f"round-{round_number}"
-        target = folder / place
-        target.mkdir(parents=True, exist_ok=True)
-        (target / MODEL_FILE).write_bytes(model)
-        (target / CARD_FILE).write_text(card)
-        self._client.log_artifacts(self.run_id, str(target), place)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / MODEL_FILE).write_bytes(model)
+            (Path(folder) / CARD_FILE).write_text(card)
+            self._client.log_artifacts(self.run_id, folder, place)
         try:
             self._client.create_registered_model(self._model_name)
         except MlflowException as error:

@@ -9,6 +9,7 @@ a repeated step could draw noise twice.
 from __future__ import annotations
 
 import functools
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -18,6 +19,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from ledger.errors import CodedError
+from tasks import timing
+from tasks.timing import Timing
 
 
 class StepError(CodedError):
@@ -45,6 +48,7 @@ def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
     @functools.wraps(function)
     async def guarded(party: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:
         unexpected: str | None = None
+        began = time.perf_counter()
         try:
             return await function(party, *args, **kwargs)
         except CodedError as error:
@@ -52,6 +56,9 @@ def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
             raise
         except Exception:  # its text may hold patient data: it goes to the institution's log alone
             unexpected = traceback.format_exc()
+        finally:
+            seconds = time.perf_counter() - began
+            timing.tell(Timing(party.name, function.__name__, "inside", seconds))
         # Outside the handler, so that the new error carries no reference to the old one.
         party.keep_diagnostics(unexpected)
         raise StepError(f"{function.__name__} failed at {party.name}", remedy="The log there says why.")
@@ -62,6 +69,11 @@ def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
     async def run(party: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:
         # Outside a flow a step is a plain call: simulations and tests of many sites need no Prefect API.
         chosen = guarded if FlowRunContext.get() is None else tracked
-        return await chosen(party, *args, **kwargs)
+        began = time.perf_counter()
+        try:
+            return await chosen(party, *args, **kwargs)
+        finally:
+            seconds = time.perf_counter() - began
+            timing.tell(Timing(party.name, function.__name__, "outside", seconds))
 
     return run

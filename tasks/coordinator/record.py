@@ -76,7 +76,6 @@ async def record_round(
         round_number,
         model,
         card,
-        folder=coordinator.home.root / "models",
         tags={
             "wardround.plan_digest": digest,
             "wardround.round": str(round_number),
