@@ -1,0 +1,56 @@
+"""The example plans: each parses, costs less than its cap, and describes a network that trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies.cost import epsilon_micro, plan_cost
+from policies.plan import Plan
+from privacy.noise import NoiseStream
+from tasks.train import network as networks
+from tasks.train.private import train_private
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "deployments" / "examples").glob("*.yaml"))
+
+
+def _plan(path: Path) -> Plan:
+    return Plan.from_yaml(path.read_text(encoding="utf-8"), what="plan")
+
+
+def test_there_are_examples() -> None:
+    assert {"chest-xray.yaml", "chest-xray-epsilon-8.yaml", "phantom.yaml"} <= {
+        path.name for path in EXAMPLES
+    }
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_costs_less_than_its_cap(path: Path) -> None:
+    plan = _plan(path)
+    assert plan.name == path.stem
+    assert epsilon_micro(plan_cost(plan), plan.budget.delta) <= plan.budget.epsilon_cap * 1e6
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_trains_within_its_update_clip(path: Path, noise: NoiseStream) -> None:
+    plan = _plan(path)
+    size = plan.data.image
+    images = np.random.default_rng(0).random((90, 1, size.height_px, size.width_px), dtype=np.float32)
+    module = networks.build(plan.network, size)
+    first = networks.initial(plan.network, size, plan.seed)
+    networks.load(module, first)
+    train_private(module, images, np.arange(90) % 2, np.arange(90), training=plan.training, noise=noise)
+    change = networks.flatten(networks.extract(module)) - networks.flatten(first)
+    # The clip is a safety: a plan whose ordinary noise passes it would train on clipped noise.
+    assert np.linalg.norm(change) < plan.update.clip_l2
+
+
+def test_the_two_chest_plans_differ_in_noise_alone() -> None:
+    tight, loose = (_plan(path) for path in EXAMPLES if path.stem.startswith("chest-xray"))
+    if tight.budget.epsilon_cap > loose.budget.epsilon_cap:
+        tight, loose = loose, tight
+    same = tight.training.model_copy(update={"noise_multiplier": loose.training.noise_multiplier})
+    assert same == loose.training
+    assert (tight.network, tight.update, tight.evaluation) == (loose.network, loose.update, loose.evaluation)
