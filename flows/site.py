@@ -16,7 +16,7 @@ from ledger import canonical
 from ledger.errors import CodedError
 from policies.events import PlanPublished
 from policies.receipt import Step
-from tasks.site.accept import accept, await_verdict, find_plan
+from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
 from tasks.site.opening import follow_evaluation, follow_model, open_sum
 from tasks.site.party import Site, opened_site
@@ -57,6 +57,7 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
         model = following
     if isinstance(prepared, Prepared):
         await compare(site, published, model, seconds)
+    await witness_registration(site, published)
     site.tell("done")
 
 
@@ -70,10 +71,9 @@ async def take_round(
     seconds: dict[str, float],
 ) -> bytes | None:
     """One round. Returns the model that came of it, verified here, or None if the round failed for all."""
-    attempt = 0
     if (published.plan_digest, round_number) not in site.state.released:
         try:
-            attempt = await report_training(site, published, round_number, base, public, prepared, seconds)
+            await report_training(site, published, round_number, base, public, prepared, seconds)
         except CodedError as error:
             for kind in STEPS:
                 await withhold(site, published, round_number, kind, error)
@@ -82,6 +82,7 @@ async def take_round(
     if model is None:
         return None
     if (published.plan_digest, round_number) not in site.state.evaluated:
+        attempt = evaluation_attempt(site, published, round_number)
         if attempt and isinstance(prepared, Prepared):
             try:
                 slot = Slot(published.plan_digest, round_number, "evaluation", attempt)
@@ -96,6 +97,15 @@ async def take_round(
 STEPS: tuple[Step, Step] = ("training", "evaluation")
 
 
+def evaluation_attempt(site: Site, published: PlanPublished, round_number: int) -> int:
+    """The attempt under which this site owes the round an evaluation, 0 if it owes none: it did not take part
+    in the training, or reported already. Read from the ledger, so that it survives a restart."""
+    key = (published.plan_digest, round_number)
+    trained = (*key, "training", site.name) in site.latest.receipts
+    declined = any((*key, kind, site.name) in site.latest.refusals for kind in STEPS)
+    return attempts(site, published, round_number) if trained and not declined else 0
+
+
 async def report_training(
     site: Site,
     published: PlanPublished,
@@ -104,8 +114,8 @@ async def report_training(
     public: bytes,
     prepared: Prepared | CodedError,
     seconds: dict[str, float],
-) -> int:
-    """Reserve, train and submit; returns the attempt. A release that was built before is only sent again."""
+) -> None:
+    """Reserve, train and submit. A release that was built before is only sent again."""
     if not isinstance(prepared, Prepared):
         raise prepared
     attempt = attempts(site, published, round_number)
@@ -115,7 +125,6 @@ async def report_training(
         seconds[str(round_number)] = await train(site, published, base, round_number)
         slot = Slot(published.plan_digest, round_number, "training", attempt)
     await report(site, published, slot, base, public, prepared, canonical.digest(base))
-    return attempt
 
 
 async def report(

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapters import mail, objects
-from ledger import envelope
 from ledger.errors import CodedError
 from policies.events import Absence, PlanPublished, RoundClosed, UpdateRefused
 from policies.receipt import Step
@@ -18,7 +17,7 @@ from policies.state import FederationState, Receipt
 from tasks.background import DeadlineError
 from tasks.coordinator.party import Coordinator
 from tasks.deadline import Deadline
-from tasks.site.opening import PAYLOAD_TYPE, Opening
+from tasks.opening import agreed_sum
 from tasks.step import step
 from tasks.worker.coordinator_session import CoordinatorSession
 
@@ -59,9 +58,14 @@ async def collect(
             if receipt.entry_digest not in checked
         ]
 
+    def refusal(state: FederationState, site: str) -> str | None:
+        """The code with which a site's part in this step, or in the whole plan (round 0), was refused."""
+        whole = state.refusals.get((digest, 0, "training", site))
+        return state.refusals.get((digest, round_number, kind, site), whole)
+
     def settled(state: FederationState) -> bool:
         reported = {receipt.site for receipt in state.usable_receipts(digest, round_number, kind)}
-        declined = {site for site in expected if (digest, round_number, kind, site) in state.refusals}
+        declined = {site for site in expected if refusal(state, site) is not None}
         return reported | declined >= expected
 
     def news(state: FederationState) -> bool | None:
@@ -87,10 +91,7 @@ async def collect(
     state = coordinator.state
     reported = {receipt.site for receipt in state.usable_receipts(digest, round_number, kind)}
     everyone = {site.name for site in coordinator.federation.sites()}
-    return {
-        site: state.refusals.get((digest, round_number, kind, site), SILENT)
-        for site in sorted(everyone - reported)
-    }
+    return {site: refusal(state, site) or SILENT for site in sorted(everyone - reported)}
 
 
 async def _fault_of(
@@ -165,11 +166,10 @@ async def open_sum(
     coordinator.tell("wait for openings", round_number)
     required = coordinator.federation.openings_required()
 
-    def agreed(_: FederationState) -> str | None:
-        votes: dict[str, int] = {}
-        for opening in _openings(coordinator, published, round_number, kind, combined_digest):
-            votes[opening.sum_digest] = votes.get(opening.sum_digest, 0) + 1
-        return next((digest for digest, count in votes.items() if count >= required), None)
+    def agreed(state: FederationState) -> str | None:
+        return agreed_sum(
+            coordinator.exchange, state, published, round_number, kind, combined_digest=combined_digest
+        )
 
     try:
         digest = await coordinator.until(
@@ -181,28 +181,3 @@ async def open_sum(
             remedy="See whether the key holders are running; then resume.",
         ) from None
     return Sum(objects.load(coordinator.exchange, digest), digest, len(receipts))
-
-
-def _openings(
-    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, combined_digest: str
-) -> list[Opening]:
-    """Openings that verify and are about this sum; others do not count."""
-    found = []
-    base = mail.openings(published.plan_digest, round_number, kind)
-    for holder in coordinator.federation.key_holders:
-        data = coordinator.exchange.get(f"{base}/{holder}")
-        member = coordinator.federation.member(holder)
-        if data is None or member is None:
-            continue
-        key = member.key.verification_key()
-        try:
-            signed = envelope.parse(data)
-            signed.verify({key.keyid: key}, threshold=1)
-            opening = Opening.from_canonical(signed.payload, what="opening")
-        except CodedError:
-            continue
-        about = (opening.origin, opening.plan_digest, opening.round, opening.step, opening.combined_digest)
-        wanted = (coordinator.state.origin, published.plan_digest, round_number, kind, combined_digest)
-        if signed.payload_type == PAYLOAD_TYPE and about == wanted:
-            found.append(opening)
-    return found

@@ -57,16 +57,17 @@ async def record_evaluation(
 
 @step
 async def judge_model(coordinator: Coordinator, published: PlanPublished, round_number: int) -> None:
-    """Record the verdict of all gates; raise with every violation."""
+    """Record the verdict of all gates, unless a run that was cut off did; raise with every violation."""
     coordinator.tell("judge the model", round_number)
     violations = release_violations(coordinator.state, published.plan_digest, round_number)
-    await coordinator.say(
-        GateVerdict(
-            plan_digest=published.plan_digest,
-            round=round_number,
-            passed=not violations,
-            violations=tuple(violation.code for violation in violations),
+    if (published.plan_digest, round_number) not in coordinator.state.verdicts:
+        await coordinator.say(
+            GateVerdict(
+                plan_digest=published.plan_digest,
+                round=round_number,
+                passed=not violations,
+                violations=tuple(violation.code for violation in violations),
+            )
         )
-    )
     if violations:
         raise PolicyViolation(violations)

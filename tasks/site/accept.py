@@ -6,6 +6,8 @@ state and configuration, whatever the coordinator says it checked.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ledger import canonical
 from ledger.errors import PolicyViolation, Violation
 from policies.code import running_code_digest
@@ -76,6 +78,19 @@ async def await_verdict(site: Site, published: PlanPublished, round_number: int)
         return None if verdict is None else verdict.passed
 
     return await site.until(found, timeout_s=patience_s(published.plan), waiting_for="the verdict")
+
+
+@step
+async def witness_registration(site: Site, published: PlanPublished) -> None:
+    """Stay until the last model's registration is final: it needs this site's witness like everything else.
+    A coordinator that does not come back for it is no fault of the site."""
+    key = (published.plan_digest, published.plan.rounds)
+    with suppress(DeadlineError):
+        await site.until(
+            lambda state: state.registered.get(key),
+            timeout_s=patience_s(published.plan),
+            waiting_for="the registration",
+        )
 
 
 async def _base_model(site: Site, published: PlanPublished) -> list[Violation]:

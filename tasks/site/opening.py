@@ -1,12 +1,8 @@
 """Opening sums at a key holder, and following what was opened at every site.
 
 A holder opens once per step and only the sum over the set in a *final* `round.closed` event, after adding up
-that set's updates itself. Every site recomputes the model and the AUC from the opened sum and refuses the
-round if the coordinator released others.
-
-The signed opening, a DSSE envelope of type application/vnd.wardround.opening+json, holds
-
-    {"combined_digest", "origin", "plan_digest", "round", "schema_version", "step", "sum_digest"}
+that set's updates itself. Every site checks that enough holders signed for the opened sum, recomputes the
+model and the AUC from it, and refuses the round if the coordinator released others.
 """
 
 from __future__ import annotations
@@ -17,28 +13,15 @@ from adapters import mail, objects
 from adapters.home import write_atomically
 from ledger import canonical, envelope
 from ledger.errors import PolicyViolation, Violation
-from policies.document import Document
 from policies.events import AggregateReleased, EvaluationRecorded, PlanPublished, RoundClosed
-from policies.plan import Digest
 from policies.receipt import Step
 from policies.state import FederationState
 from tasks.aggregate import auc_micro, lanes_from_bytes
+from tasks.opening import PAYLOAD_TYPE, Opening, agreed_sum
 from tasks.site.party import Site, patience_s
 from tasks.site.prepare import key_context
 from tasks.step import step
 from tasks.worker.site_session import SiteSession
-
-PAYLOAD_TYPE = "application/vnd.wardround.opening+json"
-
-
-class Opening(Document):
-    schema_version: Literal[1]
-    origin: str
-    plan_digest: Digest
-    round: int
-    step: Step
-    combined_digest: Digest
-    sum_digest: Digest
 
 
 def _ended(state: FederationState, plan_digest: str, round_number: int) -> bool:
@@ -106,6 +89,21 @@ def _combined(site: Site, plan_digest: str, round_number: int, kind: Step) -> st
     return None if named is None else named.decode("ascii", errors="replace")
 
 
+async def _require_opened(
+    site: Site, published: PlanPublished, round_number: int, kind: Step, sum_digest: str
+) -> None:
+    """The sum is the one that enough key holders signed for, not one that the coordinator made up."""
+    agreed = await site.until(
+        lambda state: agreed_sum(site.exchange, state, published, round_number, kind),
+        timeout_s=patience_s(published.plan),
+        waiting_for="the key holders' openings",
+    )
+    if agreed != sum_digest:
+        raise PolicyViolation(
+            [Violation("opening.not-agreed", "the sum is not the one that the key holders opened")]
+        )
+
+
 @step
 async def follow_model(site: Site, published: PlanPublished, base: bytes, round_number: int) -> bytes | None:
     """The round's model, recomputed here from the opened sum; None if the round ended without one."""
@@ -120,6 +118,7 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
     )
     if found is False:
         return None
+    await _require_opened(site, published, round_number, "training", found.sum_digest)
     sites = len(site.state.closed[digest, round_number, "training"].receipts)
     opened = objects.load(site.exchange, found.sum_digest)
     model = await site.worker.call(SiteSession.next_model, published.plan, base, opened, sites=sites)
@@ -144,6 +143,7 @@ async def follow_evaluation(site: Site, published: PlanPublished, round_number: 
     )
     if found is False:
         return
+    await _require_opened(site, published, round_number, "evaluation", found.sum_digest)
     opened = objects.load(site.exchange, found.sum_digest)
     lanes = lanes_from_bytes(opened, count=2 * published.plan.evaluation.bins)
     if auc_micro(lanes, plan=published.plan) != found.auc_micro:

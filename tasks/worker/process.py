@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Concatenate, Generic, ParamSpec, Protocol, TextIO, TypeVar
 
 from ledger.errors import CodedError, Kind, PolicyViolation, Violation
@@ -122,7 +122,10 @@ class WorkerProcess(Generic[SessionT]):
 
 class InlineWorker(Generic[SessionT]):
     """The in-memory twin: the session lives in a thread of this process, for tests and simulations of many
-    sites. What is raised is reduced to codes exactly as between processes."""
+    sites. What is raised is reduced to codes exactly as between processes. Calls of all parties take turns:
+    threads share torch's random state, and first weights drawn beside another draw would not be the seed's."""
+
+    _turn = Lock()
 
     def __init__(self, session: type[SessionT], home: Path, *, party: str, log: Path) -> None:
         self._party, self._log = party, log
@@ -134,7 +137,9 @@ class InlineWorker(Generic[SessionT]):
     ) -> R:
         def run() -> R | Refused:
             try:
-                return method(self._session, *args, **kwargs)
+                with self._turn:
+                    bound: Callable[P, R] = getattr(self._session, method.__name__)
+                    return bound(*args, **kwargs)
             except Exception as error:  # as in the process: no foreign exception leaves as it is
                 with self._log.open("a") as log:
                     return _refused(error, log)
