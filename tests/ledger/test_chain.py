@@ -124,6 +124,18 @@ def test_a_rotation_is_signed_by_both_keys(chain, federation):
     assert refused(chain, rotation(a, new)) == "signature"
 
 
+def test_the_new_keys_signature_is_verified(chain, federation):
+    a, new = federation.sites["site-a"], MemorySigner("site-a")
+
+    class Pretender:
+        name, public = "site-a", new.public
+
+        def sign(self, message):
+            return new.sign(message + b"!")
+
+    assert refused(chain, rotation(a, new, Pretender())) == "signature"
+
+
 def test_a_lost_key_is_replaced_by_a_quorum(chain, federation):
     lost, new = federation.sites["site-a"], MemorySigner("site-a")
     lost.signer = new

@@ -81,7 +81,11 @@ def test_an_export_follows_its_log(tmp_path):
 
 def test_an_export_never_follows_a_rewritten_log(tmp_path):
     log, other = plain_log(5), plain_log(9, word="other")
+    older = log.checkpoint()
+    log.append([b"entry 5"])
     export(log, tmp_path / "x")
+    with pytest.raises(ExportDivergedError):
+        export(log, tmp_path / "x", older)
     before = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()}
     with pytest.raises(ExportDivergedError):
         export(other, tmp_path / "x")

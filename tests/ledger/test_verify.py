@@ -206,9 +206,39 @@ def test_swapped_tiles_fail(federation, tmp_path):
 def test_the_log_key_must_be_the_right_one(exported, federation):
     other = str(note.vkey_of(federation.log.origin, MemorySigner("x")))
     assert failure(exported, log_vkey=other)[0] == "keys"
-    (exported / "log.vkey").unlink()
+    vkeys = [witness.vkey for witness in federation.witnesses.values()]
+    assert failure(exported, policy=quorum_policy(other, vkeys))[0] == "keys"
     (exported / "policy").unlink()
+    assert failure(exported, log_vkey=other)[0] == "keys"
+    (exported / "log.vkey").unlink()
     assert failure(exported, log_vkey=other)[0] == "signature"
+
+
+def test_the_founding_event_names_the_log_key(federation, tmp_path):
+    """The same entries under a key that the members did not agree on."""
+    federation.grow(5)
+    log = Log.create(MemoryStorage(), origin=federation.log.origin, signer=MemorySigner("usurper"))
+    log.append(list(federation.log.entries(0, 5)))
+    export(log, tmp_path / "x")
+    assert failure(tmp_path / "x") == ("founding", 0)
+
+
+def test_a_signed_root_that_is_not_the_entries_fails(exported, federation):
+    (exported / "policy").unlink()
+    head = Checkpoint(federation.log.origin, 20, bytes(32))
+    (exported / "checkpoint").write_bytes(checkpoint.sign(head, federation.log_signer))
+    assert failure(exported) == ("root", None)
+
+
+def test_a_full_tile_above_the_leaves_is_compared_too(tmp_path):
+    log = Log.create(MemoryStorage(), origin="ledger.example/plain", signer=MemorySigner("log"))
+    log.append([b"%d" % number for number in range(65_537)])
+    export(log, tmp_path / "x")
+    assert verify_directory(tmp_path / "x").size == 65_537
+    flip(tmp_path / "x/tile/1/000")
+    assert failure(tmp_path / "x") == ("tiles", 0)
+    (tmp_path / "x/tile/1/000").unlink()
+    assert failure(tmp_path / "x") == ("tiles", 0)
 
 
 def test_too_few_cosignatures_fail(exported, federation):
