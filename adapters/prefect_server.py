@@ -13,6 +13,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -60,6 +61,7 @@ def create_app() -> AsgiApp:
 
     AioSqliteConfiguration.begin_transaction = begin_immediate  # type: ignore[method-assign]
     inner = create_prefect_app()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         async def send_with_hint(message: Message) -> None:
@@ -68,9 +70,16 @@ def create_app() -> AsgiApp:
                 message = {**message, "headers": [*headers, (b"retry-after", RETRY_AFTER_S)]}
             await send(message)
 
-        await inner(scope, receive, send_with_hint)  # type: ignore[arg-type]
+        await inner(scope, receive, send_with_hint)
 
     return app
+
+
+def _end_with_parent(parent: int) -> None:
+    """A killed command cannot stop its server; the server notices that it was orphaned."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(0)
 
 
 def answers(url: str, timeout_s: float = 1.0) -> bool:

@@ -7,6 +7,7 @@ coordinator's own Prefect, triggered by `wardround coordinator run` or by its de
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +61,6 @@ async def federated_round(home: str, plan: str, edition: str | None = None) -> N
 
 async def run_plan(coordinator: Coordinator, plan: Plan) -> None:
     published = await publish(coordinator, plan)
-    outcomes: list[RoundOutcome] = []
     await judge_plan(coordinator, published)
     lineage = await open_lineage(coordinator, published)
     passed = False
@@ -83,8 +83,7 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> None:
                 {key: value for key, value in metrics.items() if value is not None},
                 outcome.auc,
             )
-            outcomes.append(replace(outcome, seconds=time.monotonic() - began))
-            keep_report(coordinator, published, outcomes)
+            keep_report(coordinator, published, replace(outcome, seconds=time.monotonic() - began))
         passed = True
     finally:
         await finish_lineage(coordinator, lineage, passed=passed)
@@ -128,10 +127,16 @@ async def run_round(
     )
 
 
-def keep_report(coordinator: Coordinator, published: PlanPublished, outcomes: list[RoundOutcome]) -> None:
-    """What `wardround demo` prints; nothing in it that is not public or noised."""
-    rounds: list[JsonValue] = [outcome.to_json() for outcome in outcomes]
-    write_atomically(
-        coordinator.home.report,
-        canonical.encode({"plan_digest": published.plan_digest, "rounds": rounds}),
-    )
+def keep_report(coordinator: Coordinator, published: PlanPublished, outcome: RoundOutcome) -> None:
+    """Add a round to what `wardround demo` prints; nothing in it that is not public or noised."""
+    earlier: list[JsonValue] = []
+    with suppress(FileNotFoundError):
+        report = canonical.decode(coordinator.home.report.read_bytes())
+        if isinstance(report, dict) and report.get("plan_digest") == published.plan_digest:
+            rounds = report.get("rounds")
+            earlier = rounds if isinstance(rounds, list) else []
+    value: dict[str, JsonValue] = {
+        "plan_digest": published.plan_digest,
+        "rounds": [*earlier, outcome.to_json()],
+    }
+    write_atomically(coordinator.home.report, canonical.encode(value))

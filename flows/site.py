@@ -21,7 +21,7 @@ from tasks.site.contribute import attempts, kept_release, protect, reserve, subm
 from tasks.site.opening import follow_evaluation, follow_model, open_sum
 from tasks.site.party import Site, opened_site
 from tasks.site.prepare import agree_on_key, prepare
-from tasks.site.report import compare
+from tasks.site.report import compare, keep_seconds
 from tasks.worker.site_session import Prepared
 
 
@@ -48,15 +48,14 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     except CodedError as error:
         prepared = error
     model = objects.load(site.exchange, published.base_model_digest)
-    seconds: dict[str, float] = {}
     for round_number in range(1, published.plan.rounds + 1):
-        following = await take_round(site, published, round_number, model, public, prepared, seconds)
+        following = await take_round(site, published, round_number, model, public, prepared)
         if following is None or not await await_verdict(site, published, round_number):
             site.tell("plan ended", round_number)
             return
         model = following
     if isinstance(prepared, Prepared):
-        await compare(site, published, model, seconds)
+        await compare(site, published, model)
     await witness_registration(site, published)
     site.tell("done")
 
@@ -68,12 +67,11 @@ async def take_round(
     base: bytes,
     public: bytes,
     prepared: Prepared | CodedError,
-    seconds: dict[str, float],
 ) -> bytes | None:
     """One round. Returns the model that came of it, verified here, or None if the round failed for all."""
     if (published.plan_digest, round_number) not in site.state.released:
         try:
-            await report_training(site, published, round_number, base, public, prepared, seconds)
+            await report_training(site, published, round_number, base, public, prepared)
         except CodedError as error:
             for kind in STEPS:
                 await withhold(site, published, round_number, kind, error)
@@ -113,7 +111,6 @@ async def report_training(
     base: bytes,
     public: bytes,
     prepared: Prepared | CodedError,
-    seconds: dict[str, float],
 ) -> None:
     """Reserve, train and submit. A release that was built before is only sent again."""
     if not isinstance(prepared, Prepared):
@@ -122,7 +119,8 @@ async def report_training(
     slot = Slot(published.plan_digest, round_number, "training", attempt)
     if attempt == 0 or kept_release(site, slot) is None:
         attempt = await reserve(site, published, round_number)
-        seconds[str(round_number)] = await train(site, published, base, round_number)
+        seconds = await train(site, published, base, round_number)
+        keep_seconds(site, published, round_number, seconds)
         slot = Slot(published.plan_digest, round_number, "training", attempt)
     await report(site, published, slot, base, public, prepared, canonical.digest(base))
 

@@ -16,7 +16,7 @@ import yaml
 from cyclopts import Parameter
 from rich.console import Console
 
-from ledger.errors import InputError
+from ledger.errors import InputError, PolicyViolation
 from policies.federation import Pool
 from policies.gates import MICRO
 from policies.plan import Plan
@@ -95,14 +95,38 @@ def demo(
             prepare = functools.partial(
                 _found, out, data, sites=sites, seed=seed, plan=wanted, cap=cap, display=display
             )
-        _run(out, wanted, prepare)
+        if prepare is not None or not _finished(out, wanted):
+            try:
+                _run(out, wanted, prepare)
+            except PolicyViolation as violation:
+                if json and (out / "plan.yaml").exists():
+                    _print_json(out, wanted, seconds=time.monotonic() - began, violation=violation)
+                raise
+    if json:
+        _print_json(out, wanted, seconds=time.monotonic() - began)
+        return
     from wardround.summary import Summary
 
-    summary = Summary.read(out, wanted.content_digest(), seconds=time.monotonic() - began)
-    if json:
-        sys.stdout.write(f"{summary.to_json()}\n")
-    else:
-        summary.show(Console(highlight=False))
+    Summary.read(out, wanted.content_digest(), seconds=time.monotonic() - began).show(
+        Console(highlight=False)
+    )
+
+
+def _print_json(out: Path, plan: Plan, *, seconds: float, violation: PolicyViolation | None = None) -> None:
+    from wardround.summary import Summary
+
+    violations = () if violation is None else violation.violations
+    text = Summary.read(out, plan.content_digest(), seconds=seconds).to_json(violations)
+    sys.stdout.write(f"{text}\n")
+
+
+def _finished(out: Path, plan: Plan) -> bool:
+    """Whether every round of the plan is registered: then there is nothing to resume but the summary."""
+    from adapters.home import Home
+    from adapters.institution_log import read_state
+
+    state, _ = read_state(Home(out / "coordinator"))
+    return (plan.content_digest(), plan.rounds) in state.registered
 
 
 def _check_options(*, sites: int, rounds: int | None, epsilon_cap: float | None, seed: int) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from adapters.home import Home
 from adapters.institution_log import read_state
 from ledger.canonical import JsonValue
+from ledger.errors import Violation
 from policies.cost import epsilon_micro
 from policies.gates import MICRO, epsilon_text
 from policies.state import FederationState
@@ -38,9 +39,9 @@ class Summary:
     def read(cls, out: Path, plan_digest: str, *, seconds: float) -> Summary:
         coordinator = Home(out / "coordinator")
         state, root = read_state(coordinator)
-        report = _report(coordinator)
+        report = read_report(coordinator)
         sites = {
-            member.name: _report(Home(out / "sites" / member.name))
+            member.name: read_report(Home(out / "sites" / member.name))
             for member in coordinator.federation.sites()
         }
         rounds = report.get("rounds")
@@ -74,9 +75,9 @@ class Summary:
                 found.append(float(value))
         return max(found, default=None)
 
-    def to_json(self) -> str:
+    def to_json(self, violations: tuple[Violation, ...] = ()) -> str:
         """One line; see the README for the fields."""
-        registered = self._registered()
+        registered = self.registered()
         return json.dumps(
             {
                 "rounds": [
@@ -88,10 +89,11 @@ class Summary:
                 "mlflow": registered,
                 "plan_digest": self.plan_digest,
                 "seconds": round(self.seconds, 3),
+                "violations": [{"code": item.code, "message": item.message} for item in violations],
             }
         )
 
-    def _registered(self) -> dict[str, JsonValue] | None:
+    def registered(self) -> dict[str, JsonValue] | None:
         mine = [item for (digest, _), item in self.state.registered.items() if digest == self.plan_digest]
         if not mine:
             return None
@@ -99,8 +101,8 @@ class Summary:
 
     def show(self, console: Console) -> None:
         console.print(self._site_table())
-        console.print(self._round_table())
-        registered = self._registered()
+        console.print(self.round_table())
+        registered = self.registered()
         console.print(f"ledger    {self.state.origin}, {self.size} entries, root {self.root}")
         if registered is not None:
             console.print(
@@ -141,7 +143,7 @@ class Summary:
         table.caption = "* on the site's own held-out patients; only that site sees its row outside this demo"
         return table
 
-    def _round_table(self) -> Table:
+    def round_table(self) -> Table:
         table = Table(title="Rounds")
         headings = (
             "round",
@@ -185,7 +187,7 @@ def _figure(value: object, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "–"
 
 
-def _report(home: Home) -> dict[str, JsonValue]:
+def read_report(home: Home) -> dict[str, JsonValue]:
     try:
         value = json.loads(home.report.read_bytes())
     except FileNotFoundError:

@@ -47,6 +47,9 @@ async def collect(
 ) -> Mapping[str, str]:
     """Wait until every expected site has reported or declined, or the deadline; return {missing site: code}."""
     digest = published.plan_digest
+    already = coordinator.state.closed.get((digest, round_number, kind))
+    if already is not None:  # a run that was cut off: the set is fixed
+        return {absence.site: absence.code for absence in already.missing}
     deadline = Deadline(published.plan.participation.deadline_s)
     checked: set[str] = set()
     read = len(coordinator.refused)

@@ -7,7 +7,7 @@ registered, and a violation fails the run with every reason.
 from __future__ import annotations
 
 from adapters import objects
-from ledger.errors import PolicyViolation
+from ledger.errors import PolicyViolation, Violation
 from policies.events import AggregateReleased, EvaluationRecorded, GateVerdict, PlanPublished
 from policies.gates import release_violations
 from tasks.coordinator.collect import Sum
@@ -59,6 +59,16 @@ async def record_evaluation(
 async def judge_model(coordinator: Coordinator, published: PlanPublished, round_number: int) -> None:
     """Record the verdict of all gates, unless a run that was cut off did; raise with every violation."""
     coordinator.tell("judge the model", round_number)
+    recorded = coordinator.state.verdicts.get((published.plan_digest, round_number))
+    if recorded is not None:  # a run that was cut off: a verdict is given once
+        if not recorded.passed:
+            raise PolicyViolation(
+                [
+                    Violation(code, f"round {round_number} failed this gate in an earlier run")
+                    for code in recorded.violations
+                ]
+            )
+        return
     violations = release_violations(coordinator.state, published.plan_digest, round_number)
     if (published.plan_digest, round_number) not in coordinator.state.verdicts:
         await coordinator.say(

@@ -7,7 +7,7 @@ leaves the budget spent and never the other way round. A release that was built 
 from __future__ import annotations
 
 from adapters.outbox import Slot
-from ledger.errors import CodedError
+from ledger.errors import CodedError, PolicyViolation
 from policies.cost import epsilon_micro, round_mechanisms
 from policies.events import BudgetReserved, PlanPublished, UpdateRefused
 from policies.receipt import Step
@@ -88,8 +88,11 @@ async def withhold(
 ) -> None:
     """Say that this site will not report, so that nobody waits for it. The code alone leaves."""
     site.keep_diagnostics(f"{error}\n{error.diagnostics()}")
-    await site.say(
-        UpdateRefused(
-            plan_digest=published.plan_digest, round=round_number, step=kind, site=site.name, code=error.code
-        )
+    refusal = UpdateRefused(
+        plan_digest=published.plan_digest, round=round_number, step=kind, site=site.name, code=error.code
     )
+    try:
+        await site.say(refusal)
+    except PolicyViolation as late:
+        # The round was closed without this site: it is named as missing there, which says the same.
+        site.keep_diagnostics(str(late))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
@@ -14,15 +12,34 @@ from tasks.worker.site_session import SiteSession
 
 
 @step
-async def compare(
-    site: Site, published: PlanPublished, model: bytes, training_seconds: Mapping[str, float]
-) -> None:
+async def compare(site: Site, published: PlanPublished, model: bytes) -> None:
     """Compare the federation's model with one trained here alone, and keep the figures here."""
     site.tell("compare with a local model")
     figures = await site.worker.call(SiteSession.compare, published.plan, model)
-    value: dict[str, JsonValue] = {
-        "plan_digest": published.plan_digest,
-        "training_seconds": dict(training_seconds),
-        **figures,
-    }
+    _keep(site, published, dict(figures))
+
+
+def keep_seconds(site: Site, published: PlanPublished, round_number: int, seconds: float) -> None:
+    """How long this site trained in a round. It hints at the cohort's size, so it stays here too."""
+    report = _kept(site, published)
+    known = report.get("training_seconds")
+    _keep(
+        site,
+        published,
+        {"training_seconds": {**(known if isinstance(known, dict) else {}), str(round_number): seconds}},
+    )
+
+
+def _kept(site: Site, published: PlanPublished) -> dict[str, JsonValue]:
+    """The report so far, if it is about this plan: a run that was cut off adds to it."""
+    try:
+        report = canonical.decode(site.home.report.read_bytes())
+    except FileNotFoundError:
+        return {}
+    mine = isinstance(report, dict) and report.get("plan_digest") == published.plan_digest
+    return report if mine and isinstance(report, dict) else {}
+
+
+def _keep(site: Site, published: PlanPublished, fields: dict[str, JsonValue]) -> None:
+    value = {**_kept(site, published), "plan_digest": published.plan_digest, **fields}
     write_atomically(site.home.report, canonical.encode(value), mode=0o600)

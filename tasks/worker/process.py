@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Lock, Thread
@@ -184,6 +184,7 @@ def _begin(
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ["OMP_NUM_THREADS"] = "1"  # the institutions of a demo share one machine's cores
+    Thread(target=_end_with_parent, daemon=True).start()
     progress.listen(queue.put)
     try:
         if preparation is not None:
@@ -191,6 +192,14 @@ def _begin(
         _session = session(home)
     except Exception as error:  # an initializer that raises would only say that the process died
         _start_failure = _refused(error, sys.stderr)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot close its pool; without this its workers would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
