@@ -124,6 +124,11 @@ def test_a_frame_reads_back_as_it_was_written() -> None:
     assert UPDATE_BYTES[:4] == b"WRBF"
 
 
+def test_an_update_of_nothing_is_refused() -> None:
+    with pytest.raises(CiphertextLengthError):
+        CiphertextFrame.from_bytes(UPDATE_BYTES[:12] + bytes(12) + UPDATE_BYTES[24:HEADER_BYTES])
+
+
 def test_tenseals_words_do_not_reach_the_public_message() -> None:
     changed = bytearray(UPDATE_BYTES)
     changed[HEADER_BYTES + 4 + 40] ^= 0xFF

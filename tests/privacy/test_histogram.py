@@ -62,6 +62,8 @@ def test_cumulative_counts_are_made_to_rise() -> None:
     # Cumulative (5, 3, 8) becomes (4, 4, 8); the other row is untouched.
     falling = np.array([[5, -2, 5], [0, 4, 4]], dtype=np.int64)
     assert auc(falling) == pytest.approx((4 * 1.0 + 0 + 4 * (4 / 8) / 2) / 8)
+    # Cumulative (-4, 4) becomes (0, 4).
+    assert auc(np.array([[-4, 8], [2, 2]], dtype=np.int64)) == pytest.approx(0.25)
     assert auc(np.array([[-5, -2], [1, 1]], dtype=np.int64)) is None
 
 

@@ -103,9 +103,12 @@ def test_the_kind_cannot_be_chosen() -> None:
 
 
 def test_a_mechanism_is_closed_by_itself_not_by_the_document_around_it() -> None:
-    adapter: TypeAdapter[Gaussian] = TypeAdapter(Gaussian)
-    good = Gaussian(noise_multiplier=1.0, count=1)
-    assert adapter.validate_json(canonical.encode(good.to_json())) == good
-    for wrong in ({"free": 1}, {"count": "1"}):
-        with pytest.raises(ValidationError):
-            adapter.validate_json(canonical.encode({**good.to_json(), **wrong}))
+    adapter: TypeAdapter[Mechanism] = TypeAdapter(Mechanism)
+    for good in (
+        Gaussian(noise_multiplier=1.0, count=1),
+        SubsampledGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=1),
+    ):
+        assert adapter.validate_json(canonical.encode(good.to_json())) == good
+        for wrong in ({"free": 1}, {"noise_multiplier": "1"}):
+            with pytest.raises(ValidationError):
+                adapter.validate_json(canonical.encode({**good.to_json(), **wrong}))
