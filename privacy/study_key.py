@@ -74,8 +74,6 @@ class PublicContext:
             )
         # 2. Our parameters, and a public key.
         _check_parameters(context)
-        if not context.has_public_key():
-            raise ContextInvalidError("the context holds no public key")
         # 3. Nothing else: what it serialises to is what was received.
         if _public_bytes(context) != data:
             raise ContextInvalidError("the public context carries more than a public key")
@@ -125,8 +123,6 @@ class StudyKey:
         if not context.is_private():
             raise ContextInvalidError("the context holds no secret key")
         _check_parameters(context)
-        if not context.has_public_key():
-            raise ContextInvalidError("the context holds no public key")
         return cls(context)
 
     def __repr__(self) -> str:
@@ -151,12 +147,16 @@ def _check_parameters(context: tenseal.Context) -> None:
     try:
         seal = context.seal_context().data
         matches = seal.parameters_set() and seal.key_parms_id() == _KEY_PARAMETERS_ID
+        # A context for symmetric encryption raises here.
+        encrypts = context.has_public_key()
     except Exception as error:
         raise ContextInvalidError(
             "the context's parameters cannot be read", diagnostics=f"{type(error).__name__}: {error}"
         ) from None
     if not matches:
         raise ContextInvalidError("the context has other encryption parameters than this project's")
+    if not encrypts:
+        raise ContextInvalidError("the context holds no public key")
 
 
 def _public_bytes(context: tenseal.Context) -> bytes:

@@ -80,6 +80,19 @@ def test_random_bytes_are_no_context(data: bytes) -> None:
             read(data)
 
 
+def test_a_context_for_symmetric_encryption_is_refused() -> None:
+    symmetric = tenseal.context(
+        tenseal.SCHEME_TYPE.BFV,
+        4096,
+        PLAIN_MODULUS,
+        [60, 49],
+        encryption_type=tenseal.ENCRYPTION_TYPE.SYMMETRIC,
+    )
+    for secret, read in ((False, PublicContext.from_bytes), (True, StudyKey.from_bytes)):
+        with pytest.raises(ContextInvalidError):
+            read(symmetric.serialize(False, secret, False, False))
+
+
 def test_a_context_of_an_impossible_length_is_not_even_parsed() -> None:
     for data in (b"", bytes(400_001)):
         with pytest.raises(ContextInvalidError, match="impossible length"):
