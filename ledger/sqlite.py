@@ -10,13 +10,16 @@ and the signed checkpoint. SQLAlchemy Core only; what is stored, and when, is de
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from ledger.storage import (
     Batch,
@@ -166,6 +169,17 @@ def open_engine(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def open_readonly_engine(path: Path) -> Engine:
+    """An engine that changes nothing, not even beside the file; also for media that cannot be written."""
+    frozen = not path.with_name(f"{path.name}-wal").exists()  # nobody has it open
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro" + ("&immutable=1" if frozen else "")
+    return sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S),
+        poolclass=QueuePool,
+    )
 
 
 @contextmanager

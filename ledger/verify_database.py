@@ -26,7 +26,7 @@ from ledger.errors import InputError
 from ledger.event import check_entry_size
 from ledger.note import VerifierKey
 from ledger.report import Checklist, Mismatch, Report
-from ledger.sqlite import entries_table, log_table, metadata, open_engine, tiles_table, translated
+from ledger.sqlite import entries_table, log_table, metadata, open_readonly_engine, tiles_table, translated
 from ledger.tile_tree import TileTree
 
 _CHUNK = 256
@@ -45,14 +45,14 @@ def verify_database(
     """Return the report if every check passed, else raise VerificationFailedError that carries it."""
     if not path.is_file():
         raise NoDatabaseError("there is no ledger database of this name")
-    engine = open_engine(path)
+    engine = open_readonly_engine(path)
     try:
-        return verify_connection(engine, log_vkey=log_vkey, events=events)
+        return verify_engine(engine, log_vkey=log_vkey, events=events)
     finally:
         engine.dispose()
 
 
-def verify_connection(
+def verify_engine(
     engine: Engine,
     *,
     log_vkey: VerifierKey | str | None = None,

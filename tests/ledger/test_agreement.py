@@ -149,7 +149,7 @@ class Agreement(RuleBasedStateMachine):
 def test_no_two_final_checkpoints_contradict(sites, hostile):
     machine = type("Machine", (Agreement,), {"sites": sites, "hostile": hostile})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=20, stateful_step_count=40, deadline=None)
+        machine, settings=settings(max_examples=15, stateful_step_count=30, deadline=None)
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 
 import pytest
 
 from ledger.errors import CodedError
 from ledger.export import export
-from ledger.sqlite import SqliteStorage, open_engine
+from ledger.sqlite import SqliteStorage, open_readonly_engine
 from ledger.verify import verify_database, verify_directory
-from ledger.verify_database import verify_connection
+from ledger.verify_database import verify_engine
 
 SITES = ("site-a",)  # with the coordinator: two members, one witness; every byte counts
 
@@ -69,15 +68,20 @@ def test_every_file_removed_or_emptied(small, tmp_path):
 
 
 @pytest.mark.parametrize(("table", "key"), [("log", "id"), ("entries", "idx"), ("tiles", "rowid")])
-def test_every_byte_of_every_database_column(small, tmp_path, table, key):
-    federation, _ = small
-    path = tmp_path / "copy.db"
+def test_every_byte_of_every_database_column(make_federation, tmp_path, table, key):
+    path = tmp_path / "ledger.db"
+    federation = make_federation(SqliteStorage(path), names=())
+    federation.log.append([federation.founding(), federation.coordinator.event("x.y")])
     federation.storage.close()
-    shutil.copy(tmp_path / "ledger.db", path)
     assert verify_database(path).size == 2
-    engine = open_engine(path)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("UPDATE log SET size = 0")
+    engine = open_readonly_engine(path)
+    with pytest.raises(CodedError):
+        verify_engine(engine)
+    connection.execute("UPDATE log SET size = 2")
+    verify_engine(engine)
     survived, count = [], 0
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     update = f"UPDATE {table} SET {{column}} = ? WHERE {key} = ?"  # noqa: S608 - three known tables
@@ -91,7 +95,7 @@ def test_every_byte_of_every_database_column(small, tmp_path, table, key):
                     continue
                 count += 1
                 try:
-                    verify_connection(engine)
+                    verify_engine(engine)
                 except CodedError:
                     pass
                 else:
@@ -147,3 +151,15 @@ def test_other_files_are_no_database(tmp_path):
             (tmp_path / name).write_bytes(data)
         with pytest.raises(CodedError):
             verify_database(tmp_path / name)
+
+
+def test_verifying_changes_nothing(small, tmp_path):
+    federation, _ = small
+    federation.storage.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("ledger.db*")}
+    tmp_path.chmod(0o500)
+    try:
+        assert verify_database(tmp_path / "ledger.db").size == 2
+    finally:
+        tmp_path.chmod(0o700)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("ledger.db*")} == before

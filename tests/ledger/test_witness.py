@@ -377,14 +377,17 @@ def test_a_witness_whose_state_was_rolled_back_refuses_to_sign(federation, tmp_p
     "column", ["root", "frontier", "size", "checkpoint", "log_time_s", "log_vkey", "witness_vkey"]
 )
 def test_a_state_that_contradicts_itself_is_refused(federation, witness, storage, column):
-    federation.grow(3)
+    federation.grow(1)
+    older = federation.log.checkpoint()
+    federation.grow(2)
     ask(witness, federation.log)
     state = storage.load()
     value = getattr(state, column)
     if isinstance(value, int):
         altered = [value + 1, value - 1]
     elif isinstance(value, bytes):
-        altered = [value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] for at in range(len(value))] + [b""]
+        altered = [value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] for at in range(len(value))]
+        altered += [b"", older]
     else:
         altered = [value[:at] + chr(ord(value[at]) ^ 1) + value[at + 1 :] for at in range(len(value))]
     for item in altered:
