@@ -6,6 +6,8 @@ import sqlite3
 
 import pytest
 
+from ledger import checkpoint
+from ledger.checkpoint import Checkpoint
 from ledger.errors import CodedError
 from ledger.export import export
 from ledger.sqlite import SqliteStorage, open_readonly_engine
@@ -163,3 +165,16 @@ def test_verifying_changes_nothing(small, tmp_path):
     finally:
         tmp_path.chmod(0o700)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("ledger.db*")} == before
+
+
+def test_a_signed_root_that_is_not_the_entries(small, tmp_path):
+    """Even the holder of the log key cannot make a database that says one thing and holds another."""
+    federation, _ = small
+    federation.storage.close()
+    signed = checkpoint.sign(Checkpoint(federation.log.origin, 2, bytes(32)), federation.log_signer)
+    connection = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    connection.execute("UPDATE log SET root = ?, checkpoint = ?", (bytes(32), signed))
+    connection.close()
+    with pytest.raises(CodedError) as caught:
+        verify_database(tmp_path / "ledger.db")
+    assert caught.value.code == "ledger.verify.root"
