@@ -57,8 +57,9 @@ def test_a_bundle_holds_its_entries(entries):
     with pytest.raises(MalformedBundleError):
         tiles.parse_bundle(data, len(entries) + 1)
     for cut in range(len(data)):
-        with pytest.raises(MalformedBundleError):
+        with pytest.raises(MalformedBundleError) as caught:
             tiles.parse_bundle(data[:cut], len(entries))
+        assert caught.value.code == "ledger.bundle.truncated"
 
 
 @given(st.binary(max_size=64), st.integers(0, 8))
