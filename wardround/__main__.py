@@ -34,7 +34,22 @@ app = App(
     help="Federated training rounds for hospitals. Records stay; protected updates, receipts and evidence travel.",
     version_flags=["--version"],
 )
-app.command("wardround.demo:demo", name="demo")
+# Lazily, by import path: `wardround --help` loads none of these modules.
+for path, name, summary in (
+    ("demo:demo", "demo", "Train one model over several hospitals on this machine and show what came of it."),
+    (
+        "doctor:doctor",
+        "doctor",
+        "Check that this machine can run a round, and say what to do where it cannot.",
+    ),
+    ("data:app", "data", "Look at a site's data before anybody trains on them."),
+    ("plans:app", "plan", "Write and check plans; a CI build gates on `plan validate`."),
+    ("federation:app", "federation", "Found a federation."),
+    ("coordinator:app", "coordinator", "Run plans as the coordinator, once or on a schedule."),
+    ("site:app", "site", "Take part in plans as a hospital, once or for as long as it is served."),
+    ("ledgers:app", "ledger", "Verify, read and prove what is on the ledger."),
+):
+    app.command(f"wardround.{path}", name=name, help=summary)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,11 +61,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     try:
-        result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        chain = " ".join(("wardround", *(error.command_chain or ())))
+        text = " ".join(str(error).split())
+        print(f"wardround: [usage] {text} See `{chain} --help`.", file=sys.stderr)  # noqa: T201
         return USAGE
     except CodedError as error:
-        print(f"wardround: {error}", file=sys.stderr)  # noqa: T201
+        print(f"wardround: {one_line(error)}", file=sys.stderr)  # noqa: T201
         return EXIT_CODES[error.kind]
     except KeyboardInterrupt:
         print("wardround: interrupted", file=sys.stderr)  # noqa: T201
@@ -65,6 +83,14 @@ def run(arguments: list[str] | None = None) -> int:
         )
         return FAULT
     return result if isinstance(result, int) else 0
+
+
+def one_line(error: CodedError) -> str:
+    """Code, what is wrong, what to do: two sentences on one line."""
+    message = " ".join(error.public_message.split())
+    if error.remedy and not message.endswith((".", "!", "?")):
+        message += "."
+    return f"[{error.code}] {message} {error.remedy}".rstrip()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,208 @@
+"""`wardround coordinator`: run a plan once, or serve the nightly schedule, as the coordinator.
+
+The flow is `flows.coordinator`; nothing of a round is decided here. Prefect is the coordinator's own:
+PREFECT_API_URL if set, else, for `run`, a private one in the home that ends with the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from ledger.errors import CodedError, InputError, PolicyViolation, Violation
+from wardround.display import Display
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+
+    from policies.plan import Plan
+
+app = App(name="coordinator", help="Run plans as the coordinator, once or on a schedule.")
+
+HomeOption = Annotated[Path, Parameter(help="The coordinator's home, with its institution.yaml.")]
+PlanOption = Annotated[Path, Parameter(help="The plan, as YAML; see `wardround plan`.")]
+
+
+class ServeOptionError(InputError):
+    code = "usage.option"
+
+
+class NoPrefectError(InputError):
+    code = "prefect.not-set"
+
+
+class PrefectUnreachableError(CodedError):
+    code = "prefect.unreachable"
+
+
+@app.command
+def run(
+    *,
+    home: HomeOption,
+    plan: PlanOption,
+    edition: Annotated[
+        str | None, Parameter(help="Edition of this run instead of the plan's; `date` is today's date.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object as the last line of stdout.")] = False,
+) -> None:
+    """Run every round of a plan with the sites that take part. Exit 3 names every gate that it failed."""
+    began = time.monotonic()
+    wanted = _checked(home, plan, edition)
+    with Display(), prefect_api(home):
+        from flows.coordinator import federated_round
+
+        asyncio.run(federated_round(home=str(home.resolve()), plan=str(plan.resolve()), edition=edition))
+    _show(home, wanted.content_digest(), seconds=time.monotonic() - began, json=json)
+
+
+@app.command
+def serve(
+    *,
+    home: HomeOption,
+    plan: PlanOption,
+    cron: Annotated[str, Parameter(help="When to run: minute hour day month weekday.")] = "0 2 * * *",
+    time_zone: Annotated[str, Parameter(help="Time zone of --cron, as Europe/Berlin.")] = "UTC",
+    edition: Annotated[
+        str, Parameter(help="Edition of each run: `date` writes the day's, so that a plan runs once a day.")
+    ] = "date",
+) -> None:
+    """Serve the deployment coordinator/nightly until stopped, on the Prefect of PREFECT_API_URL."""
+    _checked(home, plan, edition)
+    _check_schedule(cron, time_zone)
+    require_prefect_api()
+    from prefect.types.entrypoint import EntrypointType
+    from prefect.schedules import Cron
+
+    from flows.coordinator import federated_round
+
+    schedule = Cron(cron, timezone=time_zone)
+    Console(stderr=True, highlight=False).print(
+        f"serving coordinator/nightly: {cron} ({time_zone}); stop with Ctrl-C", soft_wrap=True
+    )
+    federated_round.serve(
+        name="nightly",
+        schedule=schedule,
+        parameters={"home": str(home.resolve()), "plan": str(plan.resolve()), "edition": edition},
+        global_limit=one_at_a_time(),
+        print_starting_message=False,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+
+
+def _checked(home: Path, plan: Path, edition: str | None) -> Plan:
+    """Everything that can be wrong before Prefect starts."""
+    from adapters.home import CoordinatorConfig, Home
+    from tasks.planning import read_plan
+
+    institution = Home(home)
+    institution.read(CoordinatorConfig)
+    _ = institution.federation, institution.passphrase
+    wanted = read_plan(plan, edition=edition)
+    if not wanted.code_digests:
+        message = f"{plan.name} is a draft: it approves no code. `wardround plan new` stamps the code installed here"
+        raise PolicyViolation([Violation("plan.no-code", message)])
+    return wanted
+
+
+def _check_schedule(cron: str, time_zone: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+    from pydantic import ValidationError
+
+    wrong = []
+    try:
+        ZoneInfo(time_zone)
+    except (OSError, ValueError, LookupError):
+        wrong.append("--time-zone must be a name like Europe/Berlin")
+    try:
+        CronSchedule(cron=cron)
+    except ValidationError:
+        wrong.append("--cron must be five fields: minute hour day month weekday")
+    if wrong:
+        raise ServeOptionError("; ".join(wrong))
+
+
+@contextmanager
+def prefect_api(home: Path) -> Iterator[None]:
+    """The institution's Prefect: PREFECT_API_URL if set, else one in `home` that ends with the command."""
+    from adapters.prefect_server import PrefectServer
+
+    if os.environ.get("PREFECT_API_URL"):
+        require_prefect_api()
+        yield
+        return
+    server = PrefectServer(home.resolve() / "prefect")
+    server.start()
+    try:
+        server.wait()
+        yield
+    finally:
+        server.stop()
+
+
+def require_prefect_api() -> None:
+    """Raise unless PREFECT_API_URL is set and answers."""
+    from adapters.prefect_server import answers
+
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        raise NoPrefectError(
+            "a schedule needs a Prefect server, and PREFECT_API_URL is not set",
+            remedy="Start this institution's own (`prefect server start`) and set PREFECT_API_URL.",
+        )
+    if not answers(url.rstrip("/"), timeout_s=5.0):
+        raise PrefectUnreachableError(
+            "no Prefect server answers at PREFECT_API_URL",
+            remedy="Start it, or correct or unset the variable.",
+        )
+
+
+def one_at_a_time() -> ConcurrencyLimitConfig:
+    """A run that is due while another one works is dropped: homes and keys are for one run at a time."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+
+    return ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+
+
+def _show(home: Path, plan_digest: str, *, seconds: float, json: bool) -> None:
+    from adapters.home import Home
+    from adapters.institution_log import read_state
+    from wardround.summary import Summary, read_report
+
+    institution = Home(home)
+    state, root = read_state(institution)
+    report = read_report(institution)
+    rounds = report.get("rounds") if report.get("plan_digest") == plan_digest else []
+    summary = Summary(
+        out=institution.root.parent,
+        plan_digest=plan_digest,
+        state=state,
+        size=state.size,
+        root=root,
+        rounds=[item for item in rounds if isinstance(item, dict)] if isinstance(rounds, list) else [],
+        sites={},
+        seconds=seconds,
+    )
+    if json:
+        sys.stdout.write(f"{summary.to_json()}\n")
+        return
+    console = Console(highlight=False)
+    console.print(summary.round_table())
+    console.print(f"plan      {plan_digest}", soft_wrap=True)
+    console.print(f"ledger    {state.origin}, {state.size} entries, root {root}", soft_wrap=True)
+    registered = summary.registered()
+    if registered is not None:
+        console.print(
+            f"mlflow    run {registered['run_id']}, model {registered['model']} version {registered['version']} "
+            "(candidate)",
+            soft_wrap=True,
+        )

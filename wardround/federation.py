@@ -1,0 +1,146 @@
+"""`wardround federation`: found a federation on this machine, from folders of data that lie here already.
+
+For trials and for institutions that share a machine; what is written is what separate institutions would write
+(`tasks.found`). It appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from ledger.errors import InputError
+
+if TYPE_CHECKING:
+    from adapters.home import SourceConfig
+
+NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
+NAME_RULE = "lower case letters, digits and hyphens, beginning with a letter"
+RESERVED = {"coordinator", "public-test"}
+MICRO = 1_000_000
+
+app = App(name="federation", help="Found a federation.")
+
+
+class FederationOptionError(InputError):
+    code = "usage.option"
+
+
+class FederationExistsError(InputError):
+    code = "federation.exists"
+
+
+@app.command
+def new(
+    *,
+    out: Annotated[Path, Parameter(help="The folder to write: homes of all institutions and the exchange.")],
+    site: Annotated[
+        list[str],
+        Parameter(
+            help="NAME=PATH, once a hospital: its name, and its folder of DICOM files with labels.csv "
+            "or its .npz shard.",
+            negative_iterable=(),
+        ),
+    ],
+    name: Annotated[str, Parameter(help="Name of the federation.")] = "federation",
+    epsilon_cap: Annotated[
+        float, Parameter(help="The most that each hospital's patients may be charged.")
+    ] = 8.0,
+    delta: Annotated[float, Parameter(help="At most 1/(10 × patients).")] = 1e-5,
+    public_test: Annotated[
+        Path | None, Parameter(help="Public images of nobody's training data, to score models in the clear.")
+    ] = None,
+) -> None:
+    """Make keys, homes, a ledger and its witnesses for the hospitals given. No data is read or copied."""
+    wrong: list[str] = []
+    sources = _sources(site, wrong)
+    if not NAME.match(name):
+        wrong.append(f"--name must be {NAME_RULE}")
+    if not 0 < epsilon_cap <= 1e6:
+        wrong.append("--epsilon-cap must be a positive number")
+    if not 0 < delta <= 1e-3:
+        wrong.append("--delta must be above 0 and at most 0.001")
+    if public_test is not None and not public_test.exists():
+        wrong.append("--public-test: the path does not exist")
+    if wrong:
+        raise FederationOptionError("; ".join(wrong), remedy="See `wardround federation new --help`.")
+    _write(out.resolve(), sources, name=name, epsilon_cap=epsilon_cap, delta=delta, public_test=public_test)
+
+
+def _sources(given: list[str], wrong: list[str]) -> dict[str, Path]:
+    sources: dict[str, Path] = {}
+    for item in given:
+        site, equals, path = item.partition("=")
+        if not equals or not path:
+            wrong.append(f"--site {site}: expected NAME=PATH")
+        elif not NAME.match(site) or site in RESERVED:
+            wrong.append(f"--site {site}: a name is {NAME_RULE}, and not {' or '.join(sorted(RESERVED))}")
+        elif site in sources:
+            wrong.append(f"--site {site}: given twice")
+        elif not Path(path).exists():
+            wrong.append(f"--site {site}: its path does not exist")
+        elif Path(path).is_file() and Path(path).suffix.lower() != ".npz":
+            wrong.append(f"--site {site}: its path is neither a folder nor an .npz file")
+        else:
+            sources[site] = Path(path)
+    if not wrong and not 3 <= len(sources) <= 50:
+        wrong.append(f"{len(sources)} sites given; a protected sum needs 3 to 50")
+    return sources
+
+
+def _write(
+    out: Path,
+    sources: dict[str, Path],
+    *,
+    name: str,
+    epsilon_cap: float,
+    delta: float,
+    public_test: Path | None,
+) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FederationExistsError(f"{out} exists and is left as it is", remedy="Choose another --out.")
+    from policies.federation import Pool
+    from tasks.found import FoundingSite, found
+
+    beside = out.with_name(f".{out.name}.founding-{os.getpid()}")
+    try:
+        beside.mkdir(parents=True)
+        founded = found(
+            beside,
+            tuple(FoundingSite(site, _source(path)) for site, path in sources.items()),
+            name=name,
+            pool=Pool(epsilon_cap_micro=int(epsilon_cap * MICRO), delta=delta),
+            public_test=None if public_test is None else _source(public_test),
+        )
+        beside.replace(out)  # onto an empty folder or none
+    except OSError as error:
+        raise FederationOptionError(
+            f"cannot write {out}: {os.strerror(error.errno or 0)}", remedy="Choose another --out."
+        ) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    console = Console(highlight=False)
+    table = Table(title=f"{founded.federation.name}, {founded.federation.origin}")
+    for heading in ("institution", "home", "holds the sum key", "ε cap", "δ"):
+        table.add_column(heading, overflow="fold")
+    table.add_row("coordinator", "coordinator", "", "", "")
+    for site in sources:
+        holder = "yes" if site in founded.federation.key_holders else ""
+        table.add_row(site, f"sites/{site}", holder, f"{epsilon_cap:g}", f"{delta:g}")
+    console.print(table)
+    console.print(f"Founded in {out}. Next, each in a terminal of its own:", soft_wrap=True)
+    console.print(f"  wardround site run --home {out}/sites/NAME     (every site)", soft_wrap=True)
+    console.print(f"  wardround coordinator run --home {out}/coordinator --plan plan.yaml", soft_wrap=True)
+
+
+def _source(path: Path) -> SourceConfig:
+    from adapters.home import SourceConfig
+
+    return SourceConfig(kind="npz" if path.is_file() else "dicom", path=str(path.resolve()))

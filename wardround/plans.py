@@ -1,0 +1,224 @@
+"""`wardround plan`: write a plan from an example, and check one before anybody runs it.
+
+Nothing is signed or published here; that is `wardround coordinator run`. What a plan costs is computed by the
+same integers that every site and witness uses (`policies.cost`).
+"""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from ledger.canonical import JsonValue
+from ledger.errors import InputError, PolicyViolation, Violation
+from policies.code import running_code_digest
+from policies.cost import epsilon_micro, plan_cost
+from policies.gates import MICRO, epsilon_text
+from policies.plan import Plan
+from privacy import accounting
+from privacy.accounting import Curve
+from tasks.planning import read_plan
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
+DEFAULT_EXAMPLE = "chest-xray"
+
+app = App(name="plan", help="Write and check plans; a CI build gates on `plan validate`.")
+
+
+class PlanOptionError(InputError):
+    code = "usage.option"
+
+
+class PlanExistsError(InputError):
+    code = "plan.exists"
+
+
+@app.command
+def examples() -> None:
+    """List the plans to begin with."""
+    table = Table()
+    for heading in ("example", "what it is"):
+        table.add_column(heading)
+    for name, path in _examples().items():
+        table.add_row(name, _first_comment(path.read_text()))
+    Console(highlight=False).print(table)
+
+
+@app.command
+def new(
+    *,
+    example: Annotated[str, Parameter(name="--from", help="An example of `wardround plan examples`.")] = (
+        DEFAULT_EXAMPLE
+    ),
+    out: Annotated[Path, Parameter(help="The file to write; never an existing one.")] = Path("plan.yaml"),
+    name: Annotated[
+        str | None, Parameter(help="Name of the plan: lower case, digits, hyphens. Else the example's.")
+    ] = None,
+    approve_code: Annotated[
+        bool,
+        Parameter(
+            negative="--draft",
+            help="Approve the code that is installed here. A draft approves none and is never published.",
+        ),
+    ] = True,
+) -> None:
+    """Write a commented plan to adapt."""
+    found = _examples()
+    if example not in found:
+        raise PlanOptionError(
+            f"there is no example {example!r}", remedy=f"Choose one of: {', '.join(found)}."
+        )
+    text = found[example].read_text()
+    if name is not None:
+        text = _with_line(text, "name", name)
+    if approve_code:
+        text = _with_line(text, "code_digests", f'["{running_code_digest()}"]')
+    plan = Plan.from_yaml(text, what="plan")  # a bad --name is named before anything is written
+    try:
+        with out.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise PlanExistsError(f"{out} exists and is left as it is", remedy="Choose another --out.") from None
+    except OSError as error:
+        raise PlanOptionError(
+            f"cannot write {out}: {os.strerror(error.errno or 0)}", remedy="Choose another --out."
+        ) from None
+    console = Console(highlight=False)
+    state = "approves the code installed here" if plan.code_digests else "a draft: it approves no code"
+    console.print(f"{out}: plan {plan.name}, {state}", soft_wrap=True)
+    console.print(f"Adapt it, then: wardround plan validate {out}", soft_wrap=True)
+
+
+@app.command
+def validate(
+    file: Path,
+    /,
+    *,
+    epsilon_cap: Annotated[
+        float | None, Parameter(help="Refuse a plan that costs more than this ε, whatever cap it names.")
+    ] = None,
+    sites: Annotated[
+        int | None, Parameter(help="Number of hospitals of the federation it is meant for.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Check a plan as a build would: exit 2 names every wrong field, exit 3 every rule that it breaks.
+
+    Parameters
+    ----------
+    file
+        The plan, as YAML.
+    """
+    if epsilon_cap is not None and not 0 < epsilon_cap <= 1e6:
+        raise PlanOptionError("--epsilon-cap must be a positive number")
+    if sites is not None and not 1 <= sites <= 1000:
+        raise PlanOptionError("--sites must be 1 to 1000")
+    plan = read_plan(file)
+    running = running_code_digest()
+    warnings = []
+    if not plan.code_digests:
+        warnings.append(
+            "a draft: it approves no code and will not be published (`wardround plan new` stamps it)"
+        )
+    elif running not in plan.code_digests:
+        warnings.append(f"the code installed here is not approved by it: {running}")
+    violations = _violations(plan, epsilon_cap, sites)
+    per_round, total = plan_cost(plan, rounds=1), plan_cost(plan)
+    if json:
+        value: dict[str, JsonValue] = {
+            "plan": plan.name,
+            "digest": plan.content_digest(),
+            "delta": plan.budget.delta,
+            "epsilon_round": epsilon_micro(per_round, plan.budget.delta) / MICRO,
+            "epsilon": epsilon_micro(total, plan.budget.delta) / MICRO,
+            "order": accounting.best_order(total, plan.budget.delta),
+            "epsilon_cap": plan.budget.epsilon_cap if epsilon_cap is None else epsilon_cap,
+            "code_approved": running in plan.code_digests,
+            "warnings": list(warnings),
+            "violations": [{"code": item.code, "message": item.message} for item in violations],
+        }
+        Console(highlight=False).out(json_text.dumps(value), highlight=False)
+    else:
+        _show(plan, per_round, total, epsilon_cap)
+        errors = Console(stderr=True, highlight=False)
+        for warning in warnings:
+            errors.print(f"warning: {warning}", soft_wrap=True)
+    if violations:
+        raise PolicyViolation(violations)
+
+
+def _violations(plan: Plan, epsilon_cap: float | None, sites: int | None) -> list[Violation]:
+    """What is wrong with the plan by itself; what a federation's ledger adds is asked when it is published."""
+    delta = plan.budget.delta
+    cost = epsilon_micro(plan_cost(plan), delta)
+    costs = f"the plan costs ε={epsilon_text(cost)} at δ={delta:g}"
+    found = []
+    if cost > int(plan.budget.epsilon_cap * MICRO):
+        found.append(
+            Violation("budget.plan-cap", f"{costs}, over its own cap of {plan.budget.epsilon_cap:g}")
+        )
+    if epsilon_cap is not None and cost > int(epsilon_cap * MICRO):
+        found.append(Violation("budget.epsilon-cap", f"{costs}, over the cap of {epsilon_cap:g} given here"))
+    if sites is not None:
+        least = max(plan.participation.minimum_sites, len(plan.participation.required))
+        if sites < least:
+            found.append(
+                Violation("plan.too-few-members", f"the plan needs {least} sites, the federation has {sites}")
+            )
+        if sites > plan.update.maximum_sites:
+            found.append(
+                Violation(
+                    "plan.too-many-members",
+                    f"the plan's encoding holds {plan.update.maximum_sites} sites at most",
+                )
+            )
+    return found
+
+
+def _show(plan: Plan, per_round: Curve, total: Curve, epsilon_cap: float | None) -> None:
+    delta = plan.budget.delta
+
+    def cost(curve: Curve) -> str:
+        order = accounting.best_order(curve, delta)
+        return f"ε={epsilon_text(epsilon_micro(curve, delta))} at δ={delta:g} (Rényi order {order})"
+
+    console = Console(highlight=False)
+    table = Table(show_header=False)
+    table.add_row("plan", f"{plan.name}, study {plan.study}, edition {plan.edition}")
+    table.add_row("rounds", f"{plan.rounds}, of {plan.training.steps} steps at a site")
+    table.add_row("cost of a round", cost(per_round))
+    table.add_row("cost of all", cost(total))
+    table.add_row(
+        "cap", f"ε={plan.budget.epsilon_cap:g}" + (f", here {epsilon_cap:g}" if epsilon_cap else "")
+    )
+    table.add_row("sites", f"at least {plan.participation.minimum_sites}")
+    console.print(table)
+    console.print(f"digest {plan.content_digest()}", soft_wrap=True)
+    console.print(f"code   {', '.join(plan.code_digests) or 'none: a draft'}", soft_wrap=True)
+
+
+def _examples() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(EXAMPLES.glob("*.yaml"))}
+
+
+def _first_comment(text: str) -> str:
+    lines = [line.lstrip("# ").rstrip() for line in text.splitlines() if line.startswith("#")]
+    return lines[0] if lines else ""
+
+
+def _with_line(text: str, field: str, value: str) -> str:
+    """The YAML with one top-level field set in place, its comments kept; appended if it is not there."""
+    line = f"{field}: {value}"
+    pattern = re.compile(
+        rf"^{field}:[^#\n]*?(?P<rest>\s*(#.*)?)$(?P<nested>(\n[ \t]+\S.*|\n- .*)*)", re.MULTILINE
+    )
+    if not pattern.search(text):
+        return f"{text.rstrip()}\n{line}\n"
+    return pattern.sub(lambda match: line + match.group("rest"), text, count=1)
