@@ -85,10 +85,11 @@ def sign(checkpoint: Checkpoint, signer: Signer) -> bytes:
     return Note(text, (note.sign(text, checkpoint.origin, signer),)).encode()
 
 
-def verify(data: bytes, log_vkey: VerifierKey) -> Checkpoint:
+def verify(data: bytes, log_vkey: VerifierKey | str) -> Checkpoint:
     """Return the checkpoint if the log key signed it and its origin is the key's name, else raise."""
+    vkey = note.parse_vkey(log_vkey) if isinstance(log_vkey, str) else log_vkey
     checkpoint, signed = parse(data)
-    note.verify(signed, [log_vkey])
-    if checkpoint.origin != log_vkey.name:
+    note.verify(signed, [vkey])
+    if checkpoint.origin != vkey.name:
         raise CheckpointOriginError("the checkpoint's origin is not the log key's name")
     return checkpoint

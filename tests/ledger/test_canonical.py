@@ -11,7 +11,8 @@ from ledger.canonical import NotCanonicalError
 @pytest.mark.parametrize(
     "data",
     [b"[9007199254740992]", b"[-9007199254740992]", b"[NaN]", b"[Infinity]", b"[-Infinity]", b"[1.0]", b"[1e3]",
-     b"[1E400]", b"[-0]", b'{"b":1,"a":2}', b'{"a":1,"a":1}', b"[1, 2]", b"[1]\n", b'["\\u0041"]', b'["\\/"]', b'["\\ud800"]',
+     b"[1E400]", b"[-0]", b'{"b":1,"a":2}', b'{"a":1,"a":1}', b"[1, 2]", b"[1]\n", b'["\\u0041"]', b'["\\/"]',
+     b'["\\ud800"]',
      b'["\\u001F"]', '{"\ue000":1,"\U00010000":2}'.encode(), '["é"]'.encode("utf-16"), b"",
      b"[" * 3000 + b"]" * 3000],
 )  # fmt: skip
