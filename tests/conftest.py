@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadGroupScheduling
 
 # Before anything imports Prefect, MLflow or Great Expectations: quiet, and nothing sent anywhere.
 os.environ.update(
@@ -12,3 +18,10 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     GX_ANALYTICS_ENABLED="false",
 )
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
+    """Tests of one `xdist_group` share a worker, so that not every worker imports everything."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    return LoadGroupScheduling(config, log)

@@ -7,70 +7,44 @@ A test changes one thing, by a seam that the product has anyway: a worker, an ex
 from __future__ import annotations
 
 import asyncio
+import atexit
+import json
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import yaml
 
-from adapters.exchange import Exchange
+from adapters.exchange import DirectoryExchange, Exchange
 from adapters.home import CoordinatorConfig, Home, SiteConfig, SourceConfig
 from adapters.institution_log import read_state
 from flows.coordinator import run_plan
 from flows.site import take_part
+from ledger.errors import CodedError
 from policies.federation import Pool
 from policies.plan import Plan
+from policies.receipt import Step
 from policies.state import FederationState
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.found import Founded, FoundingSite, found
-from tasks.planning import approved
-from tasks.site.party import Site, opened_site
+from tasks.progress import Progress, listen
+from tasks.site.party import opened_site
 from tasks.worker.coordinator_session import CoordinatorSession
 from tasks.worker.process import InlineWorker, Worker
 from tasks.worker.site_session import SiteSession
+from tests.plans import tiny_plan as tiny_plan
 
 SITES = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
 
-TINY_PLAN = """
-schema_version: 1
-name: tiny
-study: tiny-study
-edition: "1"
-base: initial
-rounds: 1
-seed: 0
-participation: {required: [], minimum_sites: 3, deadline_s: 20}
-data:
-  image: {height_px: 8, width_px: 8, modalities: [CR]}
-  labels: [0, 1]
-  minimum_patients: 20
-  held_out_fraction: 0.25
-network: {name: Classifier, channels: [4], strides: [2], norm_groups: 2}
-training:
-  sampling_rate: 0.2
-  steps: 2
-  noise_multiplier: 2.0
-  clip_l2: 1.0
-  learning_rate: 0.1
-  nominal_batch_patients: 10.0
-update: {clip_l2: 8.0, lane_bits: 22, maximum_sites: 50, server_learning_rate: 1.0}
-protection: {scheme: homomorphic}
-evaluation: {bins: 8, noise_std: 4.0}
-budget: {epsilon_cap: 8.0, delta: 1.0e-5}
-gates: {minimum_auc: 0.0}
-"""
 
-
-def tiny_plan(**fields: object) -> Plan:
-    """The tiny plan with some top-level fields replaced, approved for the running code."""
-    value = yaml.safe_load(TINY_PLAN)
-    value.update(fields)
-    return approved(Plan.from_value(value, what="plan"))
-
-
-def write_shard(path: Path, *, patients: int = 60, seed: int = 0) -> None:
+def write_shard(path: Path, *, patients: int = 200, seed: int = 0) -> None:
     """A site's shard of small images whose label shows in their brightness."""
     random = np.random.default_rng(seed)
     labels = np.arange(patients) % 2
@@ -86,14 +60,27 @@ def write_shard(path: Path, *, patients: int = 60, seed: int = 0) -> None:
 
 
 SiteWorker = Callable[[Home, SiteConfig], Worker[SiteSession]]
+CoordinatorWorker = Callable[[Home, CoordinatorConfig], Worker[CoordinatorSession]]
 
 
-def inline_site(home: Home, config: SiteConfig) -> Worker[SiteSession]:
-    return InlineWorker(SiteSession, home.root, party=config.name, log=home.log)
+def site_worker(session: type[SiteSession] = SiteSession) -> SiteWorker:
+    """A site whose process computes with `session`: the honest one, or one that a test bent."""
+
+    def begin(home: Home, config: SiteConfig) -> Worker[SiteSession]:
+        return InlineWorker(session, home.root, party=config.name, log=home.log)
+
+    return begin
 
 
-def inline_coordinator(home: Home, config: CoordinatorConfig) -> Worker[CoordinatorSession]:
-    return InlineWorker(CoordinatorSession, home.root, party=config.name, log=home.log)
+def coordinator_worker(session: type[CoordinatorSession] = CoordinatorSession) -> CoordinatorWorker:
+    def begin(home: Home, config: CoordinatorConfig) -> Worker[CoordinatorSession]:
+        return InlineWorker(session, home.root, party=config.name, log=home.log)
+
+    return begin
+
+
+class PowerCut(BaseException):
+    """Everything stops at once. No `except Exception` of the product sees it, as none would see the real one."""
 
 
 @dataclass
@@ -103,14 +90,31 @@ class Outcome:
     errors: dict[str, BaseException]
     state: FederationState
 
+    def code(self, party: str) -> str:
+        error = self.errors[party]
+        assert isinstance(error, CodedError), error
+        return error.code
+
+    def missing(self, plan: Plan, round_number: int, step: Step = "training") -> dict[str, str]:
+        """{site: code} as the closed round names them."""
+        closed = self.state.closed[plan.content_digest(), round_number, step]
+        return {absence.site: absence.code for absence in closed.missing}
+
 
 @dataclass
 class Consortium:
-    """A founded federation in a temporary folder."""
+    """A founded federation in a temporary folder.
+
+    A test bends it through seams that the product has anyway: the process of a party (`workers`,
+    `coordinator`), what a party sees of the exchange (`exchanges`), files in the homes, and a power cut.
+    """
 
     founded: Founded
     workers: dict[str, SiteWorker] = field(default_factory=dict)
-    exchange: Exchange | None = None
+    coordinator: CoordinatorWorker = field(default_factory=coordinator_worker)
+    exchanges: dict[str, Callable[[Exchange], Exchange]] = field(default_factory=dict)
+    opened: Callable[[Coordinator], None] = lambda coordinator: None
+    """Is given the coordinator before it runs anything."""
 
     @classmethod
     def found(
@@ -118,20 +122,36 @@ class Consortium:
         root: Path,
         *,
         sites: tuple[str, ...] = SITES,
-        cap: float = 8.0,
+        cap: float = 100.0,
         patients: dict[str, int] | None = None,
     ) -> Consortium:
         for number, name in enumerate(sites):
-            write_shard(root / "data" / f"{name}.npz", patients=(patients or {}).get(name, 60), seed=number)
+            write_shard(root / "data" / f"{name}.npz", patients=(patients or {}).get(name, 200), seed=number)
         sources = tuple(
             FoundingSite(name, SourceConfig(kind="npz", path=str(root / "data" / f"{name}.npz")))
             for name in sites
         )
         pool = Pool(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
-        return cls(found(root, sources, name="test", pool=pool))
+        consortium = cls(found(root, sources, name="test", pool=pool))
+        shutil.copy(_empty_lineage(), consortium.founded.coordinator / "mlflow.db")
+        return consortium
 
     def state(self) -> FederationState:
         return read_state(Home(self.founded.coordinator))[0]
+
+    def site_log(self, name: str) -> str:
+        return Home(self.founded.sites[name]).log.read_text()
+
+    def report(self) -> dict[str, Any]:
+        """What the coordinator says of its rounds."""
+        value: dict[str, Any] = json.loads(Home(self.founded.coordinator).report.read_text())
+        return value
+
+    def registered_versions(self) -> int:
+        """Model versions in the registry, whatever the ledger says."""
+        with sqlite3.connect(self.founded.coordinator / "mlflow.db") as store:
+            count: int = store.execute("SELECT COUNT(*) FROM model_versions").fetchone()[0]
+        return count
 
     async def run(
         self,
@@ -139,36 +159,81 @@ class Consortium:
         *,
         absent: tuple[str, ...] = (),
         wait_s: float = 20.0,
-        coordinate: Callable[[Coordinator, Plan], object] | None = None,
+        cut_at: Callable[[Progress], bool] | None = None,
+        leave: bool = False,
     ) -> Outcome:
-        """Run the plan with every site but the `absent`; errors are returned by party, not raised."""
-        errors: dict[str, BaseException] = {}
-        async with AsyncExitStack() as stack:
-            coordinator = await stack.enter_async_context(
-                opened_coordinator(
-                    self.founded.coordinator, exchange=self.exchange, worker=inline_coordinator
+        """Run the plan with every site but the `absent`; errors are returned by party, not raised.
+
+        `cut_at` cuts everybody's power at the first progress for which it is true. `leave`: the sites do not
+        wait out their patience once the coordinator gave up.
+        """
+
+        def watch(progress: Progress) -> None:
+            if cut_at is not None and cut_at(progress):
+                raise PowerCut
+
+        stop_watching = listen(watch)
+        shared = DirectoryExchange(self.founded.exchange)
+        try:
+            async with AsyncExitStack() as stack:
+                coordinator = await stack.enter_async_context(
+                    opened_coordinator(
+                        self.founded.coordinator,
+                        exchange=self._exchange_of("coordinator", shared),
+                        worker=self.coordinator,
+                    )
                 )
-            )
-            running: dict[str, asyncio.Task[None]] = {}
-            for name, home in self.founded.sites.items():
-                if name in absent:
-                    continue
-                site: Site = await stack.enter_async_context(
-                    opened_site(home, exchange=self.exchange, worker=self.workers.get(name, inline_site))
-                )
-                running[name] = asyncio.create_task(
-                    take_part(site, plan_digest=plan.content_digest(), wait_s=wait_s)
-                )
-            try:
-                await run_plan(coordinator, plan)
-            except Exception as error:  # noqa: BLE001 - handed to the test
-                errors["coordinator"] = error
-            _, stuck = await asyncio.wait(running.values(), timeout=wait_s)
-            for task in stuck:
+                self.opened(coordinator)
+                running = {"coordinator": asyncio.create_task(run_plan(coordinator, plan))}
+                for name, home in self.founded.sites.items():
+                    if name not in absent:
+                        site = await stack.enter_async_context(
+                            opened_site(
+                                home,
+                                exchange=self._exchange_of(name, shared),
+                                worker=self.workers.get(name, site_worker()),
+                            )
+                        )
+                        running[name] = asyncio.create_task(
+                            take_part(site, plan_digest=plan.content_digest(), wait_s=wait_s)
+                        )
+                errors = await _all_of(running, leave=leave)
+                return Outcome(errors, coordinator.state)
+        finally:
+            stop_watching()
+
+    def _exchange_of(self, name: str, shared: Exchange) -> Exchange:
+        return self.exchanges.get(name, lambda exchange: exchange)(shared)
+
+
+async def _all_of(running: dict[str, asyncio.Task[None]], *, leave: bool) -> dict[str, BaseException]:
+    """Wait for everybody; a power cut at one ends all. Returns what each raised."""
+    pending = set(running.values())
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        over = leave and running["coordinator"].done()
+        if over or any(isinstance(task.exception(), PowerCut) for task in done if not task.cancelled()):
+            for task in pending:
                 task.cancel()
-            for name, outcome in zip(
-                running, await asyncio.gather(*running.values(), return_exceptions=True), strict=True
-            ):
-                if isinstance(outcome, BaseException):
-                    errors[name] = outcome
-            return Outcome(errors, coordinator.state)
+    outcomes = await asyncio.gather(*running.values(), return_exceptions=True)
+    return {
+        name: outcome
+        for name, outcome in zip(running, outcomes, strict=True)
+        if isinstance(outcome, BaseException)
+    }
+
+
+@cache
+def _empty_lineage() -> Path:
+    """An MLflow store without runs: its migrations take seconds, and every federation needs one.
+
+    The other slow imports are done here too, before any test's deadline runs.
+    """
+    for name in ("great_expectations", "monai.networks.nets.classifier", "opacus"):
+        import_module(name)
+    from adapters.lineage import Lineage
+
+    root = Path(tempfile.mkdtemp(prefix="wardround-lineage-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    Lineage.open(root, experiment="none", run_name="none", tags={"wardround.plan_digest": "0"}, parameters={})
+    return root / "mlflow.db"

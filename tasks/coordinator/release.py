@@ -70,14 +70,13 @@ async def judge_model(coordinator: Coordinator, published: PlanPublished, round_
             )
         return
     violations = release_violations(coordinator.state, published.plan_digest, round_number)
-    if (published.plan_digest, round_number) not in coordinator.state.verdicts:
-        await coordinator.say(
-            GateVerdict(
-                plan_digest=published.plan_digest,
-                round=round_number,
-                passed=not violations,
-                violations=tuple(violation.code for violation in violations),
-            )
+    await coordinator.say(
+        GateVerdict(
+            plan_digest=published.plan_digest,
+            round=round_number,
+            passed=not violations,
+            violations=tuple(violation.code for violation in violations),
         )
+    )
     if violations:
         raise PolicyViolation(violations)

@@ -26,7 +26,7 @@ def open_plan(state: FederationState, site: str, plan_digest: str | None) -> Pla
         digest = published.plan_digest
         if plan_digest not in (None, digest):
             continue
-        last = state.verdicts.get((digest, published.plan.rounds))
+        last = state.registered.get((digest, published.plan.rounds))
         failed = any(not verdict.passed for (about, _), verdict in state.verdicts.items() if about == digest)
         refused = (digest, 0, "training", site) in state.refusals
         if last is None and not failed and not refused:

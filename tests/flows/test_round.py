@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.consortium import SITES, Consortium, tiny_plan
+import pytest
+
+from tests.consortium import SITES, Consortium
+from tests.plans import tiny_plan
+
+pytestmark = pytest.mark.xdist_group("rounds-1")
 
 
 async def test_a_round_registers_a_model_that_leads_back_to_the_ledger(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""The power fails; the same command is run again. Nothing is repeated, lost, or paid for twice without cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from adapters.home import Home
+from adapters.outbox import Outbox, Slot
+from ledger.event import entry_digest
+from policies.cost import plan_cost, round_cost
+from tasks.progress import Progress
+from tests.consortium import SITES, Consortium, PowerCut
+from tests.plans import tiny_plan
+
+pytestmark = pytest.mark.xdist_group("rounds-3")
+
+
+def at(party: str, step: str, round_number: int = 1) -> Callable[[Progress], bool]:
+    return lambda now: (now.party, now.step, now.round) == (party, step, round_number)
+
+
+@pytest.mark.parametrize(
+    ("step", "round_number"),
+    [
+        ("wait for openings", 1),
+        ("release the model", 1),
+        ("collect (evaluation)", 2),
+        ("judge the model", 1),
+        ("record", 2),
+    ],
+)
+async def test_a_run_continues_wherever_it_was_cut_off(
+    consortium: Consortium, step: str, round_number: int
+) -> None:
+    plan = tiny_plan(rounds=2)
+    cut = await consortium.run(plan, cut_at=at("coordinator", step, round_number))
+    assert isinstance(cut.errors["coordinator"], PowerCut)
+    assert consortium.registered_versions() == round_number - 1
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert consortium.registered_versions() == 2
+    assert [one["round"] for one in consortium.report()["rounds"]] == [1, 2]
+    # Every site had built its release before the cut, so every round was paid for once.
+    assert {site: outcome.state.spent_by(site) for site in SITES} == dict.fromkeys(SITES, plan_cost(plan))
+    assert set(outcome.state.attempts.values()) == {1}
+
+
+async def test_a_release_that_was_built_is_sent_again_byte_for_byte(consortium: Consortium) -> None:
+    plan = tiny_plan()
+    cut = await consortium.run(plan, cut_at=at("hospital-b", "submit"))
+    assert isinstance(cut.errors["hospital-b"], PowerCut)
+    slot = Slot(plan.content_digest(), 1, "training", 1)
+    outbox = Outbox(Home(consortium.founded.sites["hospital-b"]).outbox)
+    built = outbox.kept(slot)
+    assert built is not None
+    assert entry_digest(built[1]) not in consortium.state().indices  # it had not been sent
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outbox.kept(slot) == built
+    receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
+    assert receipt.entry_digest == entry_digest(built[1])
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan)
+
+
+async def test_a_release_that_was_never_built_is_paid_for_again(consortium: Consortium) -> None:
+    """The reservation is on the ledger and noise may have been drawn: what was reserved stays spent."""
+    plan = tiny_plan()
+    cut = await consortium.run(plan, cut_at=at("hospital-b", "train"))
+    assert isinstance(cut.errors["hospital-b"], PowerCut)
+    assert consortium.state().spent_by("hospital-b") == round_cost(plan)
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan).scaled(2)
+    receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
+    assert receipt.statement.predicate.attempt == 2

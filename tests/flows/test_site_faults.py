@@ -1,0 +1,225 @@
+"""What goes wrong at sites, and what a round makes of it: it goes on without them, and says who and why."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+import pytest
+
+from adapters.home import Home, SiteConfig
+from policies.cost import epsilon_micro, plan_cost
+from policies.plan import Plan
+from privacy.ciphertext_frame import CiphertextFrame
+from privacy.homomorphic import HomomorphicSum
+from privacy.study_key import PublicContext
+from tasks.aggregate import encoding_of
+from tasks.worker.process import InlineWorker
+from tasks.worker.site_session import Protected, SiteSession
+from tests.consortium import SITES, Consortium, site_worker
+from tests.plans import tiny_plan
+
+pytestmark = pytest.mark.xdist_group("rounds-1")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+RAISED_TEXT = "Jane Doe, born 1970-01-01"
+
+
+class TroubledSession(SiteSession):
+    """Fails in another way in each of the first five rounds."""
+
+    _round = 0
+
+    def train(self, plan: Plan, base: bytes, round_number: int) -> float:
+        self._round = round_number
+        if round_number == 1:
+            raise ValueError(RAISED_TEXT)
+        return super().train(plan, base, round_number)
+
+    def protect_update(self, plan: Plan, public: bytes) -> Protected:
+        protected = super().protect_update(plan, public)
+        if self._round == 2:
+            return replace(protected, update=protected.update[:-1])
+        if self._round == 3:
+            return replace(protected, update=b"")
+        if self._round == 4:  # a whole, well-formed ciphertext of fewer lanes than the network has
+            scheme = HomomorphicSum(PublicContext.from_bytes(public), encoding_of(plan).packing)
+            short = scheme.protect(encoding_of(plan).encode_counts(np.zeros(8, np.int64)))
+            return replace(protected, update=short)
+        if self._round == 5:  # an update that calls itself a sum of two
+            frame = CiphertextFrame.from_bytes(protected.update)
+            return replace(protected, update=replace(frame, kind=2, sites=2).to_bytes())
+        return protected
+
+
+async def test_a_site_that_fails_is_named_with_its_code_and_takes_part_in_the_next_round(
+    consortium: Consortium,
+) -> None:
+    consortium.workers["hospital-d"] = site_worker(TroubledSession)
+    plan = tiny_plan(rounds=6)
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert [outcome.missing(plan, number) for number in range(1, 7)] == [
+        {"hospital-d": "worker.step-failed"},
+        {"hospital-d": "privacy.ciphertext-length"},
+        {"hospital-d": "privacy.ciphertext-length"},
+        {"hospital-d": "privacy.sum-refused"},
+        {"hospital-d": "privacy.sum-refused"},
+        {},
+    ]
+    assert consortium.registered_versions() == 6
+    # What it spent is spent: each round was reserved before it failed.
+    assert outcome.state.spent_by("hospital-d") == plan_cost(plan)
+    # The report says the same to people, and the reason itself stays where it happened.
+    assert consortium.report()["rounds"][0]["sites_missing"] == {"hospital-d": "worker.step-failed"}
+    assert RAISED_TEXT in consortium.site_log("hospital-d")
+    everywhere_else = b"".join(
+        path.read_bytes()
+        for folder in (consortium.founded.exchange, consortium.founded.coordinator)
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+    assert RAISED_TEXT.encode() not in everywhere_else
+
+
+async def test_a_site_with_too_few_patients_spends_nothing_and_the_round_goes_on(tmp_path: Path) -> None:
+    consortium = Consortium.found(tmp_path, patients={"hospital-b": 12})
+    plan = tiny_plan()
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outcome.missing(plan, 1) == {"hospital-b": "contract.minimum-patients"}
+    assert outcome.missing(plan, 1, "evaluation") == {"hospital-b": "contract.minimum-patients"}
+    assert "hospital-b" not in outcome.state.spent
+    assert consortium.registered_versions() == 1
+
+
+async def test_a_required_site_that_fails_fails_the_plan_with_the_reason(tmp_path: Path) -> None:
+    consortium = Consortium.found(tmp_path, patients={"hospital-b": 12})
+    plan = tiny_plan(participation={"required": ["hospital-b"], "minimum_sites": 3, "deadline_s": 30})
+    outcome = await consortium.run(plan)
+    assert outcome.code("coordinator") == "participation.required-missing"
+    assert "hospital-b" in str(outcome.errors["coordinator"])
+    verdict = outcome.state.verdicts[plan.content_digest(), 1]
+    assert (verdict.passed, verdict.violations) == (False, ("participation.required-missing",))
+    assert set(outcome.errors) == {"coordinator"}
+    assert consortium.registered_versions() == 0
+
+
+async def test_fewer_sites_than_the_minimum_end_the_plan_for_everybody(tmp_path: Path) -> None:
+    consortium = Consortium.found(tmp_path, patients={"hospital-b": 12, "hospital-c": 12})
+    plan = tiny_plan()
+    outcome = await consortium.run(plan)
+    assert outcome.code("coordinator") == "participation.too-few"
+    assert set(outcome.errors) == {"coordinator"}
+    assert (plan.content_digest(), 1, "training") not in outcome.state.closed
+    assert not outcome.state.released
+    assert consortium.registered_versions() == 0
+
+
+async def test_a_silent_site_is_named_at_the_deadline(consortium: Consortium) -> None:
+    plan = tiny_plan(participation={"required": [], "minimum_sites": 3, "deadline_s": 8})
+    outcome = await consortium.run(plan, absent=("hospital-d",))
+    assert outcome.errors == {}
+    assert outcome.missing(plan, 1) == {"hospital-d": "site.silent"}
+    assert consortium.registered_versions() == 1
+
+
+async def test_a_site_that_hangs_is_waited_for_until_the_deadline_and_comes_back(
+    consortium: Consortium,
+) -> None:
+    late_s, round_s = 16.0, 8
+    consortium.workers["hospital-d"] = hanging_in_round_1(late_s)
+    plan = tiny_plan(rounds=2, participation={"required": [], "minimum_sites": 3, "deadline_s": round_s})
+    closed_after: list[float] = []
+    began = time.monotonic()
+    outcome = await consortium.run(
+        plan,
+        cut_at=lambda step: step.step == "add ciphertexts" and bool(closed_after.append(time.monotonic())),
+    )
+    assert outcome.errors == {}
+    assert outcome.missing(plan, 1) == {"hospital-d": "site.silent"}
+    assert closed_after[0] - began < late_s
+    # Its report came late and is nowhere; its reservation stands, and it catches up.
+    assert (plan.content_digest(), 1, "training", "hospital-d") not in outcome.state.receipts
+    assert outcome.state.attempts[plan.content_digest(), 1, "hospital-d"] == 1
+    assert consortium.registered_versions() == 2
+
+
+def hanging_in_round_1(late_s: float) -> Callable[[Home, SiteConfig], InlineWorker[SiteSession]]:
+    class HangingWorker(InlineWorker[SiteSession]):
+        async def call(
+            self, method: Callable[Concatenate[SiteSession, P], R], *args: P.args, **kwargs: P.kwargs
+        ) -> R:
+            if method.__name__ == "train" and args[2] == 1:
+                await asyncio.sleep(late_s)
+            return await super().call(method, *args, **kwargs)
+
+    return lambda home, config: HangingWorker(SiteSession, home.root, party=config.name, log=home.log)
+
+
+async def test_without_a_quorum_of_witnesses_nothing_is_said_to_be_done(
+    consortium: Consortium, impatient: None
+) -> None:
+    plan = tiny_plan()
+    outcome = await consortium.run(plan, absent=SITES[2:], wait_s=4.0)
+    assert outcome.code("coordinator") == "deadline.passed"
+    assert not outcome.state.spent
+    assert consortium.registered_versions() == 0
+
+
+async def test_a_plan_over_a_sites_cap_is_refused_before_anybody_trains(tmp_path: Path) -> None:
+    consortium = Consortium.found(tmp_path, cap=0.2)
+    plan = tiny_plan()
+    outcome = await consortium.run(plan)
+    assert outcome.code("coordinator") == "budget.pool-cap"
+    assert all(site in str(outcome.errors["coordinator"]) for site in SITES)  # every reason, not the first
+    verdict = outcome.state.verdicts[plan.content_digest(), 0]
+    assert (verdict.passed, verdict.violations) == (False, ("budget.pool-cap",) * len(SITES))
+    assert not outcome.state.spent
+    assert consortium.registered_versions() == 0
+
+
+async def test_a_cap_that_an_earlier_plan_spent_refuses_the_next(tmp_path: Path) -> None:
+    first = tiny_plan()
+    cost = epsilon_micro(plan_cost(first), 1e-5)
+    consortium = Consortium.found(tmp_path, cap=1.1 * cost / 1_000_000)
+    assert (await consortium.run(first)).errors == {}
+    outcome = await consortium.run(tiny_plan(edition="2"))
+    assert outcome.code("coordinator") == "budget.pool-cap"
+    assert "has spent" in str(outcome.errors["coordinator"])
+    assert outcome.state.spent_by("hospital-a") == plan_cost(first)
+    assert consortium.registered_versions() == 1
+
+
+async def test_code_that_the_plan_does_not_approve_runs_nowhere(consortium: Consortium) -> None:
+    plan = tiny_plan().with_fields({"code_digests": ["0" * 64]})
+    outcome = await consortium.run(plan)
+    assert {party: outcome.code(party) for party in outcome.errors} == {
+        "coordinator": "participation.too-few",
+        **dict.fromkeys(SITES, "plan.code"),
+    }
+    refusals = {key[3]: code for key, code in outcome.state.refusals.items()}
+    assert refusals == dict.fromkeys(SITES, "plan.code")
+    assert not outcome.state.approvals
+    assert not outcome.state.spent
+
+
+async def test_a_steward_who_lists_plans_takes_part_in_those_alone(consortium: Consortium) -> None:
+    plan = tiny_plan()
+    for name, approved in (("hospital-c", (plan.content_digest(),)), ("hospital-d", ())):
+        home = Home(consortium.founded.sites[name])
+        config = home.read(SiteConfig)
+        home.write(
+            config.model_copy(update={"approval": "listed", "approved_plans": approved}),
+            consortium.founded.federation,
+        )
+    outcome = await consortium.run(plan)
+    assert {party: outcome.code(party) for party in outcome.errors} == {"hospital-d": "plan.not-approved"}
+    assert outcome.missing(plan, 1) == {"hospital-d": "plan.not-approved"}
+    assert "hospital-d" not in outcome.state.spent

@@ -1,0 +1,280 @@
+"""A federation that only talks: members with keys in memory who sign events, and one state that folds them.
+
+No exchange, no witnesses, no training: what a statement means and whether it is allowed, nothing else. Each
+stage of a round brings the ledger to where the next statement is due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from ledger.errors import PolicyViolation
+from ledger.event import Event, entry_digest, sign_event
+from ledger.keys import MemorySigner
+from policies.cost import epsilon_micro, mechanisms_of, round_cost, round_mechanisms
+from policies.events import (
+    AggregateReleased,
+    Body,
+    BudgetReserved,
+    EvaluationRecorded,
+    GateVerdict,
+    KeyRotated,
+    ModelRegistered,
+    PlanApproved,
+    PlanPublished,
+    RoundClosed,
+    TrainingReceipt,
+    UpdateRefused,
+    type_of,
+)
+from policies.federation import Federation, Member, Pool, PublicKey
+from policies.gates import plan_violations, release_violations
+from policies.plan import Plan
+from policies.receipt import Predicate, Statement, Step, Validation
+from policies.state import Chain, FederationState, ReceiptChain
+from tests.plans import tiny_plan
+
+ORIGIN = "wardround/assembly/term-1"
+COORDINATOR = "coordinator"
+SITES = ("site-a", "site-b", "site-c", "site-d")
+SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *SITES, "stranger")}
+
+
+def named(what: str) -> str:
+    """A digest that stands for something of that name."""
+    return sha256(what.encode()).hexdigest()
+
+
+CODE = named("approved code")
+BASE = named("base model")
+
+
+def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
+    sites = (
+        Member(
+            name=name,
+            role="site",
+            key=PublicKey.of(SIGNERS[name].public),
+            sealing_key=named(f"sealing {name}"),
+            witness_vkey=f"{name}+00000000+AA",
+            pool=Pool(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5),
+        )
+        for name in SITES
+    )
+    first = Member(name=COORDINATOR, role=COORDINATOR, key=PublicKey.of(SIGNERS[COORDINATOR].public))
+    return Federation(
+        schema_version=1,
+        name="assembly",
+        origin=origin,
+        log_vkey=f"{origin}+00000000+AA",
+        members=(first, *sites),
+        key_holders=SITES[:3],
+    )
+
+
+def plan(**fields: object) -> Plan:
+    return tiny_plan(**fields).with_fields({"code_digests": [CODE]})
+
+
+STAGES = (
+    "founded", "published", "passed", "approved", "keyed", "reserved", "reported", "closed", "released",
+    "scored", "fixed", "evaluated", "judged", "registered",
+)  # fmt: skip
+
+
+@dataclass
+class Assembly:
+    plan: Plan = field(default_factory=lambda: plan(rounds=2))
+    cap: float = 50.0
+    state: FederationState = field(default_factory=lambda: FederationState(ORIGIN))
+
+    # -- saying things -------------------------------------------------------------------------------------
+
+    def entry(self, institution: str, body: Body, /, *, signer: str | None = None, **changed: Any) -> bytes:  # noqa: ANN401
+        """The next entry of `institution`'s chain, with fields of the event changed on request."""
+        chain = self.state.chains.get(institution, Chain())
+        event = {
+            "origin": ORIGIN,
+            "type": type_of(body),
+            "institution": institution,
+            "sequence": chain.sequence,
+            "previous": chain.previous,
+            "time_s": 1_700_000_000,
+            "body": body.to_json(),
+            **changed,
+        }
+        signers = [SIGNERS[signer or institution]]
+        if type_of(body) == "federation.founded" and signer is None:
+            signers = [SIGNERS[name] for name in (COORDINATOR, *SITES)]
+        return sign_event(Event(**event), signers)
+
+    def say(self, institution: str, body: Body) -> str:
+        entry = self.entry(institution, body)
+        self.state.advance(self.state.size, entry)
+        return entry_digest(entry)
+
+    def refusals(self, entry: bytes, *, index: int | None = None) -> set[str]:
+        """The codes with which the entry is refused; the state must be what it was."""
+        before = self.state.fork()
+        try:
+            self.state.advance(self.state.size if index is None else index, entry)
+        except PolicyViolation as refused:
+            assert self.state == before, "a refused event changed the state"
+            return {violation.code for violation in refused.violations}
+        self.state = before
+        return set()
+
+    # -- what honest members would say ---------------------------------------------------------------------
+
+    @property
+    def digest(self) -> str:
+        return self.plan.content_digest()
+
+    def published(self) -> PlanPublished:
+        return PlanPublished(plan=self.plan, plan_digest=self.digest, base_model_digest=BASE)
+
+    def verdict(self, round_number: int) -> GateVerdict:
+        if round_number == 0:
+            found = plan_violations(self.state, self.plan)
+        else:
+            found = release_violations(self.state, self.digest, round_number)
+        codes = tuple(violation.code for violation in found)
+        return GateVerdict(plan_digest=self.digest, round=round_number, passed=not codes, violations=codes)
+
+    def approval(self, **changed: Any) -> PlanApproved:  # noqa: ANN401
+        return PlanApproved(**{"plan_digest": self.digest, "code_digest": CODE, **changed})
+
+    def key(self, **changed: Any) -> KeyRotated:  # noqa: ANN401
+        return KeyRotated(
+            **{
+                "purpose": "study-sum",
+                "study": self.plan.study,
+                "public_key_digest": named("sum key"),
+                "previous": None,
+                **changed,
+            }
+        )
+
+    def reservation(self, site: str, **changed: Any) -> BudgetReserved:  # noqa: ANN401
+        total = epsilon_micro(self.state.spent_by(site) + round_cost(self.plan), 1e-5)
+        attempt = self.state.attempts.get((self.digest, 1, site), 0) + 1
+        return BudgetReserved(
+            **{
+                "plan_digest": self.digest,
+                "round": 1,
+                "attempt": attempt,
+                "mechanisms": round_mechanisms(self.plan),
+                "epsilon_total_micro": total,
+                **changed,
+            }
+        )
+
+    def receipt(self, site: str, step: Step = "training", **changed: Any) -> TrainingReceipt:  # noqa: ANN401
+        chain = self.state.receipt_chains.get(site, ReceiptChain())
+        predicate = {
+            "origin": ORIGIN,
+            "study": self.plan.study,
+            "plan_digest": self.digest,
+            "round": 1,
+            "attempt": 1,
+            "step": step,
+            "parent_model_digest": BASE if step == "training" else named("model 1"),
+            "code_digest": CODE,
+            "dataset_commitment": named(f"cohort {site}"),
+            "mechanisms": mechanisms_of(self.plan, step),
+            "validation": Validation(passed=True, suite_digest=named("suite")),
+            "sum_key_digest": named("sum key"),
+            "receipt_sequence": chain.sequence,
+            "previous_receipt": chain.previous,
+            **changed,
+        }
+        update = named(f"update {site} {step}")
+        return TrainingReceipt(statement=Statement.of(update_digest=update, predicate=Predicate(**predicate)))
+
+    def refusal(self, site: str, step: Step = "training", round_number: int = 1) -> UpdateRefused:
+        return UpdateRefused(
+            plan_digest=self.digest, round=round_number, step=step, site=site, code="test.refused"
+        )
+
+    def closing(self, step: Step = "training", **changed: Any) -> RoundClosed:  # noqa: ANN401
+        usable = self.state.usable_receipts(self.digest, 1, step)
+        fields = {
+            "plan_digest": self.digest,
+            "round": 1,
+            "step": step,
+            "receipts": tuple(receipt.entry_digest for receipt in usable),
+            "missing": (),
+            **changed,
+        }
+        return RoundClosed(**fields)
+
+    def release(self) -> AggregateReleased:
+        return AggregateReleased(
+            plan_digest=self.digest, round=1, sum_digest=named("sum 1"), model_digest=named("model 1")
+        )
+
+    def evaluation(self, auc_micro: int | None = 900_000) -> EvaluationRecorded:
+        return EvaluationRecorded(
+            plan_digest=self.digest, round=1, sum_digest=named("histogram 1"), auc_micro=auc_micro
+        )
+
+    def registration(self, **changed: Any) -> ModelRegistered:  # noqa: ANN401
+        return ModelRegistered(
+            **{
+                "plan_digest": self.digest,
+                "round": 1,
+                "model_digest": named("model 1"),
+                "run_id": "0" * 32,
+                "model_name": "study",
+                "version": 1,
+                **changed,
+            }
+        )
+
+    # -- bringing the ledger to a stage --------------------------------------------------------------------
+
+    def reach(self, stage: str) -> Assembly:
+        for name in STAGES[: STAGES.index(stage) + 1]:
+            self._take(name)
+        return self
+
+    def _take(self, stage: str) -> None:
+        match stage:
+            case "founded":
+                self.say(COORDINATOR, federation(cap=self.cap))
+            case "published":
+                self.say(COORDINATOR, self.published())
+            case "passed":
+                self.say(COORDINATOR, self.verdict(0))
+            case "approved":
+                for site in SITES:
+                    self.say(site, self.approval())
+            case "keyed":
+                self.say(SITES[0], self.key())
+            case "reserved":
+                for site in SITES:
+                    self.say(site, self.reservation(site))
+            case "reported":
+                for site in SITES:
+                    self.say(site, self.receipt(site))
+            case "closed":
+                self.say(COORDINATOR, self.closing())
+            case "released":
+                self.say(COORDINATOR, self.release())
+            case "scored":
+                for site in SITES:
+                    self.say(site, self.receipt(site, "evaluation"))
+            case "fixed":
+                self.say(COORDINATOR, self.closing("evaluation"))
+            case "evaluated":
+                self.say(COORDINATOR, self.evaluation())
+            case "judged":
+                self.say(COORDINATOR, self.verdict(1))
+            case "registered":
+                self.say(COORDINATOR, self.registration())
+
+
+def at(stage: str, **fields: Any) -> Assembly:  # noqa: ANN401
+    return Assembly(**fields).reach(stage)

@@ -1,0 +1,122 @@
+"""Who says it: signatures, chains and indices, and that a fork is a fork."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ledger.event import entry_digest, parse_entry
+from policies.cost import plan_cost
+from policies.state import FederationState
+from tests.policies.assembly import COORDINATOR, ORIGIN, SITES, STAGES, Assembly, at, federation, named
+
+A = SITES[0]
+
+
+def test_a_whole_round_folds_to_one_registered_model() -> None:
+    assembly = at("registered")
+    state = assembly.state
+    assert state.latest_model(assembly.plan.study) == named("model 1")
+    assert state.model_before(assembly.digest, 2) == named("model 1")
+    assert state.spent_by(A).scaled(assembly.plan.rounds) == plan_cost(assembly.plan)
+    assert state.verdicts[assembly.digest, 1].passed
+
+
+def test_nothing_is_said_before_the_founding() -> None:
+    empty = Assembly()
+    assert empty.refusals(empty.entry(COORDINATOR, empty.published())) == {"event.not-founded"}
+
+
+def test_the_founding_needs_every_members_signature() -> None:
+    empty = Assembly()
+    assert empty.refusals(empty.entry(COORDINATOR, federation(), signer=COORDINATOR)) == {"event.signature"}
+
+
+def test_the_founding_is_the_coordinators_to_record() -> None:
+    empty = Assembly()
+    entry = empty.entry(A, federation())
+    assert empty.refusals(entry) == {"federation.founder"}
+
+
+def test_only_members_speak_and_only_for_themselves() -> None:
+    assembly = at("published")
+    speech = assembly.approval()
+    assert assembly.refusals(assembly.entry("stranger", speech)) == {"event.stranger"}
+    assert assembly.refusals(assembly.entry(A, speech, signer="site-b")) == {"event.signature"}
+    assert assembly.refusals(assembly.entry(A, speech, signer=COORDINATOR)) == {"event.signature"}
+    assert assembly.refusals(assembly.entry(A, speech, origin="another/log")) == {"event.origin"}
+
+
+def test_a_chain_has_no_gap_no_repetition_and_no_fork() -> None:
+    assembly = at("approved")
+    speech = assembly.key()
+    assert assembly.refusals(assembly.entry(A, speech, sequence=2)) == {"event.gap"}
+    assert assembly.refusals(assembly.entry(A, speech, sequence=0)) == {"event.replayed"}
+    assert assembly.refusals(assembly.entry(A, speech, previous=named("other"))) == {"event.chain"}
+    entry = assembly.entry(A, speech)
+    assert assembly.refusals(entry, index=assembly.state.size + 1) == {"event.index"}
+    assembly.state.advance(assembly.state.size, entry)
+    assert assembly.refusals(entry) == {"event.replayed"}
+    assert assembly.state.indices[entry_digest(entry)] == assembly.state.size - 1
+
+
+def test_unknown_and_malformed_events_are_refused_by_name() -> None:
+    assembly = at("founded")
+    body = assembly.published()
+    assert assembly.refusals(assembly.entry(COORDINATOR, body, type="plan.promoted")) == {"event.unknown"}
+    extra = {**body.to_json(), "note": "free text"}
+    assert assembly.refusals(assembly.entry(COORDINATOR, body, body=extra)) == {"event.malformed"}
+    assert assembly.refusals(b"{}") != set()
+
+
+@given(st.sampled_from(STAGES), st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_refused_entry_changes_nothing_and_a_fork_hears_nothing(stage: str, data: st.DataObject) -> None:
+    """Any entry of a whole round, said at any stage and possibly with a flipped byte: either it is the next
+    thing to say, or it is refused and the state is what it was."""
+    entry = bytearray(data.draw(st.sampled_from(STORY)))
+    if data.draw(st.booleans()):
+        entry[data.draw(st.integers(0, len(entry) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    state = FOLDED[stage]
+    twin = state.fork()
+    changed = twin.fork()
+    try:
+        changed.advance(changed.size, bytes(entry))
+    except Exception:
+        assert changed == twin
+    else:
+        assert changed != twin
+        assert bytes(entry) in STORY
+    assert twin == state
+
+
+def _story() -> tuple[list[bytes], dict[str, FederationState]]:
+    """Every entry of a round, and the state at each stage."""
+    entries: list[bytes] = []
+    told = Assembly()
+    folded: dict[str, FederationState] = {}
+
+    class Recorded(FederationState):
+        def advance(self, index: int, entry: bytes) -> None:
+            super().advance(index, entry)
+            entries.append(entry)
+
+    told.state = Recorded(ORIGIN)
+    for stage in STAGES:
+        told._take(stage)
+        folded[stage] = FederationState(ORIGIN)
+        for index, entry in enumerate(entries):
+            folded[stage].advance(index, entry)
+    return entries, folded
+
+
+STORY, FOLDED = _story()
+
+
+def test_the_log_time_never_runs_backwards() -> None:
+    assembly = at("founded")
+    entry = assembly.entry(COORDINATOR, assembly.published(), time_s=5)
+    before = assembly.state.log_time_s
+    assembly.state.advance(assembly.state.size, entry)
+    assert parse_entry(entry).event.time_s == 5
+    assert assembly.state.log_time_s == before
