@@ -1,7 +1,7 @@
 """Founding a federation on one machine: homes, keys, the document that all sign, the log's first entry.
 
-For demos, tests and first trials. Between real institutions each makes its own keys (`wardround federation
-key`) and signs the same document; what is written is the same. No data is read here.
+For demos, tests and first trials (`wardround federation new`). Between real institutions each makes its own
+keys and signs the same document, which no command does yet; what is written is the same. No data is read here.
 """
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def serve(
     _checked(home, plan, edition)
     _check_schedule(cron, time_zone)
     require_prefect_api()
-    from prefect.types.entrypoint import EntrypointType
     from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
 
     from flows.coordinator import federated_round
 

@@ -118,7 +118,8 @@ def pins(text: str) -> dict[str, str]:
 def _packages() -> Check:
     """Every installed distribution against its pin; the required ones must be there."""
     pinned = pins((ROOT / CONSTRAINTS).read_text())
-    installed = {_normal(item.name): item.version for item in metadata.distributions() if item.name}
+    described = [item.metadata for item in metadata.distributions()]  # parsed once each
+    installed = {_normal(item["Name"]): item["Version"] for item in described if "Name" in item}
     missing = [name for name in REQUIRED if _normal(name) not in installed]
     # A local build (2.13.0+cpu) is the pinned version built for another device.
     other = sorted(

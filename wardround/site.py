@@ -78,8 +78,8 @@ def serve(
     if not 30 <= interval <= 86_400:
         raise SiteOptionError("--interval must be 30 to 86400 seconds")
     require_prefect_api()
-    from prefect.types.entrypoint import EntrypointType
     from prefect.schedules import Interval
+    from prefect.types.entrypoint import EntrypointType
 
     from flows.site import site_round
 

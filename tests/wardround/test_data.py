@@ -1,0 +1,118 @@
+"""`wardround data check`: all sites' faults at once, by name, and nothing that names a patient or a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from adapters.sources.phantoms import write_phantoms
+from tests.consortium import tiny_plan
+from tests.wardround.conftest import Command
+
+SITES = ("hospital-a", "hospital-b", "hospital-c")
+
+
+def plan_file(folder: Path, *, minimum_patients: int = 5, modalities: tuple[str, ...] = ("CR", "DX")) -> Path:
+    image = {"height_px": 16, "width_px": 16, "modalities": list(modalities)}
+    data = {"image": image, "labels": [0, 1], "minimum_patients": minimum_patients, "held_out_fraction": 0.4}
+    path = folder / f"plan-{minimum_patients}-{len(modalities)}.yaml"
+    path.write_text(yaml.safe_dump(tiny_plan(data=data).to_json()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("studies")
+    write_phantoms(folder, sites=SITES, seed=0, patients_per_site=12, public_test_patients=4)
+    return folder
+
+
+def medmnist(path: Path, *, count: int = 1000) -> Path:
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split, size in (("train", count), ("val", 60), ("test", 40)):
+        arrays[f"{split}_images"] = random.integers(0, 256, (size, 28, 28)).astype(np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(size) % 2).astype(np.uint8)[:, None]
+    np.savez(path, **arrays)
+    return path
+
+
+def test_good_folders_pass_with_bucketed_sizes(wardround: Command, studies: Path, tmp_path: Path) -> None:
+    done = wardround("data", "check", studies, "--plan", plan_file(tmp_path), "--json")
+    assert done.code == 0, done.err
+    value = json.loads(done.out)
+    assert value["ok"] and set(value["sites"]) == {*SITES, "public-test"}
+    site = value["sites"]["hospital-a"]
+    assert site["readable"] and all(site["checks"].values()) and "minimum-patients" in site["checks"]
+    assert site["patients"] == "< 20" and "minimum-patients" not in value["sites"]["public-test"]["checks"]
+    assert "hospital-b" in done.err and "validate" in done.err  # progress
+    shown = wardround("data", "check", studies, "--plan", plan_file(tmp_path))
+    assert shown.code == 0 and "11 of 11" in shown.out
+
+
+def test_a_broken_contract_exits_3_with_every_site(wardround: Command, studies: Path, tmp_path: Path) -> None:
+    done = wardround("data", "check", studies, "--plan", plan_file(tmp_path, minimum_patients=500))
+    assert done.code == 3
+    for site in SITES:
+        assert f"{site}: The site has fewer patients" in done.error
+    assert "public-test" not in done.error and done.out.count("contract.minimum-patients") == len(SITES)
+
+
+def test_unreadable_data_exit_2_with_every_site_and_no_file_name(
+    wardround: Command, studies: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "data"
+    shutil.copytree(studies, folder)
+    for site in SITES[:2]:
+        (folder / site / "MARKER^PATIENT.dcm").write_bytes(b"not an image")
+    details = tmp_path / "details.txt"
+    done = wardround("data", "check", folder, "--plan", plan_file(tmp_path), "--details", details)
+    assert done.code == 2 and done.error.startswith("[data.dicom-unreadable]")
+    assert "hospital-a" in done.error and "hospital-b" in done.error and "hospital-c" not in done.error
+    assert "MARKER" not in done.out + done.err
+    assert "MARKER^PATIENT.dcm" in details.read_text() and details.stat().st_mode & 0o077 == 0
+    refused = wardround("data", "check", folder, "--details", details)
+    assert refused.code == 2 and "exists" in refused.error
+
+
+def test_a_modality_that_the_plan_does_not_list(wardround: Command, studies: Path, tmp_path: Path) -> None:
+    done = wardround("data", "check", studies, "--plan", plan_file(tmp_path, modalities=("MR",)), "--json")
+    assert done.code == 2 and done.error.startswith("[data.modality]")
+    assert json.loads(done.out)["sites"]["hospital-a"]["codes"] == ["data.modality"]
+
+
+def test_an_npz_is_split_as_the_demo_does(wardround: Command, tmp_path: Path) -> None:
+    done = wardround("data", "check", medmnist(tmp_path / "x.npz"), "--sites", "3", "--json")
+    assert done.code == 0 and set(json.loads(done.out)["sites"]) == {*SITES, "public-test"}
+    refused = wardround("data", "check", medmnist(tmp_path / "small.npz", count=100))
+    assert refused.code == 2 and refused.error.startswith("[data.too-few-images]")
+
+
+def test_paths_that_hold_no_data(wardround: Command, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "x.txt").write_text("x")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 cut")
+    np.savez(tmp_path / "other.npz", images=np.zeros(3))
+    loose = tmp_path / "loose"
+    (loose / "SMITH^JOHN").mkdir(parents=True)
+    for path, code in (
+        (tmp_path / "nothing", "data.missing"),
+        (empty, "data.empty"),
+        (tmp_path / "x.txt", "data.kind"),
+        (tmp_path / "broken.npz", "data.npz-unreadable"),
+        (tmp_path / "other.npz", "data.npz-arrays"),
+        (loose, "data.layout"),
+    ):
+        done = wardround("data", "check", path)
+        assert done.code == 2 and done.error.startswith(f"[{code}]"), (path, done.err)
+        assert "SMITH" not in done.err
+    assert wardround("data", "check", empty, "--sites", "2").code == 2
+    assert wardround("data", "check", empty, "--seed", "-1").code == 2
+    assert wardround("data", "check", tmp_path / "broken.npz", "--plan", tmp_path / "no.yaml").code == 2

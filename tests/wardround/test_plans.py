@@ -1,0 +1,104 @@
+"""`wardround plan`: what it writes, what it names, and the exit codes that a build gates on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from policies.code import running_code_digest
+from policies.cost import epsilon_micro, plan_cost
+from policies.gates import MICRO, epsilon_text
+from policies.plan import Plan
+from tests.consortium import tiny_plan
+from tests.wardround.conftest import Command
+from wardround.plans import EXAMPLES
+
+
+def write(path: Path, **fields: object) -> Path:
+    path.write_text(yaml.safe_dump({**tiny_plan().to_json(), **fields}))
+    return path
+
+
+@pytest.mark.parametrize("example", sorted(path.stem for path in EXAMPLES.glob("*.yaml")))
+def test_new_keeps_the_comments_and_stamps_the_code(wardround: Command, tmp_path: Path, example: str) -> None:
+    out = tmp_path / "plan.yaml"
+    done = wardround("plan", "new", "--from", example, "--out", out, "--name", "our-plan")
+    assert done.code == 0 and str(out) in done.out
+    text = out.read_text()
+    plan = Plan.from_yaml(text, what="plan")
+    assert plan.name == "our-plan" and plan.code_digests == (running_code_digest(),)
+    comments = [
+        line for line in (EXAMPLES / f"{example}.yaml").read_text().splitlines() if line.startswith("#")
+    ]
+    assert comments and all(comment in text for comment in comments)
+    assert wardround("plan", "validate", out).code == 0
+    assert example in wardround("plan", "examples").out
+
+
+def test_new_refuses_to_overwrite_and_writes_nothing_that_is_malformed(
+    wardround: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "plan.yaml"
+    refused = wardround("plan", "new", "--out", out, "--name", "Not A Name")
+    assert refused.code == 2 and "name:" in refused.error and not out.exists()
+    out.write_text("mine")
+    refused = wardround("plan", "new", "--out", out)
+    assert refused.code == 2 and refused.error.startswith("[plan.exists]") and out.read_text() == "mine"
+    assert wardround("plan", "new", "--out", tmp_path / "no" / "plan.yaml").code == 2
+    refused = wardround("plan", "new", "--from", "nothing", "--out", tmp_path / "p.yaml")
+    assert refused.code == 2 and "chest-xray" in refused.error
+
+
+def test_a_draft_validates_with_a_warning(wardround: Command, tmp_path: Path) -> None:
+    out = tmp_path / "plan.yaml"
+    assert "draft" in wardround("plan", "new", "--draft", "--out", out).out
+    done = wardround("plan", "validate", out)
+    assert done.code == 0 and "warning: a draft" in done.err
+    done = wardround("plan", "validate", write(out, code_digests=["0" * 64]))
+    assert done.code == 0 and running_code_digest() in done.err and "not approved" in done.err
+
+
+def test_validate_prices_the_plan(wardround: Command, tmp_path: Path) -> None:
+    path = write(tmp_path / "plan.yaml")
+    cost = epsilon_micro(plan_cost(tiny_plan()), 1e-5)
+    done = wardround("plan", "validate", path)
+    assert (
+        done.code == 0
+        and tiny_plan().content_digest() in done.out
+        and f"ε={epsilon_text(cost)} at δ=1e-05" in done.out
+    )
+    value = json.loads(wardround("plan", "validate", path, "--json").out)
+    assert value["digest"] == tiny_plan().content_digest() and value["epsilon"] == cost / MICRO
+    assert value["order"] > 1 and value["warnings"] == [] == value["violations"]
+
+
+def test_validate_names_every_wrong_field_at_once(wardround: Command, tmp_path: Path) -> None:
+    path = write(tmp_path / "plan.yaml", rounds=0, seed="x", surprise=1, network={"name": "Classifier"})
+    done = wardround("plan", "validate", path)
+    assert done.code == 2 and done.error.startswith("[plan.malformed]")
+    for field in ("rounds", "seed", "surprise", "network.channels", "network.norm_groups"):
+        assert f"{field}: " in done.error
+    for text in (": not yaml: [", "- a list", ""):
+        path.write_text(text)
+        assert wardround("plan", "validate", path).code == 2
+    path.write_bytes(b"\xff\xfe")
+    assert wardround("plan", "validate", path).error.startswith("[plan.unreadable]")
+    assert wardround("plan", "validate", tmp_path / "nothing.yaml").code == 2
+    assert wardround("plan", "validate", tmp_path).code == 2
+
+
+def test_validate_refuses_over_a_cap_with_every_reason(wardround: Command, tmp_path: Path) -> None:
+    path = write(tmp_path / "plan.yaml", budget={"epsilon_cap": 1.0, "delta": 1e-5})
+    done = wardround("plan", "validate", path, "--epsilon-cap", "0.5", "--sites", "2")
+    assert done.code == 3
+    for code in ("budget.plan-cap", "budget.epsilon-cap", "plan.too-few-members"):
+        assert f"({code})" in done.error
+    done = wardround("plan", "validate", path, "--json", "--epsilon-cap", "0.5", "--sites", "51")
+    codes = {item["code"] for item in json.loads(done.out)["violations"]}
+    assert done.code == 3 and codes == {"budget.plan-cap", "budget.epsilon-cap", "plan.too-many-members"}
+    assert wardround("plan", "validate", path, "--epsilon-cap", "0").code == 2
+    assert wardround("plan", "validate", path, "--epsilon-cap", "nan").code == 2
+    assert wardround("plan", "validate", path, "--sites", "0").code == 2

@@ -1,0 +1,72 @@
+"""Bad usage of any command: exit 2, one line, no traceback; and what `--help` costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.wardround.conftest import Command
+
+COMMANDS = (
+    ("demo",), ("doctor",), ("data", "check"), ("plan", "new"), ("plan", "validate"), ("plan", "examples"),
+    ("federation", "new"), ("coordinator", "run"), ("coordinator", "serve"), ("site", "run"), ("site", "serve"),
+    ("ledger", "verify"), ("ledger", "show"), ("ledger", "prove"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_and_refuses_unknown_options(
+    wardround: Command, command: tuple[str, ...]
+) -> None:
+    shown = wardround(*command, "--help")
+    assert shown.code == 0 and " ".join(("wardround", *command)) in shown.out
+    refused = wardround(*command, "--bogus")
+    assert refused.code == 2
+    assert refused.error.startswith("[usage]") and f"wardround {' '.join(command)} --help" in refused.error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bogus",),
+        ("--bogus",),
+        ("plan", "bogus"),
+        ("data", "check"),
+        ("data", "check", "a", "b"),
+        ("data", "check", "x", "--sites", "many"),
+        ("demo", "--rounds", "three"),
+        ("demo", "--epsilon-cap"),
+        ("plan", "validate"),
+        ("plan", "validate", "x", "--epsilon-cap", "eight"),
+        ("federation", "new", "--out", "x"),
+        ("coordinator", "run", "--home", "x"),
+        ("coordinator", "serve"),
+        ("site", "run", "--home", "x", "--wait", "long"),
+        ("site", "serve", "--home", "x", "--interval", "soon"),
+        ("ledger", "prove", "x"),
+        ("ledger", "prove", "x", "first"),
+        ("ledger", "verify"),
+    ],
+    ids=" ".join,
+)
+def test_bad_usage_exits_2_with_one_line(wardround: Command, arguments: tuple[str, ...]) -> None:
+    done = wardround(*arguments)
+    assert done.code == 2
+    assert done.error.startswith("[usage]") and "--help" in done.error
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from wardround.__main__ import run\n"
+        "assert run(['--help']) == 0\n"
+        "heavy = {'torch', 'prefect', 'mlflow', 'great_expectations', 'monai', 'opacus', 'tenseal', 'pandas',\n"
+        "         'numpy', 'pydicom', 'sqlalchemy', 'pydantic', 'policies', 'tasks', 'adapters', 'flows'}\n"
+        "found = {name.split('.')[0] for name in sys.modules} & heavy\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: wardround COMMAND" in done.stdout
