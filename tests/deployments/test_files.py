@@ -1,0 +1,83 @@
+"""The files that people copy: they parse, name what exists, and the gate's script gates."""
+
+from __future__ import annotations
+
+import configparser
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+
+from tests.consortium import tiny_plan
+from wardround.__main__ import app
+
+DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
+
+
+def test_the_deployments_name_the_flows_and_their_parameters() -> None:
+    value = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
+    assert value["pull"] == [] and not value["build"]
+    found = {}
+    for item in value["deployments"]:
+        module, _, name = item["entrypoint"].rpartition(".")
+        flow = getattr(import_module(module), name)
+        found[f"{flow.name}/{item['name']}"] = item
+        assert set(item["parameters"]) <= set(inspect.signature(flow.fn).parameters)
+        assert item["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert set(found) == {"coordinator/nightly", "site/round"}
+    (nightly,) = found["coordinator/nightly"]["schedules"]
+    assert nightly["cron"] == "0 2 * * *" and ZoneInfo(nightly["timezone"])
+    (often,) = found["site/round"]["schedules"]
+    assert found["site/round"]["parameters"]["wait_s"] < often["interval"]
+    assert found["coordinator/nightly"]["parameters"]["edition"] == "date"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "wardround"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m wardround "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"), [({}, 0), ({"rounds": 0}, 2), ({"budget": {"epsilon_cap": 100.0, "delta": 1e-5}}, 3)]
+)
+def test_the_ci_gate_fails_a_build_with_the_commands_code(
+    gate: Path, fields: dict[str, object], code: int
+) -> None:
+    job = yaml.safe_load((DEPLOYMENTS / "ci" / "gate.yaml").read_text())["jobs"]["gate"]
+    scripts = [step["run"] for step in job["steps"] if "run" in step]
+    assert any("wardround doctor" in script for script in scripts)
+    (script,) = (script for script in scripts if "plan validate" in script)
+    plan = tiny_plan().to_json()
+    (gate / "plans" / "a.yaml").write_text(yaml.safe_dump({**plan, **fields}))
+    (gate / "plans" / "b.yaml").write_text(yaml.safe_dump(plan))
+    cap = "0.5" if code == 3 else "8"
+    root = str(DEPLOYMENTS.parent)
+    environment = {**os.environ, "PATH": f"{gate / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": root}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=gate, capture_output=True, text=True, check=False,
+        env={**environment, "EPSILON_CAP": cap, "SITES": "4"},
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize("unit", sorted(path.name for path in (DEPLOYMENTS / "systemd").glob("*.service")))
+def test_a_unit_parses_and_starts_a_command_that_exists(unit: str) -> None:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(DEPLOYMENTS / "systemd" / unit)
+    assert {"Unit", "Service", "Install"} <= set(parser.sections())
+    called = re.search(r"bin/wardround (\w+) (\w+)", parser["Service"]["ExecStart"])
+    if called:
+        assert called[2] in app[called[1]]
