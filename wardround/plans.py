@@ -6,6 +6,7 @@ same integers that every site and witness uses (`policies.cost`).
 
 from __future__ import annotations
 
+import itertools
 import json as json_text
 import os
 import re
@@ -209,8 +210,9 @@ def _examples() -> dict[str, Path]:
 
 
 def _first_comment(text: str) -> str:
-    lines = [line.lstrip("# ").rstrip() for line in text.splitlines() if line.startswith("#")]
-    return lines[0] if lines else ""
+    """The first sentence of the comment that the file begins with."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return " ".join(line.lstrip("# ").rstrip() for line in lines).partition(". ")[0].rstrip(".")
 
 
 def _with_line(text: str, field: str, value: str) -> str:
