@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pytest
-    from xdist.remote import Producer
-    from xdist.scheduler import LoadGroupScheduling
 
 # Before anything imports Prefect, MLflow or Great Expectations: quiet, and nothing sent anywhere.
 os.environ.update(
@@ -20,8 +18,7 @@ os.environ.update(
 )
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
+def pytest_configure(config: pytest.Config) -> None:
     """Tests of one `xdist_group` share a worker, so that not every worker imports everything."""
-    from xdist.scheduler import LoadGroupScheduling
-
-    return LoadGroupScheduling(config, log)
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
