@@ -19,7 +19,7 @@ from typing import Protocol
 
 from ledger.errors import CodedError
 
-_NAME = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
 class ExchangeConflictError(CodedError):
@@ -38,7 +38,7 @@ class Exchange(Protocol):
 
 
 def _checked(name: str) -> str:
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):  # `match` and "$" would let a final newline through
         raise ExchangeNameError("exchange names are relative paths of letters, digits, '.', '_' and '-'")
     return name
 
@@ -60,7 +60,8 @@ class MemoryExchange:
         return self._objects.get(_checked(name))
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(name for name in self._objects if name.startswith(f"{_checked(prefix)}/"))
+        base = f"{_checked(prefix)}/"
+        return sorted(name for name in tuple(self._objects) if name.startswith(base))
 
 
 class DirectoryExchange:

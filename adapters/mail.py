@@ -23,9 +23,9 @@ from ledger.errors import InputError, Violation
 from policies.receipt import Step
 
 FINAL_CHECKPOINT = "ledger/checkpoint"
-_REFUSED = re.compile(r"^refused ([a-z0-9.-]{1,64})\n$")
-_SIZE = re.compile(r"^size (0|[1-9][0-9]{0,15})\n$")
-_COSIGNED = re.compile(r"^cosigned (0|[1-9][0-9]{0,15})\n(.+\n)$", re.DOTALL)
+_REFUSED = re.compile(r"refused ([a-z0-9.-]{1,64})\n")
+_SIZE = re.compile(r"size (0|[1-9][0-9]{0,15})\n")
+_COSIGNED = re.compile(r"cosigned (0|[1-9][0-9]{0,15})\n(.+\n)", re.DOTALL)
 
 
 class MailError(InputError):
@@ -91,11 +91,11 @@ def read_response(data: bytes) -> Cosigned | Conflict | Declined:
         text = data.decode()
     except UnicodeDecodeError:
         raise MailError("a witness's response is not text") from None
-    if found := _COSIGNED.match(text):
+    if found := _COSIGNED.fullmatch(text):
         return Cosigned(int(found[1]), found[2].encode())
-    if found := _SIZE.match(text):
+    if found := _SIZE.fullmatch(text):
         return Conflict(int(found[1]))
-    if found := _REFUSED.match(text):
+    if found := _REFUSED.fullmatch(text):
         return Declined(found[1])
     raise MailError("a witness's response has no known form")
 

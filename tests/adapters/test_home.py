@@ -1,0 +1,67 @@
+"""A home: what is missing or malformed is said in one error, and secrets are files of their owner alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapters.home import Home, HomeError, SiteConfig, write_atomically
+from adapters.outbox import Outbox, Slot
+from ledger.errors import InputError
+
+SLOT = Slot("ab" * 32, 3, "training", 1)
+
+
+def test_an_empty_folder_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WARDROUND_PASSPHRASE", raising=False)
+    home = Home(tmp_path)
+    for missing in (
+        lambda: home.read(SiteConfig),
+        lambda: home.federation,
+        lambda: home.passphrase,
+        lambda: home.patient_secret(),
+    ):
+        with pytest.raises(HomeError) as refused:
+            missing()
+        assert refused.value.code == "home.invalid"
+    monkeypatch.setenv("WARDROUND_PASSPHRASE", "from the environment")
+    assert Home(tmp_path).passphrase == b"from the environment"
+
+
+def test_every_wrong_field_of_a_configuration_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "institution.yaml").write_text(
+        "role: site\nname: Upper Case\nexchange: x\napproval: never\nsource: {kind: paper}\nextra: 1\n"
+    )
+    with pytest.raises(InputError) as refused:
+        Home(tmp_path).read(SiteConfig)
+    for field in ("name", "approval", "source.kind", "source.path", "extra"):
+        assert f"{field}:" in refused.value.public_message, field
+    assert "Upper Case" not in str(refused.value)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "secret"
+    write_atomically(target, b"old", mode=0o600)
+    assert target.stat().st_mode & 0o777 == 0o600
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(target, b"new", mode=0o600)
+    assert target.read_bytes() == b"old"
+
+
+def test_a_release_counts_as_built_only_with_its_entry(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    assert outbox.kept(SLOT) is None
+    outbox.keep(SLOT, update=b"update", entry=b"entry")
+    assert Outbox(tmp_path).kept(SLOT) == (b"update", b"entry")
+    (entry,) = tmp_path.rglob("*.entry")
+    assert entry.stat().st_mode & 0o777 == 0o600
+    entry.unlink()  # the crash came between the two
+    assert outbox.kept(SLOT) is None
+    outbox.keep(SLOT, update=b"made again", entry=b"entry 2")
+    assert outbox.kept(SLOT) == (b"made again", b"entry 2")

@@ -1,0 +1,152 @@
+"""Plans, federations, code digests, costs and gates: what they refuse, and that their numbers stay."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import InputError
+from policies.code import CONSTRAINTS, PACKAGES, covered_files, digest_of
+from policies.cost import epsilon_micro, plan_cost, round_cost, round_mechanisms
+from policies.federation import Federation
+from policies.gates import plan_violations, release_violations
+from policies.plan import Plan
+from privacy.accounting import Curve
+from tests.plans import TINY_PLAN
+from tests.policies.assembly import COORDINATOR, SITES, at, federation, plan
+
+
+def test_every_wrong_field_of_a_plan_is_named_at_once_and_no_value_is_repeated() -> None:
+    text = (
+        TINY_PLAN.replace("rounds: 1", "rounds: 0")
+        .replace("seed: 0", "seed: 'SECRET'")
+        .replace("minimum_sites: 3", "minimum_sites: 2")
+        .replace("noise_multiplier: 2.0", "noise_multiplier: .inf")
+        .replace("scheme: homomorphic", "scheme: none")
+    ) + "surprise: 1\n"
+    with pytest.raises(InputError) as refused:
+        Plan.from_yaml(text.replace(".inf", "-1.0"), what="plan")
+    message = refused.value.public_message
+    for name in (
+        "rounds", "seed", "participation.minimum_sites", "training.noise_multiplier", "protection.scheme",
+        "surprise",
+    ):  # fmt: skip
+        assert f"{name}:" in message, name
+    assert refused.value.code == "plan.malformed"
+    assert "SECRET" not in message
+
+
+@pytest.mark.parametrize("text", ["", "- a", "{", "rounds: [", "!!python/object/apply:os.system ['true']"])
+def test_what_is_no_plan_is_refused_as_one(text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Plan.from_yaml(text, what="plan")
+    assert refused.value.code == "plan.malformed"
+    assert refused.value.kind == "input"
+
+
+@pytest.mark.parametrize("value", ["true", "1.5", "'1'"])
+def test_an_integer_is_an_integer(value: str) -> None:
+    with pytest.raises(InputError):
+        Plan.from_yaml(TINY_PLAN.replace("rounds: 1", f"rounds: {value}"), what="plan")
+
+
+def test_a_federation_that_contradicts_itself_is_refused() -> None:
+    honest = federation().to_json()
+    members = honest["members"]
+    assert isinstance(members, list)
+    for changed, reason in (
+        ({"members": [*members, members[1]]}, "names must differ"),
+        ({"members": members[1:]}, "exactly one member is the coordinator"),
+        ({"members": [*members[:-1], {**members[-1], "key": members[1]["key"]}]}, "keys must differ"),
+        ({"members": [*members[:-1], {**members[-1], "pool": None}]}, "a site needs"),
+        ({"members": [{**members[0], "pool": members[1]["pool"]}, *members[1:]]}, "a coordinator has no"),
+        ({"key_holders": ["site-a", "site-z"]}, "key holders must be sites"),
+        ({"key_holders": ["site-a", "site-a"]}, "key holders must differ"),
+        ({"key_holders": ["site-a", COORDINATOR]}, "key holders must be sites"),
+        ({"key_holders": ["site-a"]}, "key_holders"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            Federation.from_value({**honest, **changed}, what="federation")
+    assert federation().openings_required() == 2
+
+
+def test_any_changed_byte_name_or_file_of_the_code_is_another_digest(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    for path in covered_files(root):
+        copy = tmp_path / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    digests = {digest_of(tmp_path)}
+    assert digests == {digest_of(root)}
+    for package in PACKAGES:
+        victim = next((tmp_path / package).rglob("*.py"))
+        kept = victim.read_bytes()
+        victim.write_bytes(kept + b"\n")
+        digests.add(digest_of(tmp_path))
+        victim.write_bytes(kept)
+    (tmp_path / CONSTRAINTS).write_bytes(b"torch==0\n")
+    digests.add(digest_of(tmp_path))
+    (tmp_path / "policies" / "extra.rego").write_text("package extra")
+    digests.add(digest_of(tmp_path))
+    moved = tmp_path / "policies" / "gates.py"
+    moved.rename(moved.with_name("gate.py"))
+    digests.add(digest_of(tmp_path))
+    assert len(digests) == 1 + len(PACKAGES) + 3
+    (tmp_path / "policies" / "__pycache__").mkdir()
+    (tmp_path / "policies" / "__pycache__" / "x.py").write_text("")
+    assert digest_of(tmp_path) in digests
+
+
+def test_costs_are_the_same_integers_on_every_machine() -> None:
+    """Golden figures of the tiny plan: a change here changes what is on every ledger."""
+    tiny = plan(rounds=3)
+    assert [mechanism.kind for mechanism in round_mechanisms(tiny)] == ["subsampled-gaussian", "gaussian"]
+    assert plan_cost(tiny) == round_cost(tiny).scaled(3)
+    assert epsilon_micro(Curve.zero(), 1e-5) == 0
+    assert (epsilon_micro(round_cost(tiny), 1e-5), epsilon_micro(plan_cost(tiny), 1e-5)) == GOLDEN
+
+
+GOLDEN = (1_669_208, 2_922_934)
+
+
+def test_the_entry_gate_collects_every_reason_in_words_for_a_steward() -> None:
+    state = at("founded", cap=0.01).state
+    hopeless = plan(
+        participation={"required": ["site-x"], "minimum_sites": 9, "deadline_s": 5},
+        budget={"epsilon_cap": 0.01, "delta": 1e-5},
+    ).with_fields({"code_digests": []})
+    found = {violation.code: violation.message for violation in plan_violations(state, hopeless)}
+    assert set(found) == {
+        "plan.no-code", "plan.too-few-members", "plan.unknown-site", "budget.plan-cap", "budget.pool-cap",
+    }  # fmt: skip
+    assert "the plan needs 9 sites, the federation has 4" in found["plan.too-few-members"]
+    assert "site-x" in found["plan.unknown-site"]
+    assert len(plan_violations(state, plan())) == len(SITES)  # each site's cap is its own reason
+    assert len(plan_violations(state, plan(), site="site-b")) == 1
+
+
+def test_the_model_gate_asks_in_order() -> None:
+    assembly = at("approved", plan=plan(gates={"minimum_auc": 0.95}))
+    digest, state = assembly.digest, assembly.state
+    assert codes_of(state, digest) == ["participation.too-few"]
+    for stage in ("keyed", "reserved", "reported", "closed"):
+        assembly._take(stage)
+    assert codes_of(state, digest) == ["aggregate.missing"]
+    assembly._take("released")
+    assert codes_of(state, digest) == ["evaluation.missing"]
+    for stage in ("scored", "fixed"):
+        assembly._take(stage)
+    undefined = state.fork()
+    undefined.evaluated[digest, 1] = assembly.evaluation(None)
+    assert codes_of(undefined, digest) == ["evaluation.missing"]
+    assembly._take("evaluated")  # 0.9
+    (violation,) = release_violations(state, digest, 1)
+    assert violation.code == "evaluation.below-floor"
+    assert "0.900" in violation.message
+    assert "0.95" in violation.message
+
+
+def codes_of(state: object, digest: str) -> list[str]:
+    return [one.code for one in release_violations(state, digest, 1)]  # type: ignore[arg-type]
