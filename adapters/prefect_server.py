@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_S = b"0.1"
 _START_TIMEOUT_S = 120.0
+_DRAIN_TIMEOUT_S = 10.0
 # Services that a server of one command has no use for; each writes to the same SQLite file.
 _IDLE_SERVICES = (
     "CANCELLATION_CLEANUP",
@@ -142,8 +143,11 @@ class PrefectServer:
             time.sleep(0.1)
 
     def stop(self) -> None:
+        """Let the client hand over its last events and logs, then end the server. Without it the client's queues
+        would wait at the interpreter's exit for a server that is gone."""
         if self._process is None:
             return
+        _hand_over()
         self._process.terminate()
         try:
             self._process.wait(timeout=10)
@@ -161,6 +165,16 @@ class PrefectServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _hand_over() -> None:
+    if "prefect.events.worker" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for queue in (APILogWorker, EventsWorker):
+        queue.drain_all(timeout=_DRAIN_TIMEOUT_S)
 
 
 def _free_port() -> int:

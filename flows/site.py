@@ -37,10 +37,11 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     if published is None:
         site.tell("no plan")
         return
-    await accept(site, published)
+    # The coordinator's verdict first: a plan that failed its gate needs no refusal of ours. Then our own checks.
     if not await await_verdict(site, published, 0):
         site.tell("plan refused")
         return
+    await accept(site, published)
     public = await agree_on_key(site, published)
     prepared: Prepared | CodedError
     try:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 os.environ.update(
     DO_NOT_TRACK="true",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
-    PREFECT_LOGGING_TO_CONSOLE="false",
     MLFLOW_DISABLE_TELEMETRY="true",
     GX_ANALYTICS_ENABLED="false",
 )

@@ -32,7 +32,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """One line above the rows."""
-        (self._live.console if self._live else self.console).print(text)
+        (self._live.console if self._live else self.console).print(text, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._end = progress.listen(self._hear)

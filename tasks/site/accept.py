@@ -21,11 +21,17 @@ from tasks.worker.site_session import SiteSession
 
 
 def open_plan(state: FederationState, site: str, plan_digest: str | None) -> PlanPublished | None:
-    """The plan to take part in: the one asked for, else the newest whose rounds are not over for this site."""
+    """The plan to take part in: the one asked for unless it is done, else the newest that is open to this site.
+
+    A plan that was asked for and failed its gate is returned, so that its verdict is what the site reports.
+    """
     for published in reversed(state.plans.values()):
         digest = published.plan_digest
         if plan_digest not in (None, digest):
             continue
+        entry_gate = state.verdicts.get((digest, 0))
+        if plan_digest == digest and entry_gate is not None and not entry_gate.passed:
+            return published
         last = state.registered.get((digest, published.plan.rounds))
         failed = any(not verdict.passed for (about, _), verdict in state.verdicts.items() if about == digest)
         refused = (digest, 0, "training", site) in state.refusals

@@ -82,7 +82,7 @@ def load(module: nn.Module, weights: Mapping[str, Vector]) -> None:
                 f"weight {name} has shape {weights[name].shape}, expected {tuple(tensor.shape)}"
             )
         if not np.isfinite(weights[name]).all():
-            raise WeightsError(f"weight {name} holds values that are not finite", code="weights.non_finite")
+            raise WeightsError(f"weight {name} holds values that are not finite", code="weights.non-finite")
     module.load_state_dict(
         {name: torch.from_numpy(np.array(weights[name])) for name in expected}, strict=True
     )

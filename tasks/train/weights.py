@@ -92,6 +92,6 @@ def _check_tensor(name: str, tensor: npt.NDArray[np.generic]) -> Vector:
     if tensor.dtype != np.float32:
         raise WeightsError(f"weight {name} has type {tensor.dtype}, expected float32")
     if not np.isfinite(tensor).all():
-        raise WeightsError(f"weight {name} holds values that are not finite", code="weights.non_finite")
+        raise WeightsError(f"weight {name} holds values that are not finite", code="weights.non-finite")
     checked: Vector = tensor  # type: ignore[assignment]
     return checked

@@ -96,7 +96,7 @@ def test_weights_that_are_not_finite_are_refused_everywhere(
     ):
         with pytest.raises(WeightsError) as caught:
             refuse()
-        assert caught.value.code == "weights.non_finite"
+        assert caught.value.code == "weights.non-finite"
 
 
 def test_other_layouts_are_refused(network: Network, image: Image) -> None:
