@@ -39,6 +39,7 @@ class Lineage:
 
     def __init__(self, client: MlflowClient, run_id: str, model_name: str) -> None:
         self._client, self.run_id, self._model_name = client, run_id, model_name
+        self._known = False
 
     @classmethod
     def open(
@@ -94,18 +95,12 @@ class Lineage:
         self, round_number: int, model: bytes, card: str, *, tags: Mapping[str, str]
     ) -> ModelVersion:
         """Store the model and its card as artifacts and register a version, which becomes the candidate."""
-        from mlflow.exceptions import MlflowException
-
         place = f"round-{round_number}"
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / MODEL_FILE).write_bytes(model)
             (Path(folder) / CARD_FILE).write_text(card)
             self._client.log_artifacts(self.run_id, folder, place)
-        try:
-            self._client.create_registered_model(self._model_name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        self._know_model()
         made = self._client.create_model_version(
             self._model_name,
             source=f"{self._client.get_run(self.run_id).info.artifact_uri}/{place}",
@@ -114,6 +109,19 @@ class Lineage:
         )
         self._client.set_registered_model_alias(self._model_name, ALIAS, made.version)
         return ModelVersion(self._model_name, int(made.version))
+
+    def _know_model(self) -> None:
+        """Create the registered model once; another plan of the study may have done so."""
+        from mlflow.exceptions import MlflowException
+
+        if self._known:
+            return
+        try:
+            self._client.create_registered_model(self._model_name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        self._known = True
 
     def tag_version(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():

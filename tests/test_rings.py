@@ -147,12 +147,7 @@ def codes(path: Path) -> list[tuple[str, str]]:
 
 
 def test_every_error_code_can_stand_on_the_ledger() -> None:
-    wrong = {
-        f"{path}: {code}"
-        for path in MODULES
-        for code, _ in codes(path)
-        if not CODE.match(code)
-    }
+    wrong = {f"{path}: {code}" for path in MODULES for code, _ in codes(path) if not CODE.match(code)}
     assert wrong == set()
 
 

@@ -108,7 +108,7 @@ def demo(
     from wardround.summary import Summary
 
     Summary.read(out, wanted.content_digest(), seconds=time.monotonic() - began).show(
-        Console(highlight=False)
+        Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     )
 
 

@@ -103,11 +103,13 @@ class Summary:
         console.print(self._site_table())
         console.print(self.round_table())
         registered = self.registered()
-        console.print(f"ledger    {self.state.origin}, {self.size} entries, root {self.root}")
+        console.print(f"ledger    {self.state.origin}, {self.size} entries", soft_wrap=True)
+        console.print(f"          root {self.root}", soft_wrap=True)
         if registered is not None:
             console.print(
                 f"mlflow    run {registered['run_id']}, model {registered['model']} version "
-                f"{registered['version']} (candidate)"
+                f"{registered['version']} (candidate)",
+                soft_wrap=True,
             )
         console.print(f"\nLook next at ({self.seconds:.0f} s taken)")
         store = self.out / "coordinator"
@@ -123,7 +125,7 @@ class Summary:
 
     def _site_table(self) -> Table:
         table = Table(title="Sites")
-        for heading in ("site", "patients", "ε spent", "cap", "δ", "AUC local only*", "AUC federated*"):
+        for heading in ("site", "patients", "ε spent", "cap", "δ", "AUC local*", "AUC federated*"):
             table.add_column(heading, justify="left" if heading == "site" else "right")
         federation = self.state.federation
         spent = self.epsilon_micro()
@@ -140,7 +142,7 @@ class Summary:
                 _figure(report.get("auc_local_only")),
                 _figure(report.get("auc_federated")),
             )
-        table.caption = "* on the site's own held-out patients; only that site sees its row outside this demo"
+        table.caption = "* on the site's own held-out patients; elsewhere only that site sees it"
         return table
 
     def round_table(self) -> Table:

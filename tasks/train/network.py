@@ -10,6 +10,7 @@ a constant: a statistic over several patients would be an undeclared release.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -61,6 +62,12 @@ def initial(network: Network, image: Image, seed: int) -> Weights:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return extract(build(network, image))
+
+
+@lru_cache(maxsize=8)
+def template(network: Network, image: Image) -> Weights:
+    """Weights of the network's names and shapes, whose values mean nothing: what received bytes are held against."""
+    return extract(build(network, image))
 
 
 def extract(module: nn.Module) -> Weights:

@@ -48,7 +48,7 @@ class CoordinatorSession:
         return self._scheme(plan, public).combine(updates)
 
     def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> bytes:
-        start = weights.from_bytes(base, network.initial(plan.network, plan.data.image, plan.seed))
+        start = weights.from_bytes(base, network.template(plan.network, plan.data.image))
         lanes = lanes_from_bytes(opened, count=self._lane_count(plan, "training"))
         return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites))
 
@@ -67,8 +67,7 @@ class CoordinatorSession:
         )
         cohort = source.load(plan.data)
         module = network.build(plan.network, plan.data.image)
-        start = network.initial(plan.network, plan.data.image, plan.seed)
-        network.load(module, weights.from_bytes(model, start))
+        network.load(module, weights.from_bytes(model, network.template(plan.network, plan.data.image)))
         labels = (cohort.labels == plan.data.labels[1]).astype(int)
         return exact_auc(*patient_scores(score(module, cohort.images), labels, cohort.patients))
 
@@ -78,5 +77,5 @@ class CoordinatorSession:
     def _lane_count(self, plan: Plan, step: Step) -> int:
         if step == "evaluation":
             return 2 * plan.evaluation.bins
-        start = network.initial(plan.network, plan.data.image, plan.seed)
-        return sum(tensor.size for tensor in start.values())
+        shapes = network.template(plan.network, plan.data.image)
+        return sum(tensor.size for tensor in shapes.values())

@@ -203,7 +203,7 @@ class SiteSession:
     # -- within --------------------------------------------------------------------------------------------
 
     def _weights(self, plan: Plan, data: bytes) -> Weights:
-        return weights.from_bytes(data, network.initial(plan.network, plan.data.image, plan.seed))
+        return weights.from_bytes(data, network.template(plan.network, plan.data.image))
 
     def _patient_scores(
         self, plan: Plan, model: Weights, cohort: Cohort

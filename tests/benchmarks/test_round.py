@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_LEVEL, temporary_settings
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from adapters.prefect_server import PrefectServer
@@ -45,7 +46,8 @@ def million_parameters() -> Plan:
             "learning_rate": 0.1,
             "nominal_batch_patients": 10.0,
         },
-        evaluation={"bins": 16, "noise_std": 20.0},
+        evaluation={"bins": 8, "noise_std": 1.0},
+        budget={"epsilon_cap": 1e5, "delta": 1e-5},
     )
 
 
@@ -54,7 +56,11 @@ def prefect(tmp_path: Path) -> Iterator[PrefectServer]:
     os.environ.pop("PREFECT_API_URL", None)
     with PrefectServer(tmp_path / "prefect") as server:
         server.wait()
-        yield server
+        # Prefect was imported before the server had an address.
+        with temporary_settings(
+            {PREFECT_API_URL: server.url, PREFECT_HOME: server.home, PREFECT_LOGGING_LEVEL: "ERROR"}
+        ):
+            yield server
 
 
 @pytest.mark.benchmark(group="round")
@@ -63,7 +69,9 @@ def test_warm_round_of_five_sites(
 ) -> None:
     plan = million_parameters()
     size = weights.flatten(network.initial(plan.network, plan.data.image, 0)).size
-    consortium = Consortium.found(tmp_path / "federation", sites=SITES)
+    consortium = Consortium.found(
+        tmp_path / "federation", sites=SITES, cap=1e5, patients=dict.fromkeys(SITES, 400)
+    )
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(plan.to_json()))
 
