@@ -173,8 +173,14 @@ def _hand_over() -> None:
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    for queue in (APILogWorker, EventsWorker):
-        queue.drain_all(timeout=_DRAIN_TIMEOUT_S)
+    def drain() -> None:
+        for queue in (APILogWorker, EventsWorker):
+            queue.drain_all(timeout=_DRAIN_TIMEOUT_S)
+
+    # In a thread of its own: called from a running event loop, draining would hand back something to await.
+    thread = threading.Thread(target=drain)
+    thread.start()
+    thread.join()
 
 
 def _free_port() -> int:

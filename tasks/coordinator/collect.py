@@ -22,6 +22,7 @@ from tasks.step import step
 from tasks.worker.coordinator_session import CoordinatorSession
 
 SILENT = "site.silent"
+LATE = frozenset(("receipt.late", "round.over", "round.not-open"))
 
 
 class NotOpenedError(CodedError):
@@ -52,7 +53,6 @@ async def collect(
         return {absence.site: absence.code for absence in already.missing}
     deadline = Deadline(published.plan.participation.deadline_s)
     checked: set[str] = set()
-    read = len(coordinator.refused)
 
     def unchecked(state: FederationState) -> list[Receipt]:
         return [
@@ -72,7 +72,11 @@ async def collect(
         return reported | declined >= expected
 
     def news(state: FederationState) -> bool | None:
-        return True if unchecked(state) or settled(state) or len(coordinator.refused) > read else None
+        return (
+            True
+            if unchecked(state) or settled(state) or len(coordinator.refused) > coordinator.refusals_read
+            else None
+        )
 
     while unchecked(coordinator.state) or not settled(coordinator.state):
         try:
@@ -80,10 +84,15 @@ async def collect(
         except DeadlineError:
             break
         # Receipts that the log refused: their site is named, and waited for no longer.
-        for refused in list(coordinator.refused.values())[read:]:
-            read += 1
-            if refused.institution in expected and refused.event_type in (None, "training.receipt"):
-                code = refused.violations[0].code
+        # Some came before this step was collected; what merely came too late says nothing about this one.
+        for refused in list(coordinator.refused.values())[coordinator.refusals_read :]:
+            coordinator.refusals_read += 1
+            code = refused.violations[0].code
+            if (
+                refused.institution in expected
+                and refused.event_type in (None, "training.receipt")
+                and code not in LATE
+            ):
                 await _refuse(coordinator, published, round_number, kind, refused.institution, code)
         for receipt in unchecked(coordinator.state):
             code_found = await _fault_of(coordinator, published, kind, receipt)

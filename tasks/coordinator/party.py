@@ -46,6 +46,8 @@ class Coordinator:
     ) -> None:
         self.home, self.config, self.exchange, self.worker = home, config, exchange, worker
         self.signer: Signer = home.signer("signing", config.name)
+        self.refusals_read = 0
+        """How many of `refused` were looked at: a receipt can be refused before its step is collected."""
         self._sequencer, self._background, self._clock = sequencer, background, clock
 
     @property
