@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check unit bench clean
+.PHONY: demo test check unit slow bench clean
 
 demo: $(STAMP)
 	$(BIN)/wardround demo
@@ -19,8 +19,12 @@ check: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -n auto
 
+# Whole services, minutes: Prefect deployments and a schedule that fires.
+slow: $(STAMP)
+	$(BIN)/pytest -m slow tests/deployments
+
 bench: $(STAMP)
-	$(BIN)/pytest tests/benchmarks --benchmark-only
+	$(BIN)/pytest tests/benchmarks --benchmark-only -s
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -18,7 +18,7 @@ from policies.events import PlanPublished
 from policies.receipt import Step
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
-from tasks.site.opening import follow_evaluation, follow_model, open_sum
+from tasks.site.opening import follow_model, open_sum
 from tasks.site.party import Site, opened_site
 from tasks.site.prepare import agree_on_key, prepare
 from tasks.site.report import compare, keep_seconds
@@ -89,7 +89,6 @@ async def take_round(
             except CodedError as error:
                 await withhold(site, published, round_number, "evaluation", error)
         await open_sum(site, published, round_number, "evaluation")
-    await follow_evaluation(site, published, round_number)
     return model
 
 

@@ -65,7 +65,7 @@ def verify_directory(
     key, trusted = _keys(run, path, given, policy)
     head = _head(run, path, key, trusted, own=policy is None)
     founding = walk(run, path, head, progress=progress, events=events)
-    _founding(run, founding, key, trusted)
+    _founding(run, founding, key, trusted, (path / CHECKPOINT).read_bytes())
     return run.report
 
 
@@ -143,7 +143,9 @@ def _unknown(signed: Note, key: VerifierKey, policy: Policy) -> int:
     return sum((item.name, item.key_id) not in named for item in signed.signatures)
 
 
-def _founding(run: Checklist, entry: bytes | None, key: VerifierKey, policy: Policy | None) -> None:
+def _founding(
+    run: Checklist, entry: bytes | None, key: VerifierKey, policy: Policy | None, head: bytes
+) -> None:
     title = "the founding event names the same log key and witnesses"
     if entry is None:
         run.skip("founding", title, "there is no founding event")
@@ -164,6 +166,9 @@ def _founding(run: Checklist, entry: bytes | None, key: VerifierKey, policy: Pol
             raise Mismatch("the founding event names another log key", index=0)
         if policy is not None and named != sorted(str(witness.vkey) for witness in policy.witnesses):
             raise Mismatch("the founding event names other witnesses than the policy", index=0)
+        if policy is None and named:
+            # A folder without its policy is no way round the quorum: the founding event says who must cosign.
+            finality.finalized(head, log_vkey=key, policy=quorum_policy(key, named))
         details.append(f"{len(named)} witnesses")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.errors import Violation
+from policies import opening
 from policies.cost import epsilon_micro, mechanisms_of, round_mechanisms
 from policies.events import (
     AggregateReleased,
@@ -27,7 +28,7 @@ from policies.events import (
 )
 from policies.federation import Federation
 from policies.gates import MICRO, epsilon_text, plan_violations, release_violations
-from policies.receipt import FIRST_RECEIPT, Predicate
+from policies.receipt import FIRST_RECEIPT, Predicate, Step
 from privacy import accounting
 
 if TYPE_CHECKING:
@@ -219,8 +220,8 @@ def _closing(state: FederationState, body: RoundClosed) -> list[Violation]:
         receipt.entry_digest: receipt.site
         for receipt in state.usable_receipts(body.plan_digest, body.round, body.step)
     }
-    if not set(body.receipts) <= usable.keys() or len(set(body.receipts)) != len(body.receipts):
-        found.append(Violation("round.receipts", "the set names receipts that do not count"))
+    if set(body.receipts) != usable.keys() or len(set(body.receipts)) != len(body.receipts):
+        found.append(Violation("round.receipts", "the set is not that of all receipts that count"))
     if len(set(body.receipts)) < plan.participation.minimum_sites:
         found.append(Violation("round.too-few", "the set is smaller than the plan allows"))
     # A site is never dropped silently: everyone is either in the set or named as missing.
@@ -234,21 +235,49 @@ def _closing(state: FederationState, body: RoundClosed) -> list[Violation]:
     return found
 
 
+def _opened(
+    state: FederationState, body: AggregateReleased | EvaluationRecorded, step: Step
+) -> list[Violation]:
+    """A sum counts only on the word of enough key holders, whoever publishes it."""
+    federation = state.federation
+    if federation is not None and opening.agreed(
+        body.openings,
+        federation,
+        origin=state.origin,
+        plan_digest=body.plan_digest,
+        round_number=body.round,
+        step=step,
+        sum_digest=body.sum_digest,
+    ):
+        return []
+    return [Violation("opening.not-agreed", "too few key holders signed that this is the sum")]
+
+
 def _release(state: FederationState, body: AggregateReleased) -> list[Violation]:
     found = _open_round(state, body.plan_digest, body.round)
     if (body.plan_digest, body.round, "training") not in state.closed:
         found.append(Violation("aggregate.not-closed", "nothing is opened before its round is closed"))
     if (body.plan_digest, body.round) in state.released:
         found.append(Violation("aggregate.twice", "the sum of this round is released already"))
-    return found
+    return found + _opened(state, body, "training")
 
 
 def _evaluation(state: FederationState, body: EvaluationRecorded) -> list[Violation]:
     found = _open_round(state, body.plan_digest, body.round)
+    if found:
+        return found
     if (body.plan_digest, body.round, "evaluation") not in state.closed:
         found.append(Violation("evaluation.not-closed", "nothing is opened before its round is closed"))
     if (body.plan_digest, body.round) in state.evaluated:
         found.append(Violation("evaluation.twice", "this round is evaluated already"))
+    found += _opened(state, body, "evaluation")
+    lanes = opening.histogram_lanes(body.histogram)
+    if len(lanes) != 2 * state.plans[body.plan_digest].plan.evaluation.bins:
+        return [*found, Violation("evaluation.bins", "the histogram is not one of the plan's bins")]
+    if opening.sum_digest_of(lanes) != body.sum_digest:
+        found.append(Violation("evaluation.sum", "the histogram is not the opened sum"))
+    if opening.auc_micro_of(lanes) != body.auc_micro:
+        found.append(Violation("evaluation.auc", "the recorded AUC does not follow from the histogram"))
     return found
 
 

@@ -6,6 +6,7 @@ once. The documents themselves live in `plan`, `federation`, `events` and `recei
 
 from __future__ import annotations
 
+import json
 from typing import Self
 
 import yaml
@@ -46,7 +47,8 @@ class Document(BaseModel):
         """Validate a parsed JSON or YAML value; every wrong field is named in one error."""
         try:
             # JSON mode: a list may stand for a tuple, as it must in YAML and JSON.
-            return cls.model_validate_json(canonical.encode(value), strict=True)  # type: ignore[arg-type]
+            # Not canonical form: a NaN or a YAML date must be named by its field, not refused as a whole.
+            return cls.model_validate_json(json.dumps(value, default=str), strict=True)
         except ValidationError as error:
             raise MalformedDocumentError(
                 f"{what}: {_fields(error)}", remedy="Correct these fields.", code=f"{_slug(what)}.malformed"

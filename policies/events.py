@@ -19,6 +19,9 @@ from policies.receipt import DeclaredMechanism, Statement, Step
 
 Round = Annotated[int, Field(ge=1, le=1000)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")]
+Lane = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+Openings = Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=16)]
+"""Signed openings (`policies.opening`), each an envelope's canonical JSON."""
 Micro = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -83,19 +86,24 @@ class RoundClosed(Document):
 
 
 class AggregateReleased(Document):
-    """The opened sum and the model that follows from it."""
+    """The opened sum, the key holders' word for it, and the model that follows from it. Sites confirm the model:
+    one that computes another sends no evaluation of it."""
 
     plan_digest: Digest
     round: Round
     sum_digest: Digest
     model_digest: Digest
+    openings: Openings
 
 
 class EvaluationRecorded(Document):
     plan_digest: Digest
     round: Round
     sum_digest: Digest
+    histogram: Annotated[tuple[Lane, ...], Field(min_length=8, max_length=512)]
+    """The opened, noised sum itself, so that everybody recomputes the AUC."""
     auc_micro: Micro | None
+    openings: Openings
 
 
 class GateVerdict(Document):

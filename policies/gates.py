@@ -94,7 +94,8 @@ def release_violations(state: FederationState, plan_digest: str, round_number: i
             Violation(
                 "participation.too-few",
                 f"{len(reported)} sites reported in round {round_number}, "
-                f"the plan needs {plan.participation.minimum_sites}",
+                f"the plan needs {plan.participation.minimum_sites}"
+                f"{_absent(state, plan_digest, round_number, reported)}",
             )
         )
     found.extend(
@@ -118,3 +119,15 @@ def release_violations(state: FederationState, plan_digest: str, round_number: i
             )
         ]
     return []
+
+
+def _absent(state: FederationState, plan_digest: str, round_number: int, reported: set[str]) -> str:
+    """ ": <site> (<code>), ..." for every site that did not report, as far as the ledger knows why."""
+    federation = state.federation
+    gone = (
+        [] if federation is None else [site.name for site in federation.sites() if site.name not in reported]
+    )
+    whole = {site: state.refusals.get((plan_digest, 0, "training", site)) for site in gone}
+    codes = {site: state.refusals.get((plan_digest, round_number, "training", site)) for site in gone}
+    named = [f"{site} ({codes[site] or whole[site] or 'site.silent'})" for site in gone]
+    return f"; missing: {', '.join(named)}" if named else ""

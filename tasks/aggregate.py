@@ -1,4 +1,4 @@
-"""What follows from an opened sum: the next model, and the federated AUC. The same bytes at every party.
+"""What follows from an opened sum: the next model. The same bytes at every party.
 
 Plain functions over lanes and weights, used by the coordinator to release a model and by each site to check
 it: a site that arrives at another digest refuses the round. Opening sums lives in `privacy.homomorphic`.
@@ -11,12 +11,9 @@ import numpy as np
 from ledger.errors import InputError
 from policies.plan import Plan
 from privacy.encoding import Encoding
-from privacy.histogram import auc
 from privacy.packing import Lanes
 from tasks.train import weights
 from tasks.train.weights import Weights
-
-MICRO = 1_000_000
 
 
 class LanesError(InputError):
@@ -50,9 +47,3 @@ def apply_sum(base: Weights, opened: Lanes, *, plan: Plan, sites: int) -> Weight
     mean = encoding_of(plan).decode_sum(opened, sites=sites) / float(sites)
     moved = weights.flatten(base).astype(np.float64) + plan.update.server_learning_rate * mean
     return weights.unflatten(moved.astype(np.float32), base)
-
-
-def auc_micro(opened: Lanes, *, plan: Plan) -> int | None:
-    """The AUC of the summed, noised score histogram, in micro-units; None where it has no meaning."""
-    value = auc(opened.reshape(2, plan.evaluation.bins))
-    return None if value is None else round(value * MICRO)

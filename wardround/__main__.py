@@ -17,6 +17,7 @@ EXIT_CODES: dict[Kind, int] = {"input": 2, "policy": 3, "fault": 1}
 USAGE = 2
 FAULT = 1
 INTERRUPTED = 130
+TERMINATED = 143
 
 # Third parties stay quiet and send nothing anywhere. Set before any of them is imported.
 QUIET = {
@@ -75,7 +76,12 @@ def run(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("wardround: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except Exception as error:  # the text of a foreign exception may hold patient data
+    except BaseException as error:
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
+        if type(error).__name__ == "TerminationSignal":  # Prefect's own, for SIGTERM
+            print("wardround: terminated", file=sys.stderr)  # noqa: T201
+            return TERMINATED  # the text of a foreign exception may hold patient data
         if os.environ.get("WARDROUND_DEBUG"):
             traceback.print_exc()
         print(  # noqa: T201

@@ -27,6 +27,7 @@ from wardround.display import Display
 MARKER = ".wardround-demo"
 EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
 DELTA = 1e-5
+DEFAULT_SITES = 4
 
 
 class OutError(InputError):
@@ -49,7 +50,9 @@ class Prepared:
 def demo(
     *,
     data: Path | None = None,
-    sites: Annotated[int, Parameter(help="Number of hospitals, 3 to 26. A DICOM folder brings its own.")] = 4,
+    sites: Annotated[
+        int, Parameter(help="Number of hospitals, 3 to 26. A DICOM folder brings its own.")
+    ] = DEFAULT_SITES,
     rounds: int | None = None,
     epsilon_cap: Annotated[
         float | None, Parameter(help="Refuse a plan that would pass this ε; the noise is never recalibrated.")
@@ -85,7 +88,10 @@ def demo(
     _check_options(sites=sites, rounds=rounds, epsilon_cap=epsilon_cap, seed=seed)
     out = out.resolve()
     with Display() as display:
-        if _claim(out, resume=resume, overwrite=overwrite):
+        if _resumes(out, resume=resume, overwrite=overwrite):
+            _refuse_changes(
+                data=data, sites=sites, rounds=rounds, epsilon_cap=epsilon_cap, seed=seed, plan=plan
+            )
             wanted = Plan.from_yaml((out / "plan.yaml").read_text(), what="plan")
             display.say(f"Continuing in {out}")
             prepare = None
@@ -97,7 +103,7 @@ def demo(
             )
         if prepare is not None or not _finished(out, wanted):
             try:
-                _run(out, wanted, prepare)
+                _run(out, wanted, prepare, inputs=(data, plan))
             except PolicyViolation as violation:
                 if json and (out / "plan.yaml").exists():
                     _print_json(out, wanted, seconds=time.monotonic() - began, violation=violation)
@@ -143,8 +149,8 @@ def _check_options(*, sites: int, rounds: int | None, epsilon_cap: float | None,
         raise OptionError("; ".join(wrong))
 
 
-def _claim(out: Path, *, resume: bool, overwrite: bool) -> bool:
-    """Make `out` ours. True if an earlier run in it is to be continued."""
+def _resumes(out: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Whether an earlier run in `out` is to be continued. Refuses a folder that is not free for this run."""
     if resume and overwrite:
         raise OptionError("--resume and --overwrite exclude each other")
     ours = (out / MARKER).exists()
@@ -161,8 +167,40 @@ def _claim(out: Path, *, resume: bool, overwrite: bool) -> bool:
                 remedy="Choose another --out.",
                 code="out.not-ours",
             )
-        shutil.rmtree(out)
     return False
+
+
+def _refuse_changes(
+    *,
+    data: Path | None,
+    sites: int,
+    rounds: int | None,
+    epsilon_cap: float | None,
+    seed: int,
+    plan: Path | None,
+) -> None:
+    """A founded federation and a published plan are continued as they are: a cap cannot be changed on the way."""
+    defaults = (None, DEFAULT_SITES, None, None, 0, None)
+    if (data, sites, rounds, epsilon_cap, seed, plan) != defaults:
+        raise OptionError(
+            "--resume continues the run as it was founded: leave out --data, --sites, --rounds, --epsilon-cap, "
+            "--seed and --plan"
+        )
+
+
+def _set_aside(out: Path, *inputs: Path | None) -> Path | None:
+    """Move an earlier demo out of the way, to be removed once the new one is founded and put back if it is not."""
+    if not (out / MARKER).exists():
+        return None
+    if any(given is not None and given.resolve().is_relative_to(out) for given in inputs):
+        raise OutError(
+            f"--data or --plan lies in {out}, which --overwrite would remove",
+            remedy="Copy it elsewhere or choose another --out.",
+            code="out.holds-input",
+        )
+    aside = out.with_name(f".{out.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    return out.rename(aside)
 
 
 def _read_plan(path: Path | None, data: Path | None, *, rounds: int | None, seed: int) -> Plan:
@@ -234,10 +272,13 @@ def _prepare_data(out: Path, data: Path | None, *, sites: int, seed: int, displa
     return Prepared(sources, test, f"Data: DICOM files of {len(sources)} sites in {data}")
 
 
-def _run(out: Path, plan: Plan, prepare: Callable[[], None] | None) -> None:
+def _run(
+    out: Path, plan: Plan, prepare: Callable[[], None] | None, *, inputs: tuple[Path | None, ...]
+) -> None:
     """Start Prefect, prepare while it starts, run the flows. If preparing fails, nothing is left behind."""
     from adapters.prefect_server import PrefectServer
 
+    aside = None if prepare is None else _set_aside(out, *inputs)
     existed = out.exists()
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).write_text("made by `wardround demo`; --overwrite may remove this folder\n")
@@ -257,8 +298,13 @@ def _run(out: Path, plan: Plan, prepare: Callable[[], None] | None) -> None:
         )
     finally:
         server.stop()
-        if not (out / "plan.yaml").exists():
+        founded = (out / "plan.yaml").exists()
+        if not founded:
             _empty(out, remove=not existed)
+        if aside is not None and founded:
+            shutil.rmtree(aside)
+        elif aside is not None:
+            aside.rename(out)
 
 
 def _empty(out: Path, *, remove: bool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapters import mail, objects
-from ledger.errors import CodedError
+from ledger.errors import CodedError, PolicyViolation
 from policies.events import Absence, PlanPublished, RoundClosed, UpdateRefused
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
@@ -22,6 +22,7 @@ from tasks.step import step
 from tasks.worker.coordinator_session import CoordinatorSession
 
 SILENT = "site.silent"
+TOO_LATE = "site.late"
 LATE = frozenset(("receipt.late", "round.over", "round.not-open"))
 
 
@@ -31,11 +32,12 @@ class NotOpenedError(CodedError):
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """An opened sum: its lanes' bytes, their digest, and how many sites are in it."""
+    """An opened sum: its lanes' bytes, their digest, how many sites are in it, and the holders' word for it."""
 
     opened: bytes
     digest: str
     sites: int
+    openings: tuple[str, ...]
 
 
 @step
@@ -147,16 +149,29 @@ async def close(
     already = coordinator.state.closed.get(key)
     if already is not None:
         return already
-    receipts = coordinator.state.usable_receipts(published.plan_digest, round_number, kind)
-    closed = RoundClosed(
-        plan_digest=published.plan_digest,
-        round=round_number,
-        step=kind,
-        receipts=tuple(receipt.entry_digest for receipt in receipts),
-        missing=tuple(Absence(site=site, code=code) for site, code in missing.items()),
-    )
-    await coordinator.say(closed)
-    return closed
+    while True:
+        # Whoever reports after the set was decided is refused by name, never left out in silence.
+        receipts = coordinator.state.usable_receipts(published.plan_digest, round_number, kind)
+        for late in [receipt.site for receipt in receipts if receipt.site in missing]:
+            await _refuse(coordinator, published, round_number, kind, late, TOO_LATE)
+        refused = {site for site in missing if (*key, site) in coordinator.state.refusals}
+        closed = RoundClosed(
+            plan_digest=published.plan_digest,
+            round=round_number,
+            step=kind,
+            receipts=tuple(receipt.entry_digest for receipt in receipts if receipt.site not in missing),
+            missing=tuple(
+                Absence(site=site, code=coordinator.state.refusals[*key, site] if site in refused else code)
+                for site, code in missing.items()
+            ),
+        )
+        try:
+            await coordinator.say(closed)
+        except PolicyViolation as violation:
+            if violation.code != "round.receipts":
+                raise
+            continue  # one more report came in while this was said
+        return closed
 
 
 @step
@@ -178,13 +193,13 @@ async def open_sum(
     coordinator.tell("wait for openings", round_number)
     required = coordinator.federation.openings_required()
 
-    def agreed(state: FederationState) -> str | None:
+    def agreed(state: FederationState) -> tuple[str, tuple[str, ...]] | None:
         return agreed_sum(
             coordinator.exchange, state, published, round_number, kind, combined_digest=combined_digest
         )
 
     try:
-        digest = await coordinator.until(
+        digest, openings = await coordinator.until(
             agreed, timeout_s=published.plan.participation.deadline_s, waiting_for="openings"
         )
     except DeadlineError:
@@ -192,4 +207,4 @@ async def open_sum(
             f"fewer than {required} key holders opened the sum of round {round_number} identically",
             remedy="See whether the key holders are running; then resume.",
         ) from None
-    return Sum(objects.load(coordinator.exchange, digest), digest, len(receipts))
+    return Sum(objects.load(coordinator.exchange, digest), digest, len(receipts), openings)

@@ -10,6 +10,8 @@ from adapters import objects
 from ledger.errors import PolicyViolation, Violation
 from policies.events import AggregateReleased, EvaluationRecorded, GateVerdict, PlanPublished
 from policies.gates import release_violations
+from policies.opening import auc_micro_of
+from tasks.aggregate import lanes_from_bytes
 from tasks.coordinator.collect import Sum
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
@@ -31,6 +33,7 @@ async def release_model(
             round=round_number,
             sum_digest=total.digest,
             model_digest=objects.store(coordinator.exchange, model),
+            openings=total.openings,
         )
     )
     return model
@@ -41,15 +44,16 @@ async def record_evaluation(
     coordinator: Coordinator, published: PlanPublished, round_number: int, total: Sum
 ) -> int | None:
     """Read the AUC (micro-units) off the opened, noised histogram and record it."""
-    auc_micro = await coordinator.worker.call(
-        CoordinatorSession.federated_auc_micro, published.plan, total.opened
-    )
+    lanes = lanes_from_bytes(total.opened, count=2 * published.plan.evaluation.bins)
+    auc_micro = auc_micro_of(lanes)
     await coordinator.say(
         EvaluationRecorded(
             plan_digest=published.plan_digest,
             round=round_number,
             sum_digest=total.digest,
+            histogram=tuple(lanes.tolist()),
             auc_micro=auc_micro,
+            openings=total.openings,
         )
     )
     return auc_micro

@@ -13,11 +13,10 @@ from adapters import mail, objects
 from adapters.home import write_atomically
 from ledger import canonical, envelope
 from ledger.errors import PolicyViolation, Violation
-from policies.events import AggregateReleased, EvaluationRecorded, PlanPublished, RoundClosed
+from policies.events import AggregateReleased, PlanPublished, RoundClosed
+from policies.opening import PAYLOAD_TYPE, Opening
 from policies.receipt import Step
 from policies.state import FederationState
-from tasks.aggregate import auc_micro, lanes_from_bytes
-from tasks.opening import PAYLOAD_TYPE, Opening, agreed_sum
 from tasks.site.party import Site, patience_s
 from tasks.site.prepare import key_context
 from tasks.step import step
@@ -58,6 +57,9 @@ async def open_sum(site: Site, published: PlanPublished, round_number: int, kind
     )
     by_entry = {receipt.entry_digest: receipt for receipt in site.state.receipts.values()}
     receipts = [by_entry[entry] for entry in fixed.receipts]
+    own = {receipt.entry_digest for receipt in site.state.usable_receipts(digest, round_number, kind)}
+    if not own <= set(fixed.receipts):
+        raise PolicyViolation([Violation("opening.set", "the closed set omits a receipt that counts")])
     updates = [objects.load(site.exchange, receipt.statement.update_digest) for receipt in receipts]
     key = site.state.sum_keys[study].public_key_digest
     sealed = site.exchange.get(mail.sealed(key, site.name)) or b""
@@ -89,21 +91,6 @@ def _combined(site: Site, plan_digest: str, round_number: int, kind: Step) -> st
     return None if named is None else named.decode("ascii", errors="replace")
 
 
-async def _require_opened(
-    site: Site, published: PlanPublished, round_number: int, kind: Step, sum_digest: str
-) -> None:
-    """The sum is the one that enough key holders signed for, not one that the coordinator made up."""
-    agreed = await site.until(
-        lambda state: agreed_sum(site.exchange, state, published, round_number, kind),
-        timeout_s=patience_s(published.plan),
-        waiting_for="the key holders' openings",
-    )
-    if agreed != sum_digest:
-        raise PolicyViolation(
-            [Violation("opening.not-agreed", "the sum is not the one that the key holders opened")]
-        )
-
-
 @step
 async def follow_model(site: Site, published: PlanPublished, base: bytes, round_number: int) -> bytes | None:
     """The round's model, recomputed here from the opened sum; None if the round ended without one."""
@@ -118,7 +105,6 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
     )
     if found is False:
         return None
-    await _require_opened(site, published, round_number, "training", found.sum_digest)
     sites = len(site.state.closed[digest, round_number, "training"].receipts)
     opened = objects.load(site.exchange, found.sum_digest)
     model = await site.worker.call(SiteSession.next_model, published.plan, base, opened, sites=sites)
@@ -127,24 +113,3 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
             [Violation("aggregate.model", "the released model does not follow from the opened sum")]
         )
     return model
-
-
-@step
-async def follow_evaluation(site: Site, published: PlanPublished, round_number: int) -> None:
-    """Refuse a round whose recorded AUC does not follow from the opened histogram."""
-    digest = published.plan_digest
-
-    def recorded(state: FederationState) -> EvaluationRecorded | Literal[False] | None:
-        found = state.evaluated.get((digest, round_number))
-        return False if found is None and _ended(state, digest, round_number) else found
-
-    found: EvaluationRecorded | Literal[False] = await site.until(
-        recorded, timeout_s=patience_s(published.plan), waiting_for="the evaluation"
-    )
-    if found is False:
-        return
-    await _require_opened(site, published, round_number, "evaluation", found.sum_digest)
-    opened = objects.load(site.exchange, found.sum_digest)
-    lanes = lanes_from_bytes(opened, count=2 * published.plan.evaluation.bins)
-    if auc_micro(lanes, plan=published.plan) != found.auc_micro:
-        raise PolicyViolation([Violation("evaluation.auc", "the recorded AUC does not follow from the sum")])

@@ -17,7 +17,7 @@ from policies.receipt import Step
 from privacy.ciphertext_frame import CiphertextFrame
 from privacy.homomorphic import HomomorphicSum, SumRefusedError
 from privacy.study_key import PublicContext
-from tasks.aggregate import apply_sum, auc_micro, encoding_of, lanes_from_bytes
+from tasks.aggregate import apply_sum, encoding_of, lanes_from_bytes
 from tasks.score import exact_auc, patient_scores, score
 from tasks.train import network, weights
 
@@ -51,9 +51,6 @@ class CoordinatorSession:
         start = weights.from_bytes(base, network.template(plan.network, plan.data.image))
         lanes = lanes_from_bytes(opened, count=self._lane_count(plan, "training"))
         return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites))
-
-    def federated_auc_micro(self, plan: Plan, opened: bytes) -> int | None:
-        return auc_micro(lanes_from_bytes(opened, count=self._lane_count(plan, "evaluation")), plan=plan)
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
         """AUC on the public test images, if the coordinator has some."""

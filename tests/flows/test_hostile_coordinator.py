@@ -52,7 +52,7 @@ async def test_a_model_that_is_not_the_sums_is_followed_by_no_site(consortium: C
 
 
 async def test_a_sum_that_the_coordinator_made_up_is_followed_by_no_site(
-    consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+    consortium: Consortium, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = flows.coordinator.open_sum
 
@@ -61,22 +61,29 @@ async def test_a_sum_that_the_coordinator_made_up_is_followed_by_no_site(
     ) -> Sum:
         honest = await opened(coordinator, published, number, kind, closed)  # type: ignore[arg-type]
         lanes = lanes_to_bytes(np.zeros(len(honest.opened) // 8, np.int64))
-        return Sum(lanes, objects.store(coordinator.exchange, lanes), honest.sites)
+        lawless(coordinator)  # its own log lets it pass; nobody else's does
+        return Sum(lanes, objects.store(coordinator.exchange, lanes), honest.sites, honest.openings)
 
     monkeypatch.setattr(flows.coordinator, "open_sum", invented)
     outcome = await consortium.run(brief_plan())
-    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "opening.not-agreed")
+    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "ledger.witness.gate")
     assert consortium.registered_versions() == 0
 
 
-async def test_an_auc_that_is_not_the_histograms_is_believed_by_no_site(consortium: Consortium) -> None:
-    class Flattering(CoordinatorSession):
-        def federated_auc_micro(self, plan: Plan, opened: bytes) -> int | None:
-            return 999_000
+async def test_an_auc_that_is_not_the_histograms_becomes_final_nowhere(
+    consortium: Consortium, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = flows.coordinator.record_evaluation
 
-    consortium.coordinator = coordinator_worker(Flattering)
+    async def flattering(coordinator: Coordinator, *arguments: object) -> int | None:
+        lawless(coordinator)
+        return await recorded(coordinator, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(flows.coordinator, "record_evaluation", flattering)
+    monkeypatch.setattr("tasks.coordinator.release.auc_micro_of", lambda lanes: 999_000)
     outcome = await consortium.run(brief_plan())
-    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "evaluation.auc")
+    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "ledger.witness.gate")
+    assert consortium.registered_versions() == 0
 
 
 async def test_key_holders_open_no_other_sum_than_the_closed_sets(consortium: Consortium) -> None:

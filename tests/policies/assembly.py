@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from ledger.envelope import sign
 from ledger.errors import PolicyViolation
 from ledger.event import Event, entry_digest, sign_event
 from ledger.keys import MemorySigner
@@ -31,6 +32,7 @@ from policies.events import (
 )
 from policies.federation import Federation, Member, Pool, PublicKey
 from policies.gates import plan_violations, release_violations
+from policies.opening import PAYLOAD_TYPE, Opening, auc_micro_of, histogram_lanes, sum_digest_of
 from policies.plan import Plan
 from policies.receipt import Predicate, Statement, Step, Validation
 from policies.state import Chain, FederationState, ReceiptChain
@@ -210,15 +212,45 @@ class Assembly:
         }
         return RoundClosed(**fields)
 
-    def release(self) -> AggregateReleased:
-        return AggregateReleased(
-            plan_digest=self.digest, round=1, sum_digest=named("sum 1"), model_digest=named("model 1")
+    def openings(self, step: Step, sum_digest: str, holders: tuple[str, ...] = SITES[:2]) -> tuple[str, ...]:
+        """What these members sign that the sum of round 1 is."""
+        statement = Opening(
+            schema_version=1,
+            origin=ORIGIN,
+            plan_digest=self.digest,
+            round=1,
+            step=step,
+            combined_digest=named("combined"),
+            sum_digest=sum_digest,
         )
+        payload = statement.canonical_bytes()
+        return tuple(sign(PAYLOAD_TYPE, payload, [SIGNERS[name]]).encode().decode() for name in holders)
 
-    def evaluation(self, auc_micro: int | None = 900_000) -> EvaluationRecorded:
-        return EvaluationRecorded(
-            plan_digest=self.digest, round=1, sum_digest=named("histogram 1"), auc_micro=auc_micro
-        )
+    def release(self, **changed: Any) -> AggregateReleased:  # noqa: ANN401
+        fields: dict[str, Any] = {
+            "plan_digest": self.digest,
+            "round": 1,
+            "sum_digest": named("sum 1"),
+            "model_digest": named("model 1"),
+            "openings": self.openings("training", named("sum 1")),
+            **changed,
+        }
+        return AggregateReleased(**fields)
+
+    def evaluation(self, **changed: Any) -> EvaluationRecorded:  # noqa: ANN401
+        bins = self.plan.evaluation.bins
+        histogram = (*range(bins, 0, -1), *range(1, bins + 1))
+        lanes = histogram_lanes(histogram)
+        fields: dict[str, Any] = {
+            "plan_digest": self.digest,
+            "round": 1,
+            "sum_digest": sum_digest_of(lanes),
+            "histogram": histogram,
+            "auc_micro": auc_micro_of(lanes),
+            "openings": self.openings("evaluation", sum_digest_of(lanes)),
+            **changed,
+        }
+        return EvaluationRecorded(**fields)
 
     def registration(self, **changed: Any) -> ModelRegistered:  # noqa: ANN401
         return ModelRegistered(

@@ -91,7 +91,8 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     ("closed", COORDINATOR, lambda a: a.closing(), {"round.closed-twice"}),
     ("passed", COORDINATOR, lambda a: a.closing(receipts=(named("x"),)),
      {"round.receipts", "round.too-few", "round.missing"}),
-    ("reported", COORDINATOR, lambda a: a.closing(receipts=a.closing().receipts[:3]), {"round.missing"}),
+    ("reported", COORDINATOR, lambda a: a.closing(receipts=a.closing().receipts[:3]),
+     {"round.missing", "round.receipts"}),
     (
         "reported",
         COORDINATOR,
@@ -111,7 +112,7 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
             receipts=a.closing().receipts[:2],
             missing=tuple(Absence(site=site, code="site.silent") for site in SITES[2:]),
         ),
-        {"round.too-few"},
+        {"round.too-few", "round.receipts"},
     ),
     (
         "closed",
@@ -124,6 +125,24 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     ("released", COORDINATOR, lambda a: a.release(), {"aggregate.twice"}),
     ("scored", COORDINATOR, lambda a: a.evaluation(), {"evaluation.not-closed"}),
     ("evaluated", COORDINATOR, lambda a: a.evaluation(), {"evaluation.twice"}),
+    ("closed", COORDINATOR, lambda a: a.release(openings=()), {"opening.not-agreed"}),
+    ("closed", COORDINATOR, lambda a: a.release(sum_digest=named("made up")), {"opening.not-agreed"}),
+    ("closed", COORDINATOR, lambda a: a.release(openings=a.release().openings[:1] * 2), {"opening.not-agreed"}),
+    ("closed", COORDINATOR, lambda a: a.release(openings=a.openings("evaluation", named("sum 1"))),
+     {"opening.not-agreed"}),
+    ("fixed", COORDINATOR, lambda a: a.evaluation(openings=()), {"opening.not-agreed"}),
+    ("fixed", COORDINATOR, lambda a: a.evaluation(auc_micro=999_000), {"evaluation.auc"}),
+    ("fixed", COORDINATOR, lambda a: a.evaluation(histogram=tuple(range(2 * a.plan.evaluation.bins))),
+     {"evaluation.sum", "evaluation.auc"}),
+    ("fixed", COORDINATOR, lambda a: a.evaluation(histogram=tuple(range(10))), {"evaluation.bins"}),
+    (
+        "reported",
+        COORDINATOR,
+        lambda a: a.closing(
+            receipts=a.closing().receipts[:3], missing=(Absence(site=SITES[3], code="site.silent"),)
+        ),
+        {"round.receipts"},
+    ),
     # verdicts
     ("passed", COORDINATOR, lambda a: a.verdict(0), {"round.over"}),
     ("published", COORDINATOR, lambda a: verdict(a, 0, "budget.plan-cap"), {"verdict.wrong"}),

@@ -139,12 +139,12 @@ def test_the_model_gate_asks_in_order() -> None:
     for stage in ("scored", "fixed"):
         assembly._take(stage)
     undefined = state.fork()
-    undefined.evaluated[digest, 1] = assembly.evaluation(None)
+    undefined.evaluated[digest, 1] = assembly.evaluation(auc_micro=None)
     assert codes_of(undefined, digest) == ["evaluation.missing"]
     assembly._take("evaluated")  # 0.9
     (violation,) = release_violations(state, digest, 1)
     assert violation.code == "evaluation.below-floor"
-    assert "0.900" in violation.message
+    assert "0.750" in violation.message
     assert "0.95" in violation.message
 
 

@@ -1,0 +1,91 @@
+"""Signed openings: what a key holder says a sum is, and how many must say the same.
+
+One opening proves nothing, as its holder may lie; f+1 identical ones include an honest holder's. They ride in the
+events that rest on a sum, so that every witness counts them and nobody has to believe the coordinator. Making
+one lives in `tasks.site.opening`. It is a DSSE envelope of type application/vnd.wardround.opening+json over
+
+    {"combined_digest", "origin", "plan_digest", "round", "schema_version", "step", "sum_digest"}
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+from ledger import envelope
+from ledger.errors import CodedError
+from policies.document import Document
+from policies.federation import Federation
+from policies.plan import Digest
+from policies.receipt import Step
+from privacy.histogram import auc
+from privacy.packing import Lanes
+
+PAYLOAD_TYPE = "application/vnd.wardround.opening+json"
+MICRO = 1_000_000
+
+
+class Opening(Document):
+    schema_version: Literal[1]
+    origin: str
+    plan_digest: Digest
+    round: int
+    step: Step
+    combined_digest: Digest
+    sum_digest: Digest
+
+
+def read_opening(data: bytes, federation: Federation, holder: str) -> Opening | None:
+    """The holder's opening if the bytes are one that it signed; anything else does not count."""
+    member = federation.member(holder)
+    if member is None or holder not in federation.key_holders:
+        return None
+    key = member.key.verification_key()
+    try:
+        signed = envelope.parse(data)
+        signed.verify({key.keyid: key}, threshold=1)
+        opening = Opening.from_canonical(signed.payload, what="opening")
+    except CodedError:
+        return None
+    return opening if signed.payload_type == PAYLOAD_TYPE else None
+
+
+def agreed(
+    openings: Iterable[str],
+    federation: Federation,
+    *,
+    origin: str,
+    plan_digest: str,
+    round_number: int,
+    step: Step,
+    sum_digest: str,
+) -> bool:
+    """Whether enough distinct key holders signed that this step's sum is `sum_digest`."""
+    agreeing: set[str] = set()
+    wanted = (origin, plan_digest, round_number, step, sum_digest)
+    for text in openings:
+        for holder in federation.key_holders:
+            found = read_opening(text.encode(), federation, holder)
+            if found is None:
+                continue
+            if (found.origin, found.plan_digest, found.round, found.step, found.sum_digest) == wanted:
+                agreeing.add(holder)
+    return len(agreeing) >= federation.openings_required()
+
+
+def sum_digest_of(lanes: Lanes) -> str:
+    """SHA-256 of the lanes as little-endian int64: how an opened sum is named."""
+    return hashlib.sha256(lanes.astype("<i8").tobytes()).hexdigest()
+
+
+def auc_micro_of(lanes: Lanes) -> int | None:
+    """The AUC of a summed, noised score histogram (row of negatives, then of positives), in micro-units."""
+    value = auc(lanes.reshape(2, -1))
+    return None if value is None else round(value * MICRO)
+
+
+def histogram_lanes(histogram: tuple[int, ...]) -> Lanes:
+    return np.array(histogram, dtype=np.int64)
