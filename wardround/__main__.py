@@ -81,7 +81,8 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         if type(error).__name__ == "TerminationSignal":  # Prefect's own, for SIGTERM
             print("wardround: terminated", file=sys.stderr)  # noqa: T201
-            return TERMINATED  # the text of a foreign exception may hold patient data
+            return TERMINATED
+        # Only its kind is shown: the text of a foreign exception may hold patient data.
         if os.environ.get("WARDROUND_DEBUG"):
             traceback.print_exc()
         print(  # noqa: T201
