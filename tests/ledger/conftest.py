@@ -16,7 +16,8 @@ from ledger.memory import MemoryStorage
 from ledger.policy import Policy, quorum_policy
 from ledger.storage import Storage
 from ledger.witness import Witness
-from ledger.witness_storage import MemoryWitnessStorage
+from ledger.witness_storage import MemoryWitnessStorage, SqliteWitnessStorage
+from tests.ledger.witnessing import create
 
 settings.register_profile("no-deadline", deadline=None)  # other tests share the processor
 settings.load_profile("no-deadline")
@@ -138,3 +139,15 @@ def make_federation() -> type[Federation]:
 @pytest.fixture(scope="session")
 def make_author() -> type[Author]:
     return Author
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def witness_storage(request, tmp_path):
+    made = MemoryWitnessStorage() if request.param == "memory" else SqliteWitnessStorage(tmp_path / "w.db")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def witness(federation, witness_storage) -> Witness:
+    return create(federation, witness_storage)
