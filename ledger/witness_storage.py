@@ -2,7 +2,8 @@
 
     state     (id=1, log_vkey TEXT, witness_vkey TEXT, size INTEGER, root BLOB, frontier BLOB,
                log_time_s INTEGER, cosigned_at_s INTEGER, checkpoint BLOB)                      one row
-    evidence  (id INTEGER PRIMARY KEY, data BLOB)                 `ledger.equivocation`, never removed
+    evidence  (id INTEGER PRIMARY KEY, data BLOB)       never removed: `ledger.equivocation`, or, if the state
+              was rolled back, {"rolled_back":"<base64 of a note with this witness's own later cosignature>"}
 
 `swap` compares before it sets, and has reached the disk when it returns: a signature may leave only then.
 When to sign is decided in `ledger.witness`.
@@ -73,7 +74,7 @@ class WitnessStorage(Protocol):
     def evidence(self) -> tuple[bytes, ...]: ...
 
     def keep_evidence(self, data: bytes) -> None:
-        """Store a proof of equivocation durably."""
+        """Store durably why nothing may be cosigned any more."""
 
     def close(self) -> None: ...
 

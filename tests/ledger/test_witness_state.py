@@ -127,6 +127,23 @@ def test_a_witness_whose_state_was_rolled_back_refuses_to_sign(federation, tmp_p
     entries = list(federation.log.entries(3, 5))
     assert refused(lambda: old.add_checkpoint(request, entries)) == "ledger.witness.rolled-back"
     witness.observe(published)
+    # Having seen it, it signs nothing more: neither what it is asked without the cosignature nor after a restart.
+    assert refused(lambda: ask(old, federation.log)) == "ledger.witness.rolled-back"
+    again = reopen(federation, SqliteWitnessStorage(tmp_path / "old.db"))
+    again.resume(federation.log.entries(0, 3))
+    assert refused(lambda: ask(again, federation.log)) == "ledger.witness.rolled-back"
+    assert again.evidence() == ()  # that accuses the disk, not the log
+
+
+def test_a_process_that_another_overtook_is_not_mistaken_for_a_rolled_back_disk(
+    federation, witness, witness_storage
+):
+    federation.grow(3)
+    twin = reopen(federation, witness_storage)
+    published = federation.log.checkpoint() + ask(witness, federation.log)
+    assert refused(lambda: twin.observe(published)) == "ledger.witness.rolled-back"
+    federation.grow(1)
+    ask(witness, federation.log)
 
 
 @pytest.mark.parametrize(
