@@ -87,8 +87,8 @@ class Sequencer:
         while not self._own.empty() and len(found) < _BATCH:
             found.append(("", self._own.get()))
         for site in self._sites:
-            chain = self.state.chains.get(site)
-            for name in self._exchange.names(mail.inbox(site, 0 if chain is None else chain.sequence)):
+            sequence, _ = self.state.chain.position(site)
+            for name in self._exchange.names(mail.inbox(site, sequence)):
                 entry = self._exchange.get(name)
                 if entry is not None and entry_digest(entry) not in self.refused:
                     found.append((site, entry))

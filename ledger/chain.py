@@ -16,7 +16,7 @@ Other fields and all other types pass. Budgets, plans, roles and rules live outs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError, VerificationError
@@ -50,22 +50,29 @@ class Member:
     previous: str = NO_PREVIOUS
 
 
+@dataclass(slots=True)
 class EventChain:
     """The members after `size` entries of the log `origin`. `log_time_s` is the latest time claimed so far."""
 
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
-        self.size = 0
-        self.log_time_s = 0
-        self.members: dict[str, Member] = {}
+    origin: str
+    size: int = 0
+    log_time_s: int = 0
+    members: dict[str, Member] = field(default_factory=dict)
 
     def fork(self) -> EventChain:
-        copy = EventChain(self.origin)
-        copy.size, copy.log_time_s, copy.members = self.size, self.log_time_s, dict(self.members)
-        return copy
+        return EventChain(self.origin, self.size, self.log_time_s, dict(self.members))
+
+    def position(self, institution: str) -> tuple[int, str]:
+        """The sequence number and `previous` that the institution's next event carries."""
+        member = self.members.get(institution)
+        return (0, NO_PREVIOUS) if member is None else (member.next_sequence, member.previous)
 
     def advance(self, index: int, entry: bytes) -> None:
         """Check one entry and take it in; ChainError, and no change, if it may not stand here."""
+        self.take_in(index, entry)
+
+    def take_in(self, index: int, entry: bytes) -> SignedEvent:
+        """`advance`, and the event whose signatures it verified."""
         # 1. It is an event of this log, and the next one.
         if index != self.size:
             raise ChainError(index, f"entry {self.size} is due", "ledger.chain.order")
@@ -95,11 +102,9 @@ class EventChain:
             raise ChainError(index, "the institution's key has expired", "ledger.chain.expired")
         # 4. Nothing of the institution's is missing, repeated or reordered.
         if event.sequence != author.next_sequence:
-            raise ChainError(
-                index,
-                f"{author.name} is at sequence {author.next_sequence}, not {event.sequence}",
-                "ledger.chain.sequence",
-            )
+            code = "replayed" if event.sequence < author.next_sequence else "gap"
+            reason = f"{author.name} is at sequence {author.next_sequence}, not {event.sequence}"
+            raise ChainError(index, reason, f"ledger.chain.{code}")
         if event.previous != author.previous:
             raise ChainError(index, f"{author.name}'s event before is another one", "ledger.chain.previous")
         # 5. Take it in.
@@ -109,6 +114,7 @@ class EventChain:
         self.members = changed
         self.size += 1
         self.log_time_s = log_time_s
+        return signed
 
     def _founders(self, index: int, event: Event) -> dict[str, Member]:
         listed = event.body.get("members")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger.errors import Violation
+from ledger.errors import InputError, Violation
 from policies import opening
 from policies.cost import epsilon_micro, mechanisms_of, round_mechanisms
 from policies.events import (
@@ -18,11 +18,14 @@ from policies.events import (
     BudgetReserved,
     EvaluationRecorded,
     GateVerdict,
-    KeyRotated,
+    IdentityRotated,
+    MemberRetired,
     ModelRegistered,
     PlanApproved,
     PlanPublished,
+    PolicyAdopted,
     RoundClosed,
+    SumKeyRotated,
     TrainingReceipt,
     UpdateRefused,
 )
@@ -35,19 +38,27 @@ if TYPE_CHECKING:
     from policies.state import FederationState
 
 
+_SITES_SAY = SumKeyRotated | PlanApproved | BudgetReserved | TrainingReceipt | PolicyAdopted
+_ANYBODY_SAYS = UpdateRefused | IdentityRotated | MemberRetired
+
+
 def violations_of(state: FederationState, institution: str, body: Body) -> list[Violation]:
     """Every reason why `institution` may not say `body` now; empty when it may."""
     if isinstance(body, Federation):
         return _founding(state, institution, body)
-    federation = state.federation
-    member = None if federation is None else federation.member(institution)
-    if federation is None or member is None:
-        return [Violation("event.not-founded", "the log does not begin with its founding")]
-    by_site = isinstance(body, KeyRotated | PlanApproved | BudgetReserved | TrainingReceipt)
-    if not isinstance(body, UpdateRefused) and by_site != (member.role == "site"):
-        return [Violation("event.role", f"a {member.role} may not say this")]
+    federation = state.founded()
+    role = "coordinator" if institution == federation.coordinator().name else "site"
+    by_site = isinstance(body, _SITES_SAY)
+    if not isinstance(body, _ANYBODY_SAYS) and by_site != (role == "site"):
+        return [Violation("event.role", f"a {role} may not say this")]
     match body:
-        case KeyRotated():
+        case IdentityRotated():
+            return []  # who must sign it, and that the new key does, is `ledger.chain`'s
+        case MemberRetired():
+            return _retirement(federation, body)
+        case PolicyAdopted():
+            return _vote(state, institution, body)
+        case SumKeyRotated():
             return _sum_key(state, institution, body)
         case PlanPublished():
             return _plan(state, body)
@@ -73,8 +84,6 @@ def violations_of(state: FederationState, institution: str, body: Body) -> list[
 
 def _founding(state: FederationState, institution: str, body: Federation) -> list[Violation]:
     found = []
-    if state.federation is not None:
-        found.append(Violation("federation.founded-twice", "the federation is founded already"))
     if body.origin != state.origin:
         found.append(Violation("federation.origin", "the document names another log"))
     if body.coordinator().name != institution:
@@ -82,7 +91,27 @@ def _founding(state: FederationState, institution: str, body: Federation) -> lis
     return found
 
 
-def _sum_key(state: FederationState, institution: str, body: KeyRotated) -> list[Violation]:
+def _retirement(federation: Federation, body: MemberRetired) -> list[Violation]:
+    try:
+        federation.without(body.name)
+    except InputError as error:
+        return [
+            Violation(
+                "member.needed", f"the federation cannot do without {body.name}: {error.public_message}"
+            )
+        ]
+    return []
+
+
+def _vote(state: FederationState, institution: str, body: PolicyAdopted) -> list[Violation]:
+    if body.policy_digest == state.policy_digest:
+        return [Violation("policy.in-force", "this policy is in force already")]
+    if institution in state.policy_votes.get(body.policy_digest, frozenset()):
+        return [Violation("policy.voted-twice", f"{institution} has voted for this policy already")]
+    return []
+
+
+def _sum_key(state: FederationState, institution: str, body: SumKeyRotated) -> list[Violation]:
     found = []
     if state.federation is None or institution not in state.federation.key_holders:
         found.append(Violation("sum-key.not-holder", f"{institution} is not a key holder"))
@@ -176,6 +205,10 @@ def _receipt(state: FederationState, institution: str, about: Predicate) -> list
         found.append(Violation("receipt.no-reservation", f"{institution} reserved no budget for this"))
     if about.mechanisms != mechanisms_of(plan, about.step):
         found.append(Violation("receipt.mechanisms", "the mechanisms are not those of the plan"))
+    if about.policy_digest != state.reserved_under.get(
+        (about.plan_digest, about.round, institution), about.policy_digest
+    ):
+        found.append(Violation("receipt.policy", "the receipt names another policy than its reservation's"))
     if about.code_digest not in plan.code_digests:
         found.append(Violation("receipt.code", "the code that made the update is not approved"))
     if not about.validation.passed:

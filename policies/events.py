@@ -1,34 +1,59 @@
 """What each type of ledger event says: one frozen body per type, and the table that finds it.
 
-Whether an event is *allowed* is decided in `policies.transitions`; how it is signed and chained, in
-`ledger.event`. No body has a field for free text: codes, names, digests and numbers only.
+Whether an event is *allowed* is decided in `policies.admission`; how it is signed and chained, in
+`ledger.event`. No body has a field for free text: codes, names, digests and numbers only, and a test walks them
+all (docs/ledger-privacy.md).
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.document import Document
-from policies.federation import Federation
+from policies.federation import Federation, PublicKey
+from policies.opening import SignedOpening
 from policies.plan import Digest, Name, Plan
 from policies.receipt import DeclaredMechanism, Statement, Step
 
 Round = Annotated[int, Field(ge=1, le=1000)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")]
 Lane = Annotated[int, Field(gt=-(2**53), lt=2**53)]
-Openings = Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=16)]
-"""Signed openings (`policies.opening`), each an envelope's canonical JSON."""
+Openings = Annotated[tuple[SignedOpening, ...], Field(max_length=16)]
 Micro = Annotated[int, Field(ge=0, lt=2**53)]
+Seconds = Annotated[int, Field(ge=0, lt=2**53)]
+"""Log time, in seconds since 1970."""
 
 
-class KeyRotated(Document):
+class IdentityRotated(Document):
+    """A member's new signing key, which signs too. The old key signs as well or, if it is lost, a quorum of the
+    members does; `ledger.chain` counts them, and reads `name`, `key` and `valid_until_s` by these names."""
+
+    purpose: Literal["identity"]
+    name: Name
+    key: PublicKey
+    valid_until_s: Seconds | None = None
+
+
+class MemberRetired(Document):
+    """A site leaves: by its own word, or that of a quorum of the members (`ledger.chain`)."""
+
+    name: Name
+
+
+class PolicyAdopted(Document):
+    """A site's vote for a policy. It is in force from the index at which a quorum of the sites voted for it."""
+
+    policy_digest: Digest
+
+
+class SumKeyRotated(Document):
     """The public key of a study's homomorphic sums, made and sealed to the holders by one of them."""
 
-    purpose: Annotated[str, Field(pattern=r"^study-sum$")]
+    purpose: Literal["study-sum"]
     study: Name
     public_key_digest: Digest
     previous: Digest | None
@@ -125,7 +150,10 @@ class ModelRegistered(Document):
 
 Body = (
     Federation
-    | KeyRotated
+    | IdentityRotated
+    | MemberRetired
+    | PolicyAdopted
+    | SumKeyRotated
     | PlanPublished
     | PlanApproved
     | BudgetReserved
@@ -138,20 +166,23 @@ Body = (
     | ModelRegistered
 )
 
-TYPES: dict[str, type[Body]] = {
-    "federation.founded": Federation,
-    "key.rotated": KeyRotated,
-    "plan.published": PlanPublished,
-    "plan.approved": PlanApproved,
-    "budget.reserved": BudgetReserved,
-    "training.receipt": TrainingReceipt,
-    "update.refused": UpdateRefused,
-    "round.closed": RoundClosed,
-    "aggregate.released": AggregateReleased,
-    "evaluation.recorded": EvaluationRecorded,
-    "gate.verdict": GateVerdict,
-    "model.registered": ModelRegistered,
+TYPES: dict[str, tuple[type[Body], ...]] = {
+    "federation.founded": (Federation,),
+    "member.retired": (MemberRetired,),
+    "key.rotated": (IdentityRotated, SumKeyRotated),
+    "policy.adopted": (PolicyAdopted,),
+    "plan.published": (PlanPublished,),
+    "plan.approved": (PlanApproved,),
+    "budget.reserved": (BudgetReserved,),
+    "training.receipt": (TrainingReceipt,),
+    "update.refused": (UpdateRefused,),
+    "round.closed": (RoundClosed,),
+    "aggregate.released": (AggregateReleased,),
+    "evaluation.recorded": (EvaluationRecorded,),
+    "gate.verdict": (GateVerdict,),
+    "model.registered": (ModelRegistered,),
 }
+"""What an event of a type may say; where there are several, `purpose` tells them apart."""
 
 
 class UnknownEventError(InputError):
@@ -160,11 +191,19 @@ class UnknownEventError(InputError):
 
 def parse_body(event_type: str, body: dict[str, JsonValue]) -> Body:
     """Read the typed body of an event, or refuse it naming every wrong field."""
-    kind = TYPES.get(event_type)
-    if kind is None:
+    kinds = TYPES.get(event_type)
+    if kinds is None:
         raise UnknownEventError("this event type is not known to this version")
+    kind = kinds[0]
+    if len(kinds) > 1:
+        kind = next((each for each in kinds if _purpose(each) == body.get("purpose")), kind)
     return kind.from_value(body, what=f"event {event_type}")
 
 
 def type_of(body: Body) -> str:
-    return next(name for name, kind in TYPES.items() if type(body) is kind)
+    return next(name for name, kinds in TYPES.items() if type(body) in kinds)
+
+
+def _purpose(kind: type[Body]) -> str:
+    purpose: str = get_args(kind.model_fields["purpose"].annotation)[0]
+    return purpose

@@ -6,6 +6,7 @@ a data pool is the hospital's own statement; nothing a coordinator writes can ra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -13,8 +14,10 @@ from pydantic import Field, model_validator
 from ledger.canonical import JsonValue
 from ledger.keys import VerificationKey
 from policies.document import Document
-from policies.plan import Name
+from policies.plan import Base64, Digest, Name, Origin
 
+Vkey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{0,199}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,60}={0,2}$")]
+"""A verifier key of a signed note (`ledger.note`)."""
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -27,7 +30,7 @@ class PublicKey(Document):
     """The JSON form of `ledger.keys.VerificationKey`."""
 
     scheme: Literal["ed25519", "ecdsa-p256"]
-    public: str
+    public: Annotated[Base64, Field(max_length=88)]
 
     def verification_key(self) -> VerificationKey:
         return VerificationKey.from_json(self.to_json())
@@ -51,8 +54,10 @@ class Member(Document):
     role: Literal["coordinator", "site"]
     key: PublicKey
     sealing_key: Hex32 | None = None
-    witness_vkey: str | None = None
+    witness_vkey: Vkey | None = None
     pool: Pool | None = None
+    valid_until_s: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    """Log time from which on `key` signs nothing; `ledger.chain` reads it by this name."""
 
     @model_validator(mode="after")
     def _complete(self) -> Member:
@@ -67,8 +72,10 @@ class Member(Document):
 class Federation(Document):
     schema_version: Literal[1]
     name: Name
-    origin: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
-    log_vkey: str
+    origin: Origin
+    log_vkey: Vkey
+    policy_digest: Digest
+    """The policy that is in force first (`policies.code`); `policy.adopted` changes it."""
     members: Annotated[tuple[Member, ...], Field(min_length=2, max_length=1001)]
     key_holders: Annotated[tuple[Name, ...], Field(min_length=2)]
     """Sites that hold the key of homomorphic sums; f+1 of them must open a sum identically."""
@@ -98,6 +105,29 @@ class Federation(Document):
 
     def member(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)
+
+    def with_key(self, name: str, key: PublicKey, valid_until_s: int | None) -> Federation:
+        """The same federation after a member rotated its key."""
+        return self._with_members(
+            member.with_fields({"key": key.to_json(), "valid_until_s": valid_until_s})
+            if member.name == name
+            else member
+            for member in self.members
+        )
+
+    def without(self, name: str) -> Federation:
+        """The same federation after a member retired; MalformedDocumentError if it cannot do without."""
+        return self._with_members(member for member in self.members if member.name != name)
+
+    def _with_members(self, members: Iterable[Member]) -> Federation:
+        kept = tuple(members)
+        names = {member.name for member in kept}
+        return self.with_fields(
+            {
+                "members": [member.to_json() for member in kept],
+                "key_holders": [holder for holder in self.key_holders if holder in names],
+            }
+        )
 
     def openings_required(self) -> int:
         """f+1 identical openings: at least one comes from an honest holder. Never fewer than two."""

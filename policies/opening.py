@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from ledger import envelope
 from ledger.errors import CodedError
 from policies.document import Document
 from policies.federation import Federation
-from policies.plan import Digest
+from policies.plan import Base64, Digest, Origin
 from policies.receipt import Step
 from privacy.histogram import auc
 from privacy.packing import Lanes
@@ -30,12 +31,25 @@ MICRO = 1_000_000
 
 class Opening(Document):
     schema_version: Literal[1]
-    origin: str
+    origin: Origin
     plan_digest: Digest
-    round: int
+    round: Annotated[int, Field(ge=1, le=1000)]
     step: Step
     combined_digest: Digest
     sum_digest: Digest
+
+
+class OpeningSignature(Document):
+    keyid: Digest
+    sig: Annotated[Base64, Field(max_length=128)]
+
+
+class SignedOpening(Document):
+    """The envelope as it stands inside an event. What its payload says counts only through `read_opening`."""
+
+    payload: Annotated[Base64, Field(max_length=1400)]
+    payload_type: Annotated[Literal["application/vnd.wardround.opening+json"], Field(alias="payloadType")]
+    signatures: Annotated[tuple[OpeningSignature, ...], Field(min_length=1, max_length=1)]
 
 
 def read_opening(data: bytes, federation: Federation, holder: str) -> Opening | None:
@@ -54,7 +68,7 @@ def read_opening(data: bytes, federation: Federation, holder: str) -> Opening | 
 
 
 def agreed(
-    openings: Iterable[str],
+    openings: Iterable[SignedOpening],
     federation: Federation,
     *,
     origin: str,
@@ -63,16 +77,21 @@ def agreed(
     step: Step,
     sum_digest: str,
 ) -> bool:
-    """Whether enough distinct key holders signed that this step's sum is `sum_digest`."""
+    """Whether enough distinct key holders signed that this step's sum is `sum_digest`, and nothing else is
+    there: an envelope that counts for nobody could carry anything."""
     agreeing: set[str] = set()
     wanted = (origin, plan_digest, round_number, step, sum_digest)
-    for text in openings:
-        for holder in federation.key_holders:
-            found = read_opening(text.encode(), federation, holder)
+    for signed in openings:
+        data = signed.canonical_bytes()
+        for holder in set(federation.key_holders) - agreeing:
+            found = read_opening(data, federation, holder)
             if found is None:
                 continue
             if (found.origin, found.plan_digest, found.round, found.step, found.sum_digest) == wanted:
                 agreeing.add(holder)
+                break
+        else:
+            return False
     return len(agreeing) >= federation.openings_required()
 
 

@@ -15,6 +15,9 @@ from policies.document import Document
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Origin = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{0,199}$")]
+"""The origin line of a log."""
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{1,4096}={0,2}$")]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -32,7 +35,10 @@ class Image(Document):
 
     height_px: Annotated[int, Field(ge=8, le=4096)]
     width_px: Annotated[int, Field(ge=8, le=4096)]
-    modalities: Annotated[tuple[str, ...], Field(min_length=1)]
+    modalities: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]{2,16}$")], ...], Field(min_length=1, max_length=8)
+    ]
+    """DICOM modality codes (PS3.3, C.7.3.1.1.1)."""
 
 
 class DataContract(Document):

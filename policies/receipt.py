@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from policies.document import Document
-from policies.plan import Digest, Name
+from policies.plan import Digest, Name, Origin
 from privacy.mechanisms import Mechanism
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -44,11 +44,13 @@ class Validation(Document):
 
 
 class Predicate(Document):
-    origin: str
+    origin: Origin
     study: Name
     plan_digest: Digest
-    round: Annotated[int, Field(ge=1)]
-    attempt: Annotated[int, Field(ge=1)]
+    policy_digest: Digest
+    """The policy in force when the site reserved its budget (`policies.code`)."""
+    round: Annotated[int, Field(ge=1, le=1000)]
+    attempt: Annotated[int, Field(ge=1, le=1000)]
     step: Step
     parent_model_digest: Digest
     code_digest: Digest

@@ -2,9 +2,10 @@
 budgets, rounds, receipts and verdicts.
 
 Every institution folds the same log: the coordinator before it appends, each witness before it cosigns, each
-site before it acts, an auditor afterwards. Whether an event is allowed is decided in `policies.admission`;
-this module verifies who says it, keeps the records, and applies what was allowed. It reads no clock, no
-file and no network, and an event that is refused leaves it unchanged.
+site before it acts, an auditor afterwards. Who says an event, and that nothing of an institution's is missing,
+is `ledger.chain`'s affair; whether it is allowed, that of `policies.admission`; this module keeps the records and
+applies what was allowed. It reads no clock, no file and no network, and an event that is refused leaves it
+unchanged.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, field
 
+from ledger.chain import EventChain
 from ledger.errors import CodedError, PolicyViolation, Violation
-from ledger.event import Event, SignedEvent, parse_entry
+from ledger.event import SignedEvent
+from ledger.policy import quorum
 from policies import admission
 from policies.events import (
     AggregateReleased,
@@ -21,11 +24,14 @@ from policies.events import (
     BudgetReserved,
     EvaluationRecorded,
     GateVerdict,
-    KeyRotated,
+    IdentityRotated,
+    MemberRetired,
     ModelRegistered,
     PlanApproved,
     PlanPublished,
+    PolicyAdopted,
     RoundClosed,
+    SumKeyRotated,
     TrainingReceipt,
     UpdateRefused,
     parse_body,
@@ -34,8 +40,6 @@ from policies.federation import Federation
 from policies.receipt import FIRST_RECEIPT, Statement, Step
 from privacy import accounting
 from privacy.accounting import Curve
-
-NO_PREVIOUS = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,6 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """Where an institution's own events stand: the next sequence number and the entry before it."""
-
-    sequence: int = 0
-    previous: str = NO_PREVIOUS
-
-
-@dataclass(frozen=True, slots=True)
 class ReceiptChain:
     sequence: int = 0
     previous: str = FIRST_RECEIPT
@@ -67,16 +63,21 @@ class FederationState:
     """All tables hold frozen values, so that `fork` is a shallow copy of each."""
 
     origin: str
-    size: int = 0
-    log_time_s: int = 0
+    chain: EventChain = field(init=False)
+    """Replaced by every event, never changed in place, so that forks share it."""
     federation: Federation | None = None
-    chains: dict[str, Chain] = field(default_factory=dict)
+    """The members, keys and key holders in force now."""
+    policy_digest: str = ""
+    """The policy in force now; `policy_votes` are for others."""
+    policy_votes: dict[str, frozenset[str]] = field(default_factory=dict)
     receipt_chains: dict[str, ReceiptChain] = field(default_factory=dict)
     spent: dict[str, Curve] = field(default_factory=dict)
-    sum_keys: dict[str, KeyRotated] = field(default_factory=dict)
+    sum_keys: dict[str, SumKeyRotated] = field(default_factory=dict)
     plans: dict[str, PlanPublished] = field(default_factory=dict)
     approvals: dict[str, frozenset[str]] = field(default_factory=dict)
     attempts: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    reserved_under: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    """The policy that was in force when a site last reserved for a round."""
     receipts: dict[tuple[str, int, Step, str], Receipt] = field(default_factory=dict)
     refusals: dict[tuple[str, int, Step, str], str] = field(default_factory=dict)
     closed: dict[tuple[str, int, Step], RoundClosed] = field(default_factory=dict)
@@ -86,6 +87,18 @@ class FederationState:
     registered: dict[tuple[str, int], ModelRegistered] = field(default_factory=dict)
     indices: dict[str, int] = field(default_factory=dict)
     """Entry digest → index, for every entry so far."""
+
+    def __post_init__(self) -> None:
+        self.chain = EventChain(self.origin)
+
+    @property
+    def size(self) -> int:
+        return self.chain.size
+
+    @property
+    def log_time_s(self) -> int:
+        """The latest time that any event claimed so far."""
+        return self.chain.log_time_s
 
     def fork(self) -> FederationState:
         """An independent state that starts where this one stands."""
@@ -98,65 +111,21 @@ class FederationState:
 
     def advance(self, index: int, entry: bytes) -> None:
         """Verify one entry and apply it, or raise PolicyViolation with every reason and change nothing."""
-        signed, body = self._verified(index, entry)
-        event = signed.event
-        violations = admission.violations_of(self, event.institution, body)
-        if violations:
-            raise PolicyViolation(violations)
-        self._apply(index, signed, body)
-        self.chains[event.institution] = Chain(event.sequence + 1, signed.digest)
-        self.indices[signed.digest] = index
-        self.log_time_s = max(self.log_time_s, event.time_s)
-        self.size = index + 1
-
-    # -- who says it ---------------------------------------------------------------------------------------
-
-    def _verified(self, index: int, entry: bytes) -> tuple[SignedEvent, Body]:
-        # 1. The entry comes next, parses, belongs to this log, and its body is one of ours.
-        if index != self.size:
-            raise PolicyViolation([Violation("event.index", "the entry is not the next one of the log")])
+        # 1. The entry comes next, its institution signed it and continues its own chain.
+        chain = self.chain.fork()
         try:
-            signed = parse_entry(entry)
+            signed = chain.take_in(index, entry)
             body = parse_body(signed.event.type, signed.event.body)
         except CodedError as error:
             raise PolicyViolation([Violation(error.code, error.public_message)]) from None
-        event = signed.event
-        if event.origin != self.origin:
-            raise PolicyViolation([Violation("event.origin", "the event was made for another log")])
-        # 2. Its institution is a member and signed it; the founding event is signed by every member.
-        self._check_signatures(signed, body)
-        # 3. It continues its institution's own chain: no gap, no replay, no fork.
-        self._check_chain(event)
-        return signed, body
-
-    def _check_signatures(self, signed: SignedEvent, body: Body) -> None:
-        federation, threshold = self.federation, 1
-        if isinstance(body, Federation) and federation is None:
-            federation, threshold = body, len(body.members)
-        if federation is None:
-            raise PolicyViolation(
-                [Violation("event.not-founded", "the log does not begin with its founding")]
-            )
-        member = federation.member(signed.event.institution)
-        if member is None:
-            raise PolicyViolation([Violation("event.stranger", "the institution is not a member")])
-        signers = federation.members if threshold > 1 else (member,)
-        keys = {(key := signer.key.verification_key()).keyid: key for signer in signers}
-        try:
-            signed.verify(keys, threshold=threshold)
-        except CodedError:
-            raise PolicyViolation(
-                [Violation("event.signature", "the event lacks a valid signature of its institution")]
-            ) from None
-
-    def _check_chain(self, event: Event) -> None:
-        chain = self.chains.get(event.institution, Chain())
-        if event.sequence != chain.sequence:
-            word = "replayed" if event.sequence < chain.sequence else "out of order"
-            code = "event.replayed" if event.sequence < chain.sequence else "event.gap"
-            raise PolicyViolation([Violation(code, f"the event of {event.institution} is {word}")])
-        if event.previous != chain.previous:
-            raise PolicyViolation([Violation("event.chain", "the event does not follow the one before it")])
+        # 2. It may say this now.
+        violations = admission.violations_of(self, signed.event.institution, body)
+        if violations:
+            raise PolicyViolation(violations)
+        # 3. Take it in.
+        self._apply(index, signed, body)
+        self.chain = chain
+        self.indices[signed.digest] = index
 
     # -- what it changes -----------------------------------------------------------------------------------
 
@@ -164,8 +133,14 @@ class FederationState:
         site = signed.event.institution
         match body:
             case Federation():
-                self.federation = body
-            case KeyRotated():
+                self.federation, self.policy_digest = body, body.policy_digest
+            case IdentityRotated():
+                self.federation = self.founded().with_key(body.name, body.key, body.valid_until_s)
+            case MemberRetired():
+                self.federation = self.founded().without(body.name)
+            case PolicyAdopted():
+                self._vote(site, body.policy_digest)
+            case SumKeyRotated():
                 self.sum_keys[body.study] = body
             case PlanPublished():
                 self.plans[body.plan_digest] = body
@@ -175,6 +150,7 @@ class FederationState:
             case BudgetReserved():
                 self.spent[site] = self.spent_by(site) + accounting.total(body.mechanisms)
                 self.attempts[body.plan_digest, body.round, site] = body.attempt
+                self.reserved_under[body.plan_digest, body.round, site] = self.policy_digest
             case TrainingReceipt(statement=statement):
                 about = statement.predicate
                 key = (about.plan_digest, about.round, about.step, site)
@@ -193,7 +169,21 @@ class FederationState:
             case ModelRegistered():
                 self.registered[body.plan_digest, body.round] = body
 
+    def _vote(self, site: str, policy_digest: str) -> None:
+        """Count a vote; the policy that reaches a quorum of the sites is in force, and the count starts anew."""
+        sites = {member.name for member in self.founded().sites()}
+        voters = self.policy_votes.get(policy_digest, frozenset()) | {site}
+        self.policy_votes[policy_digest] = voters
+        if len(voters & sites) >= quorum(len(sites)):
+            self.policy_digest, self.policy_votes = policy_digest, {}
+
     # -- what others ask -----------------------------------------------------------------------------------
+
+    def founded(self) -> Federation:
+        """The federation in force, which there is from the first event on."""
+        if self.federation is None:
+            raise PolicyViolation([Violation("federation.not-founded", "the federation is not founded")])
+        return self.federation
 
     def spent_by(self, site: str) -> Curve:
         """What was drawn from a site's pool so far, over all plans."""

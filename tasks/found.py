@@ -16,11 +16,11 @@ from adapters.exchange import DirectoryExchange
 from adapters.home import CoordinatorConfig, Home, SiteConfig, SourceConfig, write_atomically
 from adapters.institution_log import create_log, create_witness, policy_of
 from ledger.cosignature import vkey_of as cosigner_vkey
-from ledger.event import Event, sign_event
+from ledger.event import NO_PREVIOUS, Event, sign_event
 from ledger.keys import FileSigner
 from ledger.note import vkey_of
+from policies.code import running_policy_digest
 from policies.federation import Federation, Member, Pool, PublicKey, tolerated_faults
-from policies.state import NO_PREVIOUS
 from privacy.sealing import SealingKey
 
 COORDINATOR = "coordinator"
@@ -73,6 +73,7 @@ def found(
         name=name,
         origin=origin,
         log_vkey=str(vkey_of(origin, log_signer)),
+        policy_digest=running_policy_digest(),
         members=tuple(members),
         key_holders=tuple(site.name for site in sites[:holders]),
     )

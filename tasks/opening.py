@@ -8,7 +8,7 @@ from __future__ import annotations
 from adapters import mail
 from adapters.exchange import Exchange
 from policies.events import PlanPublished
-from policies.opening import read_opening
+from policies.opening import SignedOpening, read_opening
 from policies.receipt import Step
 from policies.state import FederationState
 
@@ -21,13 +21,13 @@ def agreed_sum(
     kind: Step,
     *,
     combined_digest: str | None = None,
-) -> tuple[str, tuple[str, ...]] | None:
+) -> tuple[str, tuple[SignedOpening, ...]] | None:
     """(digest, signed openings) of the sum that enough key holders opened identically, of that combined sum if
     it is named; None until then."""
     federation = state.federation
     if federation is None:
         return None
-    votes: dict[str, list[str]] = {}
+    votes: dict[str, list[SignedOpening]] = {}
     place = mail.openings(published.plan_digest, round_number, kind)
     for holder in federation.key_holders:
         data = exchange.get(f"{place}/{holder}")
@@ -37,7 +37,7 @@ def agreed_sum(
         about = (found.origin, found.plan_digest, found.round, found.step)
         wanted = (state.origin, published.plan_digest, round_number, kind)
         if about == wanted and combined_digest in (None, found.combined_digest):
-            votes.setdefault(found.sum_digest, []).append(data.decode())
+            votes.setdefault(found.sum_digest, []).append(SignedOpening.from_canonical(data, what="opening"))
     return next(
         (
             (digest, tuple(signed))

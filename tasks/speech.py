@@ -9,18 +9,18 @@ from adapters.clock import Clock
 from ledger.event import Event, sign_event
 from ledger.keys import Signer
 from policies.events import Body, type_of
-from policies.state import Chain, FederationState
+from policies.state import FederationState
 
 
 def next_entry(state: FederationState, body: Body, *, name: str, signer: Signer, clock: Clock) -> bytes:
     """The signed entry that would continue `name`'s chain in `state`."""
-    chain = state.chains.get(name, Chain())
+    sequence, previous = state.chain.position(name)
     event = Event(
         origin=state.origin,
         type=type_of(body),
         institution=name,
-        sequence=chain.sequence,
-        previous=chain.previous,
+        sequence=sequence,
+        previous=previous,
         time_s=clock.now_s(),
         body=body.to_json(),
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from adapters import mail, objects
 from ledger.errors import CodedError, PolicyViolation
 from policies.events import Absence, PlanPublished, RoundClosed, UpdateRefused
+from policies.opening import SignedOpening
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
 from tasks.background import DeadlineError
@@ -37,7 +38,7 @@ class Sum:
     opened: bytes
     digest: str
     sites: int
-    openings: tuple[str, ...]
+    openings: tuple[SignedOpening, ...]
 
 
 @step
@@ -193,7 +194,7 @@ async def open_sum(
     coordinator.tell("wait for openings", round_number)
     required = coordinator.federation.openings_required()
 
-    def agreed(state: FederationState) -> tuple[str, tuple[str, ...]] | None:
+    def agreed(state: FederationState) -> tuple[str, tuple[SignedOpening, ...]] | None:
         return agreed_sum(
             coordinator.exchange, state, published, round_number, kind, combined_digest=combined_digest
         )

@@ -56,7 +56,8 @@ class Coordinator:
 
     @property
     def federation(self) -> Federation:
-        return self.home.federation
+        """The members in force."""
+        return self.state.founded()
 
     @property
     def state(self) -> FederationState:

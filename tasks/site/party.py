@@ -59,13 +59,14 @@ class Site:
 
     @property
     def federation(self) -> Federation:
-        return self.home.federation
+        """The members in force, as far as this site knows: first those whom it founded the federation with."""
+        return self.state.federation or self.home.federation
 
     @property
     def member(self) -> Member:
         member = self.federation.member(self.name)
         if member is None:
-            raise HomeError(f"{self.name} is not a member of its own federation.json")
+            raise HomeError(f"{self.name} is not a member of the federation, or no longer")
         return member
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters import mail, objects
 from ledger import canonical
-from policies.events import KeyRotated, PlanPublished
+from policies.events import PlanPublished, SumKeyRotated
 from tasks.site.party import Site, patience_s
 from tasks.step import step
 from tasks.worker.site_session import Prepared, SiteSession
@@ -51,5 +51,5 @@ async def _make_key(site: Site, study: str, holders: tuple[str, ...]) -> None:
         site.exchange.put(mail.sealed(digest, name), secret)
     objects.store(site.exchange, public)
     await site.say(
-        KeyRotated(purpose="study-sum", study=study, public_key_digest=digest, previous=None), final=True
+        SumKeyRotated(purpose="study-sum", study=study, public_key_digest=digest, previous=None), final=True
     )

@@ -43,6 +43,7 @@ def build(
         origin=state.origin,
         study=published.plan.study,
         plan_digest=published.plan_digest,
+        policy_digest=state.reserved_under[published.plan_digest, slot.round, site.name],
         round=slot.round,
         attempt=slot.attempt,
         step=slot.step,

@@ -15,7 +15,7 @@ from adapters.replica import Replica
 from adapters.sequencer import Sequencer
 from ledger.errors import CodedError
 from ledger.event import entry_digest
-from policies.events import KeyRotated
+from policies.events import SumKeyRotated
 from policies.federation import Pool
 from tasks.found import Founded, FoundingSite, found
 from tasks.speech import next_entry
@@ -51,11 +51,11 @@ class Post:
     def say(self, site: str, study: str) -> bytes:
         """A site puts the next event of its chain into its inbox."""
         home, state = Home(self.founded.sites[site]), self.replicas[site].state
-        body = KeyRotated(purpose="study-sum", study=study, public_key_digest="ab" * 32, previous=None)
+        body = SumKeyRotated(purpose="study-sum", study=study, public_key_digest="ab" * 32, previous=None)
         entry = next_entry(
             state, body, name=site, signer=home.signer("signing", site), clock=FixedClock(NOW_S)
         )
-        sequence = 0 if site not in state.chains else state.chains[site].sequence
+        sequence, _ = state.chain.position(site)
         self.exchange.put(f"{mail.inbox(site, sequence)}/{entry_digest(entry)}", entry)
         return entry
 

@@ -12,10 +12,10 @@ import flows.coordinator
 from adapters import mail, objects
 from adapters.exchange import DirectoryExchange
 from adapters.home import Home
-from policies.events import GateVerdict, ModelRegistered, PlanPublished
+from policies.events import GateVerdict, ModelRegistered, PlanPublished, parse_body
 from policies.plan import Plan
 from policies.receipt import Step
-from policies.state import Chain, FederationState
+from policies.state import FederationState
 from tasks.aggregate import lanes_to_bytes
 from tasks.coordinator.collect import Sum
 from tasks.coordinator.party import Coordinator
@@ -165,16 +165,18 @@ class Lawless(FederationState):
     """The state of a coordinator that took the rules out of its own log."""
 
     def advance(self, index: int, entry: bytes) -> None:
-        signed, body = self._verified(index, entry)
-        self._apply(index, signed, body)
-        self.chains[signed.event.institution] = Chain(signed.event.sequence + 1, signed.digest)
+        chain = self.chain.fork()
+        signed = chain.take_in(index, entry)
+        self._apply(index, signed, parse_body(signed.event.type, signed.event.body))
+        self.chain = chain
         self.indices[signed.digest] = index
-        self.size = index + 1
 
 
 def lawless(coordinator: Coordinator) -> None:
     state = coordinator.state
-    coordinator._sequencer.state = Lawless(**{one.name: getattr(state, one.name) for one in fields(state)})
+    bent = coordinator._sequencer.state = Lawless(state.origin)
+    for one in fields(state):
+        setattr(bent, one.name, getattr(state, one.name))
 
 
 async def test_a_plan_waved_through_its_gate_halts_every_witness(

@@ -101,8 +101,8 @@ async def test_what_the_network_alters_loses_or_replays_costs_one_site_one_round
         {},
         {"hospital-d": "exchange.altered"},
         {"hospital-d": "exchange.missing"},
-        {"hospital-d": "event.signature"},
-        {"hospital-d": "event.replayed"},
+        {"hospital-d": "ledger.chain.signature"},
+        {"hospital-d": "ledger.chain.replayed"},
         {},
     ]
     assert consortium.registered_versions() == 6
@@ -128,4 +128,4 @@ async def test_every_byte_of_a_receipt_counts(consortium: Consortium) -> None:
     state.advance(at, receipt)
     with pytest.raises(PolicyViolation) as twice:
         state.advance(at + 1, receipt)
-    assert twice.value.code == "event.replayed"
+    assert twice.value.code == "ledger.chain.replayed"

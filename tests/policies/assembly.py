@@ -21,27 +21,34 @@ from policies.events import (
     BudgetReserved,
     EvaluationRecorded,
     GateVerdict,
-    KeyRotated,
     ModelRegistered,
     PlanApproved,
     PlanPublished,
     RoundClosed,
+    SumKeyRotated,
     TrainingReceipt,
     UpdateRefused,
     type_of,
 )
 from policies.federation import Federation, Member, Pool, PublicKey
 from policies.gates import plan_violations, release_violations
-from policies.opening import PAYLOAD_TYPE, Opening, auc_micro_of, histogram_lanes, sum_digest_of
+from policies.opening import (
+    PAYLOAD_TYPE,
+    Opening,
+    SignedOpening,
+    auc_micro_of,
+    histogram_lanes,
+    sum_digest_of,
+)
 from policies.plan import Plan
 from policies.receipt import Predicate, Statement, Step, Validation
-from policies.state import Chain, FederationState, ReceiptChain
+from policies.state import FederationState, ReceiptChain
 from tests.plans import tiny_plan
 
 ORIGIN = "wardround/assembly/term-1"
 COORDINATOR = "coordinator"
 SITES = ("site-a", "site-b", "site-c", "site-d")
-SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *SITES, "stranger")}
+SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *SITES, "stranger", "new")}
 
 
 def named(what: str) -> str:
@@ -50,6 +57,7 @@ def named(what: str) -> str:
 
 
 CODE = named("approved code")
+POLICY = named("policy")
 BASE = named("base model")
 
 
@@ -71,6 +79,7 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
         name="assembly",
         origin=origin,
         log_vkey=f"{origin}+00000000+AA",
+        policy_digest=POLICY,
         members=(first, *sites),
         key_holders=SITES[:3],
     )
@@ -95,19 +104,20 @@ class Assembly:
     # -- saying things -------------------------------------------------------------------------------------
 
     def entry(self, institution: str, body: Body, /, *, signer: str | None = None, **changed: Any) -> bytes:  # noqa: ANN401
-        """The next entry of `institution`'s chain, with fields of the event changed on request."""
-        chain = self.state.chains.get(institution, Chain())
+        """The next entry of `institution`'s chain, signed by the keys of these names ("site-a site-b"), with
+        fields of the event changed on request."""
+        sequence, previous = self.state.chain.position(institution)
         event = {
             "origin": ORIGIN,
             "type": type_of(body),
             "institution": institution,
-            "sequence": chain.sequence,
-            "previous": chain.previous,
+            "sequence": sequence,
+            "previous": previous,
             "time_s": 1_700_000_000,
             "body": body.to_json(),
             **changed,
         }
-        signers = [SIGNERS[signer or institution]]
+        signers = [SIGNERS[name] for name in (signer or institution).split()]
         if type_of(body) == "federation.founded" and signer is None:
             signers = [SIGNERS[name] for name in (COORDINATOR, *SITES)]
         return sign_event(Event(**event), signers)
@@ -148,8 +158,8 @@ class Assembly:
     def approval(self, **changed: Any) -> PlanApproved:  # noqa: ANN401
         return PlanApproved(**{"plan_digest": self.digest, "code_digest": CODE, **changed})
 
-    def key(self, **changed: Any) -> KeyRotated:  # noqa: ANN401
-        return KeyRotated(
+    def key(self, **changed: Any) -> SumKeyRotated:  # noqa: ANN401
+        return SumKeyRotated(
             **{
                 "purpose": "study-sum",
                 "study": self.plan.study,
@@ -183,6 +193,7 @@ class Assembly:
             "attempt": 1,
             "step": step,
             "parent_model_digest": BASE if step == "training" else named("model 1"),
+            "policy_digest": self.state.reserved_under.get((self.digest, 1, site), POLICY),
             "code_digest": CODE,
             "dataset_commitment": named(f"cohort {site}"),
             "mechanisms": mechanisms_of(self.plan, step),
@@ -212,7 +223,9 @@ class Assembly:
         }
         return RoundClosed(**fields)
 
-    def openings(self, step: Step, sum_digest: str, holders: tuple[str, ...] = SITES[:2]) -> tuple[str, ...]:
+    def openings(
+        self, step: Step, sum_digest: str, holders: tuple[str, ...] = SITES[:2]
+    ) -> tuple[SignedOpening, ...]:
         """What these members sign that the sum of round 1 is."""
         statement = Opening(
             schema_version=1,
@@ -224,7 +237,8 @@ class Assembly:
             sum_digest=sum_digest,
         )
         payload = statement.canonical_bytes()
-        return tuple(sign(PAYLOAD_TYPE, payload, [SIGNERS[name]]).encode().decode() for name in holders)
+        signed = (sign(PAYLOAD_TYPE, payload, [SIGNERS[name]]).encode() for name in holders)
+        return tuple(SignedOpening.from_canonical(data, what="opening") for data in signed)
 
     def release(self, **changed: Any) -> AggregateReleased:  # noqa: ANN401
         fields: dict[str, Any] = {

@@ -10,9 +10,9 @@ import pytest
 
 from policies import admission, state
 from policies.cost import epsilon_micro, round_cost, round_mechanisms
-from policies.events import Absence, Body, GateVerdict
+from policies.events import Absence, Body, GateVerdict, MemberRetired, PolicyAdopted
 from policies.receipt import Validation
-from tests.policies.assembly import COORDINATOR, SITES, Assembly, at, federation, named, plan
+from tests.policies.assembly import COORDINATOR, POLICY, SITES, Assembly, at, federation, named, plan
 
 Statement = Callable[[Assembly], Body]
 A, B, *_ = SITES
@@ -20,7 +20,7 @@ A, B, *_ = SITES
 # (stage, who, what, codes). Names of the parts are those of the events.
 RULES: list[tuple[str, str, Statement, set[str]]] = [
     # founding
-    ("founded", COORDINATOR, lambda a: federation(), {"federation.founded-twice"}),
+    ("founded", COORDINATOR, lambda a: federation(), {"ledger.chain.founding"}),
     # roles
     ("founded", A, lambda a: a.published(), {"event.role"}),
     ("published", A, lambda a: a.verdict(0), {"event.role"}),
@@ -32,6 +32,10 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     # keys
     ("founded", "site-d", lambda a: a.key(), {"sum-key.not-holder"}),
     ("keyed", A, lambda a: a.key(public_key_digest=named("other")), {"sum-key.stale"}),
+    # members and policies
+    ("founded", COORDINATOR, lambda a: MemberRetired(name=COORDINATOR), {"member.needed"}),
+    ("founded", A, lambda a: PolicyAdopted(policy_digest=POLICY), {"policy.in-force"}),
+    ("founded", COORDINATOR, lambda a: PolicyAdopted(policy_digest=named("next")), {"event.role"}),
     # plans
     (
         "founded",
@@ -70,6 +74,7 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
         {"receipt.mechanisms"},
     ),
     ("reserved", A, lambda a: a.receipt(A, code_digest=named("other")), {"receipt.code"}),
+    ("reserved", A, lambda a: a.receipt(A, policy_digest=named("other")), {"receipt.policy"}),
     (
         "reserved",
         A,

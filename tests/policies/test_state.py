@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ledger.errors import PolicyViolation
 from ledger.event import entry_digest, parse_entry
 from policies.cost import plan_cost
 from policies.state import FederationState
@@ -24,12 +26,20 @@ def test_a_whole_round_folds_to_one_registered_model() -> None:
 
 def test_nothing_is_said_before_the_founding() -> None:
     empty = Assembly()
-    assert empty.refusals(empty.entry(COORDINATOR, empty.published())) == {"event.not-founded"}
+    assert empty.refusals(empty.entry(COORDINATOR, empty.published())) == {"ledger.chain.founding"}
+
+
+def test_before_the_founding_there_is_no_federation_to_ask() -> None:
+    with pytest.raises(PolicyViolation) as refused:
+        FederationState(ORIGIN).founded()
+    assert refused.value.code == "federation.not-founded"
 
 
 def test_the_founding_needs_every_members_signature() -> None:
     empty = Assembly()
-    assert empty.refusals(empty.entry(COORDINATOR, federation(), signer=COORDINATOR)) == {"event.signature"}
+    assert empty.refusals(empty.entry(COORDINATOR, federation(), signer=COORDINATOR)) == {
+        "ledger.chain.founding"
+    }
 
 
 def test_the_founding_is_the_coordinators_to_record() -> None:
@@ -41,22 +51,22 @@ def test_the_founding_is_the_coordinators_to_record() -> None:
 def test_only_members_speak_and_only_for_themselves() -> None:
     assembly = at("published")
     speech = assembly.approval()
-    assert assembly.refusals(assembly.entry("stranger", speech)) == {"event.stranger"}
-    assert assembly.refusals(assembly.entry(A, speech, signer="site-b")) == {"event.signature"}
-    assert assembly.refusals(assembly.entry(A, speech, signer=COORDINATOR)) == {"event.signature"}
-    assert assembly.refusals(assembly.entry(A, speech, origin="another/log")) == {"event.origin"}
+    assert assembly.refusals(assembly.entry("stranger", speech)) == {"ledger.chain.member"}
+    assert assembly.refusals(assembly.entry(A, speech, signer="site-b")) == {"ledger.chain.signature"}
+    assert assembly.refusals(assembly.entry(A, speech, signer=COORDINATOR)) == {"ledger.chain.signature"}
+    assert assembly.refusals(assembly.entry(A, speech, origin="another/log")) == {"ledger.chain.origin"}
 
 
 def test_a_chain_has_no_gap_no_repetition_and_no_fork() -> None:
     assembly = at("approved")
     speech = assembly.key()
-    assert assembly.refusals(assembly.entry(A, speech, sequence=2)) == {"event.gap"}
-    assert assembly.refusals(assembly.entry(A, speech, sequence=0)) == {"event.replayed"}
-    assert assembly.refusals(assembly.entry(A, speech, previous=named("other"))) == {"event.chain"}
+    assert assembly.refusals(assembly.entry(A, speech, sequence=2)) == {"ledger.chain.gap"}
+    assert assembly.refusals(assembly.entry(A, speech, sequence=0)) == {"ledger.chain.replayed"}
+    assert assembly.refusals(assembly.entry(A, speech, previous=named("other"))) == {"ledger.chain.previous"}
     entry = assembly.entry(A, speech)
-    assert assembly.refusals(entry, index=assembly.state.size + 1) == {"event.index"}
+    assert assembly.refusals(entry, index=assembly.state.size + 1) == {"ledger.chain.order"}
     assembly.state.advance(assembly.state.size, entry)
-    assert assembly.refusals(entry) == {"event.replayed"}
+    assert assembly.refusals(entry) == {"ledger.chain.replayed"}
     assert assembly.state.indices[entry_digest(entry)] == assembly.state.size - 1
 
 
