@@ -8,7 +8,8 @@
     <home>/report.json          what only this institution may see of its own results
 
 The passphrase of the keys comes from WARDROUND_PASSPHRASE, else from keys/passphrase (demo and development).
-How keys are made lives in `tasks.found`; nothing here opens a patient's file.
+Keys that sign may be on a token instead (`adapters.key_token`); a home closes the ones that it opened. How keys
+are made lives in `tasks.found`; nothing here opens a patient's file.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import Field
 
+from adapters import key_token
+from adapters.key_token import Purpose, TokenConfig
 from ledger.errors import InputError
-from ledger.keys import FileSigner
+from ledger.keys import FileSigner, Signer
+from ledger.token_signer import TokenSigner
 from policies.document import Document
 from policies.federation import Federation
 from policies.plan import Digest, Name
@@ -53,6 +57,7 @@ class SiteConfig(Document):
     """`automatic`: a standing approval of plans that meet every other check. `listed`: only `approved_plans`."""
     approved_plans: tuple[Digest, ...] = ()
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    token: TokenConfig | None = None
 
 
 class CoordinatorConfig(Document):
@@ -61,6 +66,7 @@ class CoordinatorConfig(Document):
     exchange: str
     public_test: SourceConfig | None = None
     """Public images of nobody's training data, on which a model may be scored in the clear."""
+    token: TokenConfig | None = None
 
 
 Config = TypeVar("Config", SiteConfig, CoordinatorConfig)
@@ -69,8 +75,11 @@ Config = TypeVar("Config", SiteConfig, CoordinatorConfig)
 class Home:
     """Paths and secrets of one institution."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, token: TokenConfig | None = None) -> None:
+        """`token` while the home is made and has no institution.yaml that could name one."""
         self.root = root.resolve()
+        self._founding_token = token
+        self._on_token: list[TokenSigner] = []
 
     @property
     def log(self) -> Path:
@@ -125,8 +134,44 @@ class Home:
                 f"no passphrase for the keys in {self.root}", remedy="Set WARDROUND_PASSPHRASE."
             ) from None
 
-    def signer(self, purpose: str, name: str) -> FileSigner:
-        return FileSigner.load(self.key(purpose), name=name, passphrase=self.passphrase)
+    @cached_property
+    def token(self) -> TokenConfig | None:
+        """The token that institution.yaml names."""
+        if self._founding_token is not None:
+            return self._founding_token
+        try:
+            value = yaml.safe_load((self.root / CONFIG).read_text())
+        except OSError:
+            return None
+        except yaml.YAMLError:
+            # Never on to the files: an older key may lie there.
+            raise HomeError(f"{CONFIG} in {self.root} is not valid YAML", remedy="Correct it.") from None
+        if not isinstance(value, dict) or value.get("token") is None:
+            return None
+        return TokenConfig.from_value(value["token"], what=f"{CONFIG} token")
+
+    def signer(self, purpose: Purpose, name: str) -> Signer:
+        """The key of that purpose, from the token if it is there. `close` lets tokens go."""
+        label = None if self.token is None else self.token.label_of(purpose)
+        if self.token is None or label is None:
+            return FileSigner.load(self.key(purpose), name=name, passphrase=self.passphrase)
+        return self._kept(key_token.open_signer(self.token, label, name=name, keys=self.root / "keys"))
+
+    def make_signer(self, purpose: Purpose, name: str) -> Signer:
+        """Make the key of that purpose where `signer` will look for it; none is ever overwritten."""
+        label = None if self.token is None else self.token.label_of(purpose)
+        if self.token is None or label is None:
+            return FileSigner.generate(self.key(purpose), name=name, passphrase=self.passphrase)
+        return self._kept(key_token.make_signer(self.token, label, name=name, keys=self.root / "keys"))
+
+    def _kept(self, signer: TokenSigner) -> TokenSigner:
+        self._on_token.append(signer)
+        return signer
+
+    def close(self) -> None:
+        """Close the signers that were opened here; those of files need nothing."""
+        while self._on_token:
+            self._on_token.pop().close()
 
     def patient_secret(self) -> bytes:
         """32 bytes that key patients' identifiers. They never leave the site."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +16,18 @@ from adapters.clock import Clock, SystemClock
 from adapters.exchange import DirectoryExchange
 from adapters.home import CoordinatorConfig, Home, SiteConfig, SourceConfig, write_atomically
 from adapters.institution_log import create_log, create_witness, policy_of
+from adapters.key_token import Purpose, TokenConfig
 from ledger.cosignature import vkey_of as cosigner_vkey
 from ledger.event import NO_PREVIOUS, Event, sign_event
-from ledger.keys import FileSigner
+from ledger.keys import Signer
 from ledger.note import vkey_of
 from policies.code import running_policy_digest
 from policies.federation import Federation, Member, Pool, PublicKey, tolerated_faults
 from privacy.sealing import SealingKey
 
 COORDINATOR = "coordinator"
+_SITE_PURPOSES: tuple[Purpose, ...] = ("signing", "witness")
+_COORDINATOR_PURPOSES: tuple[Purpose, ...] = ("signing", "log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,83 +53,116 @@ def found(
     name: str,
     pool: Pool,
     public_test: SourceConfig | None = None,
+    token_module: Path | None = None,
     clock: Clock | None = None,
 ) -> Founded:
-    """Write `root/coordinator`, `root/sites/<name>` and `root/exchange`; refuses what lies there already."""
+    """Write `root/coordinator`, `root/sites/<name>` and `root/exchange`; refuses what lies there already.
+
+    With `token_module`, every key that signs is made on a PKCS #11 token that is labelled like its institution.
+    """
     clock = clock or SystemClock()
-    origin = f"wardround/{name}/{secrets.token_hex(8)}/term-1"
-    coordinator = Home(root / COORDINATOR)
-    homes = {site.name: Home(root / "sites" / site.name) for site in sites}
-
-    # 1. Keys: each institution its own, one a purpose.
-    signers = {COORDINATOR: _make_keys(coordinator, COORDINATOR)}
-    log_signer = FileSigner.generate(coordinator.key("log"), name=origin, passphrase=coordinator.passphrase)
-    members = [Member(name=COORDINATOR, role="coordinator", key=PublicKey.of(signers[COORDINATOR].public))]
-    for site in sites:
-        home = homes[site.name]
-        signers[site.name] = _make_keys(home, site.name)
-        members.append(_make_site(home, site.name, signers[site.name], pool))
-
-    # 2. The document, and the event that every member signs.
-    holders = min(len(sites), max(2, tolerated_faults(len(sites)) + 2))
-    federation = Federation(
-        schema_version=1,
-        name=name,
-        origin=origin,
-        log_vkey=str(vkey_of(origin, log_signer)),
-        policy_digest=running_policy_digest(),
-        members=tuple(members),
-        key_holders=tuple(site.name for site in sites[:holders]),
+    number = secrets.token_hex(8)
+    origin = f"wardround/{name}/{number}/term-1"
+    # The number in the labels: a token may serve several federations, also of one name.
+    prefix = f"{name}-{number}"
+    coordinator = Home(
+        root / COORDINATOR, token=_token(token_module, COORDINATOR, _COORDINATOR_PURPOSES, prefix)
     )
-    founding = Event(
-        origin=origin,
-        type="federation.founded",
-        institution=COORDINATOR,
-        sequence=0,
-        previous=NO_PREVIOUS,
-        time_s=clock.now_s(),
-        body=federation.body(),
-    )
-    entry = sign_event(founding, list(signers.values()))
-
-    # 3. Configurations, witnesses, the log.
-    exchange = root / "exchange"
-    coordinator.write(
-        CoordinatorConfig(
-            role="coordinator", name=COORDINATOR, exchange="../exchange", public_test=public_test
-        ),
-        federation,
-    )
-    for site in sites:
-        config = SiteConfig(
-            role="site",
-            name=site.name,
-            exchange="../../exchange",
-            source=site.source,
-            approval="automatic",
+    homes = {
+        site.name: Home(
+            root / "sites" / site.name, token=_token(token_module, site.name, _SITE_PURPOSES, prefix)
         )
-        homes[site.name].write(config, federation)
-        create_witness(homes[site.name], federation, site.name)
-    create_log(coordinator, federation, entry)
-    published = DirectoryExchange(exchange)
-    published.put("federation.json", federation.canonical_bytes())
-    published.put("ledger/log.vkey", f"{federation.log_vkey}\n".encode())
-    published.put("ledger/policy", policy_of(federation).serialise())
-    return Founded(
-        federation, coordinator.root, {name: home.root for name, home in homes.items()}, published.root
+        for site in sites
+    }
+    with ExitStack() as opened:
+        for home in (coordinator, *homes.values()):
+            opened.callback(home.close)
+        # 1. Keys: each institution its own, one a purpose.
+        signers = {COORDINATOR: _make_keys(coordinator, COORDINATOR)}
+        log_signer = coordinator.make_signer("log", origin)
+        members = [
+            Member(name=COORDINATOR, role="coordinator", key=PublicKey.of(signers[COORDINATOR].public))
+        ]
+        for site in sites:
+            home = homes[site.name]
+            signers[site.name] = _make_keys(home, site.name)
+            members.append(_make_site(home, site.name, signers[site.name], pool))
+
+        # 2. The document, and the event that every member signs.
+        holders = min(len(sites), max(2, tolerated_faults(len(sites)) + 2))
+        federation = Federation(
+            schema_version=1,
+            name=name,
+            origin=origin,
+            log_vkey=str(vkey_of(origin, log_signer)),
+            policy_digest=running_policy_digest(),
+            members=tuple(members),
+            key_holders=tuple(site.name for site in sites[:holders]),
+        )
+        founding = Event(
+            origin=origin,
+            type="federation.founded",
+            institution=COORDINATOR,
+            sequence=0,
+            previous=NO_PREVIOUS,
+            time_s=clock.now_s(),
+            body=federation.body(),
+        )
+        entry = sign_event(founding, list(signers.values()))
+
+        # 3. Configurations, witnesses, the log.
+        exchange = root / "exchange"
+        coordinator.write(
+            CoordinatorConfig(
+                role="coordinator",
+                name=COORDINATOR,
+                exchange="../exchange",
+                public_test=public_test,
+                token=coordinator.token,
+            ),
+            federation,
+        )
+        for site in sites:
+            config = SiteConfig(
+                role="site",
+                name=site.name,
+                exchange="../../exchange",
+                source=site.source,
+                approval="automatic",
+                token=homes[site.name].token,
+            )
+            homes[site.name].write(config, federation)
+            create_witness(homes[site.name], federation, site.name)
+        create_log(coordinator, federation, entry)
+        published = DirectoryExchange(exchange)
+        published.put("federation.json", federation.canonical_bytes())
+        published.put("ledger/log.vkey", f"{federation.log_vkey}\n".encode())
+        published.put("ledger/policy", policy_of(federation).serialise())
+        return Founded(
+            federation, coordinator.root, {name: home.root for name, home in homes.items()}, published.root
+        )
+
+
+def _token(
+    module: Path | None, institution: str, purposes: tuple[Purpose, ...], prefix: str
+) -> TokenConfig | None:
+    if module is None:
+        return None
+    return TokenConfig(
+        module=str(module), label=institution, keys={purpose: f"{prefix}-{purpose}" for purpose in purposes}
     )
 
 
-def _make_keys(home: Home, name: str) -> FileSigner:
+def _make_keys(home: Home, name: str) -> Signer:
     keys = home.root / "keys"
     keys.mkdir(parents=True, mode=0o700)
     if b"WARDROUND_PASSPHRASE" not in os.environb:
         write_atomically(keys / "passphrase", secrets.token_hex(32).encode(), mode=0o600)
-    return FileSigner.generate(home.key("signing"), name=name, passphrase=home.passphrase)
+    return home.make_signer("signing", name)
 
 
-def _make_site(home: Home, name: str, signer: FileSigner, pool: Pool) -> Member:
-    witness = FileSigner.generate(home.key("witness"), name=name, passphrase=home.passphrase)
+def _make_site(home: Home, name: str, signer: Signer, pool: Pool) -> Member:
+    witness = home.make_signer("witness", name)
     sealing = SealingKey.generate()
     sealing.save(home.key("sealing"), home.passphrase)
     write_atomically(home.root / "keys" / "patient.secret", secrets.token_bytes(32), mode=0o600)

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -28,6 +28,10 @@ from rich.table import Table
 
 from ledger.errors import CodedError
 from policies.code import CONSTRAINTS, running_code_digest
+
+if TYPE_CHECKING:
+    from adapters.home import Home
+    from adapters.key_token import TokenConfig
 
 Outcome = Literal["ok", "warn", "fail"]
 
@@ -69,11 +73,15 @@ class UnfitError(CodedError):
 
 
 def doctor(
-    *, json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False
+    *,
+    home: Annotated[
+        Path | None, Parameter(help="An institution's home: check also the token that holds its keys.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Check that this machine can run a round, and say what to do where it cannot. Exit 1 if a check fails."""
     tasks: tuple[Callable[[], Check], ...] = (
-        _python, _packages, _torch, _disk, _memory, _prefect, _mlflow, _code,
+        _python, _packages, _torch, _disk, _memory, _prefect, _mlflow, _code, *_token_checks(home),
     )  # fmt: skip
     with ThreadPoolExecutor(max_workers=len(tasks)) as pool:
         checks = list(pool.map(lambda task: task(), tasks))
@@ -253,6 +261,38 @@ def _reach(name: str, shown: str, url: str, variable: str) -> Check:
 
 def _code() -> Check:
     return Check("code digest", "ok", running_code_digest(), "A plan approves code by this digest.")
+
+
+def _token_checks(home: Path | None) -> list[Callable[[], Check]]:
+    """One check if the home's keys are on a token, none if they are files."""
+    if home is None:
+        return []
+    from adapters.home import CONFIG, Home, HomeError
+
+    if not (home / CONFIG).is_file():
+        raise HomeError(f"no readable {CONFIG} in {home}", remedy="Give an institution's folder to --home.")
+    opened = Home(home)
+    token = opened.token
+    return [] if token is None else [lambda: _token(opened, token)]
+
+
+def _token(home: Home, token: TokenConfig) -> Check:
+    """Log in once, find every key and prove that it signs; a running process may hold some of them."""
+    from ledger.signer_guard import KeyInUseError
+
+    in_use = []
+    try:
+        for purpose in token.keys:
+            try:
+                home.signer(purpose, "doctor")
+            except KeyInUseError:
+                in_use.append(purpose)
+    except CodedError as error:
+        return Check("token", "fail", error.public_message, error.remedy)
+    finally:
+        home.close()
+    busy = f"; in use by a running process: {', '.join(in_use)}" if in_use else ""
+    return Check("token", "ok", f"{token.address} signs with {', '.join(token.keys)}{busy}")
 
 
 def _normal(name: str) -> str:

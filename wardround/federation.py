@@ -57,6 +57,13 @@ def new(
     public_test: Annotated[
         Path | None, Parameter(help="Public images of nobody's training data, to score models in the clear.")
     ] = None,
+    token: Annotated[
+        Path | None,
+        Parameter(
+            help="A PKCS #11 library: make the keys that sign on tokens labelled like the institutions "
+            "(coordinator, and each site's name), all under the PIN in WARDROUND_TOKEN_PIN."
+        ),
+    ] = None,
 ) -> None:
     """Make keys, homes, a ledger and its witnesses for the hospitals given. No data is read or copied."""
     wrong: list[str] = []
@@ -69,9 +76,16 @@ def new(
         wrong.append("--delta must be above 0 and at most 0.001")
     if public_test is not None and not public_test.exists():
         wrong.append("--public-test: the path does not exist")
+    if token is not None and not token.is_file():
+        wrong.append("--token: there is no such library")
+    if token is not None and not os.environ.get("WARDROUND_TOKEN_PIN"):
+        wrong.append("--token: the PIN belongs in WARDROUND_TOKEN_PIN")
     if wrong:
         raise FederationOptionError("; ".join(wrong), remedy="See `wardround federation new --help`.")
-    _write(out.resolve(), sources, name=name, epsilon_cap=epsilon_cap, delta=delta, public_test=public_test)
+    _write(
+        out.resolve(), sources, name=name, epsilon_cap=epsilon_cap, delta=delta, public_test=public_test,
+        token=token,
+    )  # fmt: skip
 
 
 def _sources(given: list[str], wrong: list[str]) -> dict[str, Path]:
@@ -103,6 +117,7 @@ def _write(
     epsilon_cap: float,
     delta: float,
     public_test: Path | None,
+    token: Path | None,
 ) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FederationExistsError(f"{out} exists and is left as it is", remedy="Choose another --out.")
@@ -118,6 +133,7 @@ def _write(
             name=name,
             pool=Pool(epsilon_cap_micro=int(epsilon_cap * MICRO), delta=delta),
             public_test=None if public_test is None else _source(public_test),
+            token_module=None if token is None else token.resolve(),
         )
         beside.replace(out)  # onto an empty folder or none
     except OSError as error:

@@ -139,4 +139,5 @@ async def opened_coordinator(
         async with Background(sequencer) as background:
             yield Coordinator(home, config, shared, sequencer, background, working, clock)
     finally:
+        home.close()
         working.close()

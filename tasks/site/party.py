@@ -151,4 +151,5 @@ async def opened_site(
         async with Background(replica) as background:
             yield Site(home, config, shared, replica, background, working, clock)
     finally:
+        home.close()
         working.close()
