@@ -56,6 +56,8 @@ class SiteConfig(Document):
     approval: Literal["automatic", "listed"]
     """`automatic`: a standing approval of plans that meet every other check. `listed`: only `approved_plans`."""
     approved_plans: tuple[Digest, ...] = ()
+    approved_policies: tuple[Digest, ...] = ()
+    """With `listed`: the policies that this site votes for (`policies.code`), once the code that it runs has them."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     token: TokenConfig | None = None
 

@@ -118,7 +118,7 @@ class Plan(Document):
     schema_version: Literal[1]
     name: Name
     study: Name
-    edition: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,63}$")]
+    edition: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
     """Tells one run of the same plan from the next (a nightly schedule writes the date): a plan runs once."""
     base: Literal["initial", "latest"]
     """`initial`: fresh weights from `seed`. `latest`: the study's newest registered model."""

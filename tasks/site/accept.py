@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from ledger import canonical
 from ledger.errors import PolicyViolation, Violation
-from policies.code import running_code_digest
-from policies.events import PlanApproved, PlanPublished, UpdateRefused
+from policies.code import running_code_digest, running_policy_digest
+from policies.events import PlanApproved, PlanPublished, PolicyAdopted, UpdateRefused
 from policies.gates import plan_violations
 from policies.state import FederationState
 from tasks.background import DeadlineError
@@ -66,6 +66,7 @@ async def accept(site: Site, published: PlanPublished) -> None:
     if site.config.approval == "listed" and digest not in site.config.approved_plans:
         found.append(Violation("plan.not-approved", f"the steward of {site.name} has not approved the plan"))
     found.extend(await _base_model(site, published))
+    found.extend(await _policy(site, published))
     if found:
         await site.say(
             UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name, code=found[0].code)
@@ -106,4 +107,34 @@ async def _base_model(site: Site, published: PlanPublished) -> list[Violation]:
     made = canonical.digest(await site.worker.call(SiteSession.initial_model, published.plan))
     if made != published.base_model_digest:
         return [Violation("plan.base-model", "the base model is not the one that the plan's seed gives")]
+    return []
+
+
+async def _policy(site: Site, published: PlanPublished) -> list[Violation]:
+    """Where the policy that runs here is not the one in force, vote for it if the steward lets this site, and wait
+    until a quorum of the sites did: after an upgrade every site comes by here before it takes part again."""
+    running = running_policy_digest()
+    if site.state.policy_digest == running:
+        return []
+    if site.config.approval == "listed" and running not in site.config.approved_policies:
+        reason = (
+            f"{site.name} runs policy {running}, which is neither in force nor under its approved_policies"
+        )
+        return [Violation("policy.not-approved", reason)]
+    site.tell("adopt the policy")
+    if site.name not in site.latest.policy_votes.get(running, frozenset()):
+        try:
+            await site.say(PolicyAdopted(policy_digest=running))
+        except PolicyViolation as refused:
+            if refused.code != "policy.in-force":  # the others' votes were enough meanwhile
+                raise
+    try:
+        await site.until(
+            lambda state: state.policy_digest == running or None,
+            timeout_s=published.plan.participation.deadline_s,
+            waiting_for="the other sites to adopt the policy",
+        )
+    except DeadlineError:
+        reason = f"{site.name} runs policy {running}, for which too few sites have voted"
+        return [Violation("policy.not-in-force", reason)]
     return []
