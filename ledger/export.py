@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ledger import checkpoint, note, tiles
@@ -34,6 +35,15 @@ class ExportError(InputError):
 
 class ExportDivergedError(VerificationError):
     code = "ledger.export.diverged"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What one export did: the sizes that it led from and to, and how many tiles and bundles it wrote."""
+
+    old_size: int
+    new_size: int
+    files: int
 
 
 def static_files(log: Log, old_size: int, new_size: int) -> Iterator[tuple[str, bytes]]:
@@ -58,7 +68,7 @@ def static_files(log: Log, old_size: int, new_size: int) -> Iterator[tuple[str, 
 
 def export(
     log: Log, directory: Path, checkpoint_note: bytes | None = None, *, policy: Policy | None = None
-) -> None:
+) -> Exported:
     """Bring `directory` up to `checkpoint_note` (by default the log's own, without cosignatures)."""
     # 1. The checkpoint is this log's.
     vkey = note.parse_vkey(log.vkey)
@@ -82,6 +92,7 @@ def export(
     _write(directory / CHECKPOINT, data)
     # 4. Partial tiles that a full one replaced are no longer needed.
     _prune(directory, old_size, head.size)
+    return Exported(old_size, head.size, count)
 
 
 def _exported_size(log: Log, directory: Path) -> int:

@@ -125,6 +125,17 @@ def parse_vkey(text: str) -> VerifierKey:
     return vkey
 
 
+def parse_vkey_line(data: bytes) -> VerifierKey:
+    """Parse a file that holds a vkey and a newline, and nothing else."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise MalformedVkeyError("the log key's file is not text") from None
+    if not text.endswith("\n") or text.count("\n") != 1:
+        raise MalformedVkeyError("the log key's file is one line")
+    return parse_vkey(text[:-1])
+
+
 def parse(data: bytes) -> Note:
     """Split a note into text and signatures; nothing is verified."""
     if len(data) > MAX_NOTE_BYTES:

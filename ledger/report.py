@@ -13,6 +13,7 @@ from typing import Literal
 
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, VerificationError
+from ledger.static_files import UnreadableError
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -110,6 +111,8 @@ class Checklist:
         number, details = len(self.report.checks) + 1, list[str]()
         try:
             yield details
+        except UnreadableError:
+            raise  # nothing was found out: neither passed nor failed
         except CodedError as error:
             index = getattr(error, "index", None)
             failed = Check(number, name, title, "failed", error.public_message, index)

@@ -11,12 +11,14 @@
      9 founding      if the founding event, which every member signed, names a log key and witnesses, they are
                      the very ones that were trusted above
 
-Memory stays flat: one bundle and one tile per level. For a SQLite ledger see `verify_database`, whose checks
-are alike. The report lives in `ledger.report`, the printing in `ledger.cli`.
+Memory stays flat: one bundle and one tile per level. Where the files lie is `ledger.static_files`' affair; where
+they cannot be listed, check 6 says that it did not look for files of older sizes. For a SQLite ledger see
+`verify_database`, whose checks are alike. The report lives in `ledger.report`, the printing in `ledger.commands`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ledger import checkpoint, finality, note
@@ -27,14 +29,24 @@ from ledger.export import CHECKPOINT, POLICY, VKEY
 from ledger.note import Note, VerifierKey
 from ledger.policy import Policy, parse_policy, quorum_policy
 from ledger.report import Checklist, Mismatch, Report
+from ledger.static_files import Folder, StaticFiles
 from ledger.verify_database import verify_database
 from ledger.verify_tree import Events, Progress, walk
 
-__all__ = ["Events", "Progress", "verify_database", "verify_directory"]
+__all__ = ["Events", "Progress", "verify_database", "verify_directory", "verify_static"]
 
 
 class NoLedgerError(InputError):
     code = "ledger.verify.no-ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """What lies beside the tiles, read once: whoever serves it may change it between two reads."""
+
+    checkpoint: bytes
+    vkey: bytes | None
+    policy: bytes | None
 
 
 def verify_directory(
@@ -45,41 +57,54 @@ def verify_directory(
     progress: Progress | None = None,
     events: Events = "auto",
 ) -> Report:
+    """`verify_static` over a folder."""
+    with Folder(path) as files:
+        return verify_static(files, log_vkey=log_vkey, policy=policy, progress=progress, events=events)
+
+
+def verify_static(
+    files: StaticFiles,
+    *,
+    log_vkey: VerifierKey | str | None = None,
+    policy: Policy | None = None,
+    progress: Progress | None = None,
+    events: Events = "auto",
+) -> Report:
     """Return the report if every check passed, else raise VerificationFailedError that carries it.
 
-    `events`: "require" that entries are our events, "skip" looking, or "auto": required if the folder
-    holds a policy of ours or entry 0 is an event.
+    `events`: "require" that entries are our events, "skip" looking, or "auto": required if a policy of ours
+    lies beside them or entry 0 is an event. UnreadableError, without a verdict, if the files cannot be had.
     """
-    if not (path / CHECKPOINT).is_file():
-        raise NoLedgerError("this folder holds no checkpoint", remedy="Name the folder of a static export.")
+    data = files.read(CHECKPOINT)
+    if data is None:
+        raise NoLedgerError("there is no checkpoint here", remedy="Name a static export of a ledger.")
+    texts = _Texts(data, files.read(VKEY), files.read(POLICY))
     run = Checklist()
-    if events == "auto" and policy is None and (path / POLICY).is_file():
+    if events == "auto" and policy is None and texts.policy is not None:
         events = "require"  # it claims to be an export of ours
     given = note.parse_vkey(log_vkey) if isinstance(log_vkey, str) else log_vkey
-    if given is None and not any((path / name).is_file() for name in (VKEY, POLICY)):
+    if given is None and texts.vkey is None and texts.policy is None:
         raise NoLedgerError(
-            "no log key was given and the folder holds none",
-            remedy="Give --vkey.",
-            code="ledger.verify.no-key",
+            "no log key was given and none lies here", remedy="Give --vkey.", code="ledger.verify.no-key"
         )
-    key, trusted = _keys(run, path, given, policy)
-    head = _head(run, path, key, trusted, own=policy is None)
-    founding = walk(run, path, head, progress=progress, events=events)
-    _founding(run, founding, key, trusted, (path / CHECKPOINT).read_bytes())
+    key, trusted = _keys(run, texts, given, policy)
+    head = _head(run, texts.checkpoint, key, trusted, own=policy is None)
+    founding = walk(run, files, head, progress=progress, events=events)
+    _founding(run, founding, key, trusted, texts.checkpoint)
     return run.report
 
 
 def _keys(
-    run: Checklist, path: Path, given: VerifierKey | None, policy: Policy | None
+    run: Checklist, texts: _Texts, given: VerifierKey | None, policy: Policy | None
 ) -> tuple[VerifierKey, Policy | None]:
     with run.check("keys", "keys to trust") as details:
         taken = []
-        if policy is None and (path / POLICY).is_file():
-            policy = _own_policy((path / POLICY).read_bytes())
+        if policy is None and texts.policy is not None:
+            policy = _own_policy(texts.policy)
             taken.append(POLICY)
         key = given
-        if key is None and (path / VKEY).is_file():
-            key = note.parse_vkey(_line((path / VKEY).read_bytes()))
+        if key is None and texts.vkey is not None:
+            key = note.parse_vkey_line(texts.vkey)
             taken.append(VKEY)
         if key is None and policy is not None and len(policy.logs) == 1:
             key = policy.logs[0].vkey
@@ -87,15 +112,13 @@ def _keys(
             raise Mismatch("the policy does not name one log")
         if policy is not None and policy.logs and all(log.vkey != key for log in policy.logs):
             raise Mismatch("the log key is not one of the policy's")
-        if given is not None and (path / VKEY).is_file():
-            found = _line((path / VKEY).read_bytes())
-            if found != str(key):
-                raise Mismatch("the folder names another log key than the one given")
+        if given is not None and texts.vkey is not None and note.parse_vkey_line(texts.vkey) != key:
+            raise Mismatch("the log key that lies here is another one than the one given")
         if taken:
             run.report.trusted_on_first_use = True
             run.report.notices.append(
-                f"{' and '.join(taken)} came from the folder itself (trust on first use): compare them with "
-                "what the members published"
+                f"{' and '.join(taken)} came with the ledger itself (trust on first use): compare them with what "
+                "the members published"
             )
         details.append(f"log key {key}")
     return key, policy
@@ -105,16 +128,15 @@ def _own_policy(data: bytes) -> Policy:
     """The policy that an export holds, which must be exactly what a federation's is: nothing weaker."""
     policy = parse_policy(data)
     if len(policy.logs) != 1 or not policy.witnesses:
-        raise Mismatch("the folder's policy is not one of a federation")
+        raise Mismatch("the policy that lies here is not one of a federation")
     expected = quorum_policy(policy.logs[0].vkey, [witness.vkey for witness in policy.witnesses])
     if expected.serialise() != data:
-        raise Mismatch("the folder's policy is not the quorum rule over its witnesses")
+        raise Mismatch("the policy that lies here is not the quorum rule over its witnesses")
     return policy
 
 
-def _head(run: Checklist, path: Path, key: VerifierKey, policy: Policy | None, *, own: bool) -> Checkpoint:
+def _head(run: Checklist, data: bytes, key: VerifierKey, policy: Policy | None, *, own: bool) -> Checkpoint:
     report = run.report
-    data = (path / CHECKPOINT).read_bytes()
     with run.check("checkpoint", "checkpoint parses") as details:
         head, signed = checkpoint.parse(data)
         report.origin, report.size, report.root = head.origin, head.size, head.root
@@ -171,12 +193,3 @@ def _founding(
             finality.finalized(head, log_vkey=key, policy=quorum_policy(key, named))
         details.append(f"{len(named)} witnesses")
 
-
-def _line(data: bytes) -> str:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise note.MalformedVkeyError("the log key's file is not text") from None
-    if not text.endswith("\n") or text.count("\n") != 1:
-        raise note.MalformedVkeyError("the log key's file is one line")
-    return text[:-1]

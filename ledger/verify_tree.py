@@ -6,8 +6,7 @@ full one exists, may belong to an older size, or lie beyond the checkpoint; each
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 from ledger import reader, tiles, tree
@@ -17,6 +16,7 @@ from ledger.encoding import HASH_BYTES
 from ledger.errors import InputError
 from ledger.event import MalformedEventError, parse_entry
 from ledger.report import Checklist, Mismatch, Report
+from ledger.static_files import StaticFiles
 from ledger.tile_tree import TileTree
 from ledger.tiles import TileName
 
@@ -25,15 +25,11 @@ Progress: TypeAlias = Callable[[int, int], None]  # (entries done, entries in al
 
 
 def walk(
-    run: Checklist, path: Path, head: Checkpoint, *, progress: Progress | None, events: Events
+    run: Checklist, files: StaticFiles, head: Checkpoint, *, progress: Progress | None, events: Events
 ) -> bytes | None:
     """Run the checks; the founding entry, if the entries are events that were checked."""
-
-    def fetch(name: str) -> bytes | None:
-        file = path / name
-        return file.read_bytes() if file.is_file() else None
-
-    grown, chain = TileTree(), EventChain(head.origin)
+    fetch, grown, chain = files.read, TileTree(), EventChain(head.origin)
+    files.expect(_leaves(head.size))
     wanted: bool | None = None if events == "auto" else events == "require"
     problem: Exception | None = None
     tile_problem: Mismatch | None = None
@@ -61,11 +57,15 @@ def walk(
             if progress is not None:
                 progress(min(name.start + name.width, head.size), head.size)
         details.append(f"{head.size} entries")
-    with run.check("tiles", "every tile equals the recomputed one"):
+    with run.check("tiles", "every tile equals the recomputed one") as details:
         if tile_problem is not None:
             raise tile_problem
         _edge(fetch, grown)
-        _others(run.report, path, fetch, head.size)
+        listed = files.names("tile")
+        if listed is None:
+            details.append("without partial tiles of older sizes and stray files, which nobody can list here")
+        else:
+            _others(run.report, listed, fetch, head.size)
     with run.check("root", "the entries lead to the root"):
         if grown.root() != head.root:
             raise Mismatch("the root of the entries is not the checkpoint's")
@@ -80,12 +80,23 @@ def walk(
     return first
 
 
+def _leaves(size: int) -> Iterator[str]:
+    """What `walk` reads for every bundle, in order."""
+    for name in tiles.names(size, None):
+        yield name.path
+        yield TileName(0, name.n, name.width).path
+
+
 def _compare(fetch: reader.Fetch, changed: dict[TileName, bytes]) -> Mismatch | None:
     """Completed tiles above level 0 as they complete; those of the right edge are compared at the end."""
     for name, expected in changed.items():
         if name.level == 0 or name.width < tiles.WIDTH:
             continue
-        if fetch(name.path) != expected:
+        try:
+            found = fetch(name.path)
+        except InputError as error:
+            return Mismatch(error.public_message, index=name.start)
+        if found != expected:
             return Mismatch(f"{name.path} is missing or is not what the entries hash to", index=name.start)
     return None
 
@@ -104,13 +115,12 @@ def _edge(fetch: reader.Fetch, grown: TileTree) -> None:
             raise Mismatch(f"{name.path} is not what the entries hash to", index=name.start)
 
 
-def _others(report: Report, path: Path, fetch: reader.Fetch, size: int) -> None:
+def _others(report: Report, listed: Iterator[str], fetch: reader.Fetch, size: int) -> None:
     """Partial files of older sizes, and files that no check covers."""
     needed = {name.path for level in (None, *range(tiles.levels(size))) for name in tiles.names(size, level)}
     beyond = 0
-    for file in sorted((path / "tile").rglob("*")):
-        relative = file.relative_to(path).as_posix()
-        if not file.is_file() or relative in needed:
+    for relative in listed:
+        if relative in needed:
             continue
         try:
             name = tiles.parse_path(relative)
