@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import TypeAlias
 
 import rfc8785
@@ -18,8 +17,6 @@ from ledger.errors import InputError
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
-# What a number may be that the two encoders could write differently, wherever it stands; and NaN, Infinity.
-_SUBTLE = re.compile(rb"[0-9][.eE]|[0-9]{16}|NaN|Infinity")
 _COMPACT = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -37,21 +34,37 @@ def encode(value: JsonValue) -> bytes:
 
 def decode(data: bytes) -> JsonValue:
     """Parse bytes that must already be canonical; duplicate keys, spaces and other orders are refused."""
+    numbers = _Numbers()
     try:
-        value: JsonValue = json.loads(data)
+        value: JsonValue = json.loads(data, parse_float=numbers.fraction, parse_int=numbers.integer)
     except (ValueError, RecursionError):
         raise NotCanonicalError("not a JSON document") from None
-    if not _plainly_canonical(data, value) and encode(value) != data:
+    if not (numbers.plain and _plainly_canonical(data, value)) and encode(value) != data:
         raise NotCanonicalError("JSON is not in canonical form (RFC 8785)")
     return value
 
 
-def _plainly_canonical(data: bytes, value: JsonValue) -> bool:
-    """Whether the C encoder shows that `data` is canonical; when it does not, RFC 8785 itself decides.
+class _Numbers:
+    """Reads numbers, and notes whether all are such that Python and RFC 8785 write them alike: integers of up to 15
+    digits, and shortest fractions without an exponent that are no whole numbers."""
 
-    In ASCII, without fractions, exponents, NaN or integers of 16 digits, sorted compact JSON is RFC 8785.
-    """
-    if not data.isascii() or _SUBTLE.search(data):
+    def __init__(self) -> None:
+        self.plain = True
+
+    def integer(self, token: str) -> int:
+        self.plain &= len(token) <= 15
+        return int(token)
+
+    def fraction(self, token: str) -> float:
+        value = float(token)
+        self.plain &= repr(value) == token and "e" not in token and not value.is_integer()
+        return value
+
+
+def _plainly_canonical(data: bytes, value: JsonValue) -> bool:
+    """Whether the C encoder shows that `data`, whose numbers are plain, is canonical; when it does not, RFC 8785
+    itself decides. In ASCII, and without NaN, sorted compact JSON is RFC 8785."""
+    if not data.isascii() or b"NaN" in data or b"Infinity" in data:
         return False
     try:
         return _COMPACT.encode(value).encode() == data

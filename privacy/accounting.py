@@ -22,6 +22,7 @@ Sources:
 from __future__ import annotations
 
 import decimal
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -70,21 +71,21 @@ class Curve:
     def __post_init__(self) -> None:
         if len(self.rdp_micro) != len(ORDERS):
             raise CurveInvalidError(f"a curve has {len(ORDERS)} values, one for each published order")
-        for value in self.rdp_micro:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise CurveInvalidError("a curve holds whole numbers of micro-units, none below zero")
-            if value > LARGEST_MICRO:
-                raise CostTooLargeError(
-                    "the privacy cost is beyond every meaning", remedy="Use more noise or fewer steps."
-                )
+        if set(map(type, self.rdp_micro)) != {int} or min(self.rdp_micro) < 0:
+            raise CurveInvalidError("a curve holds whole numbers of micro-units, none below zero")
+        if max(self.rdp_micro) > LARGEST_MICRO:
+            raise CostTooLargeError(
+                "the privacy cost is beyond every meaning", remedy="Use more noise or fewer steps."
+            )
 
-    @classmethod
-    def zero(cls) -> Curve:
+    @staticmethod
+    @lru_cache(maxsize=1)
+    def zero() -> Curve:
         """The cost of nothing."""
-        return cls((0,) * len(ORDERS))
+        return Curve((0,) * len(ORDERS))
 
     def __add__(self, other: Curve) -> Curve:
-        return Curve(tuple(a + b for a, b in zip(self.rdp_micro, other.rdp_micro, strict=True)))
+        return Curve(tuple(map(operator.add, self.rdp_micro, other.rdp_micro)))
 
     def scaled(self, count: int) -> Curve:
         """The cost of `count` independent uses of what this curve is the cost of."""
@@ -109,6 +110,7 @@ class Curve:
         return cls(_integers(value["rdp_micro"]))
 
 
+@lru_cache(maxsize=1024)
 def curve(mechanism: Mechanism) -> Curve:
     """The cost of a mechanism. Raises `CostTooLargeError` when it does not fit."""
     times = mechanism.steps if isinstance(mechanism, SubsampledGaussian) else mechanism.count
@@ -117,7 +119,12 @@ def curve(mechanism: Mechanism) -> Curve:
 
 def total(mechanisms: Iterable[Mechanism]) -> Curve:
     """The cost of all the mechanisms together."""
-    return sum((curve(mechanism) for mechanism in mechanisms), Curve.zero())
+    return _total(tuple(mechanisms))
+
+
+@lru_cache(maxsize=1024)
+def _total(mechanisms: tuple[Mechanism, ...]) -> Curve:
+    return sum(map(curve, mechanisms), Curve.zero())
 
 
 def epsilon_micro(cost: Curve, delta: float) -> int:

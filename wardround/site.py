@@ -180,7 +180,7 @@ def _conclude(
 
 
 def _is_policy(code: str) -> bool:
-    return code.split(".")[0] in {"budget", "cohort", "contract", "plan"}
+    return code.split(".")[0] in {"budget", "cohort", "contract", "plan", "policy"}
 
 
 def _followed(
