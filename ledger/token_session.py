@@ -87,11 +87,16 @@ class TokenAddress:
     label: str = ""
     serial: str = ""
 
+    @property
+    def library(self) -> Path:
+        """Where the library really lies: loaded by two names, it would be initialised twice and refuse."""
+        return self.module.resolve()
+
     def __str__(self) -> str:
         return f"the token {self.label!r}" if self.label else f"the token of serial number {self.serial!r}"
 
 
-# One for all libraries: two paths may lead to one of them, and a signature takes a millisecond.
+# One for all libraries: what they share is theirs to know, and a signature takes a millisecond.
 _library = threading.RLock()
 _process: int | None = None
 _sessions: dict[tuple[Path, bytes], TokenSession] = {}
@@ -154,7 +159,7 @@ class TokenSession:
             self.holders -= 1
             if self.holders:
                 return
-            key = (self.address.module, self._serial)
+            key = (self.address.library, self._serial)
             if _sessions.get(key) is self:
                 del _sessions[key]
             if not self._ended:
@@ -193,7 +198,7 @@ def open_session(address: TokenAddress, pin: Pin) -> TokenSession:
     with _library:
         _process = os.getpid()
         token = _find(address)
-        key = (address.module, token.serial)
+        key = (address.library, token.serial)
         session = _sessions.get(key)
         if session is None or session.ended:
             session = TokenSession(address, token.serial, pin, _log_in(address, token, pin))
@@ -229,7 +234,7 @@ def _find(address: TokenAddress) -> Token:
             remedy="Give the absolute path of the vendor's.",
         )
     try:
-        library = pkcs11.lib(str(address.module))
+        library = pkcs11.lib(str(address.library))
         found = list(
             library.get_tokens(
                 token_label=address.label or None,

@@ -141,14 +141,19 @@ class TokenSigner:
         if self._found is None or self._found[0] is not session:
             private, public = _find(session, self._session.address, self._key)
             if public != self.public:
-                raise TokenKeyError(f"the {self._key} on {self._session.address} is another one now")
+                raise TokenKeyError(
+                    f"the {self._key} on {self._session.address} is another one now", remedy="Start again."
+                )
             self._found = (session, private)
         private = self._found[1]
         if self.public.scheme == "ed25519":
             return bytes(private.sign(message, mechanism=Mechanism.EDDSA))
         raw = bytes(private.sign(hashlib.sha256(message).digest(), mechanism=Mechanism.ECDSA))
         if len(raw) != 64:
-            raise TokenFaultError(f"{self._session.address} returned {len(raw)} bytes instead of r and s")
+            raise TokenFaultError(
+                f"{self._session.address} returned {len(raw)} bytes instead of r and s",
+                remedy="Use another token.",
+            )
         return encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
 
 
@@ -193,7 +198,7 @@ def _search(key: TokenKey) -> dict[Attribute, object]:
     named: dict[Attribute, object] = {Attribute.LABEL: key.label, Attribute.ID: key.id}
     search = {attribute: value for attribute, value in named.items() if value}
     if not search:
-        raise TokenKeyError("a key on a token needs a label or an id")
+        raise TokenKeyError("a key on a token is named by its label or its id", remedy="Give one.")
     return search
 
 
@@ -223,7 +228,11 @@ def _scheme(parameters: bytes, *, what: str) -> Scheme:
     for scheme, oid in _OIDS.items():
         if parameters == oid:
             return scheme
-    raise TokenKeyError(f"{what} is neither Ed25519 nor P-256", code="ledger.token.scheme")
+    raise TokenKeyError(
+        f"{what} is neither Ed25519 nor P-256",
+        remedy="Make another on the token.",
+        code="ledger.token.scheme",
+    )
 
 
 def _generate(session: Session, token: TokenAddress, key: TokenKey, scheme: Scheme) -> None:
@@ -231,7 +240,7 @@ def _generate(session: Session, token: TokenAddress, key: TokenKey, scheme: Sche
     from pkcs11.constants import Attribute
 
     if not key.label:
-        raise TokenKeyError("a new key on a token needs a label")
+        raise TokenKeyError("a new key on a token needs a label", remedy="Give one.")
     identifier = key.id or os.urandom(16)
     if any(
         True

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
-    import pytest
+    from tests.soft_token import SoftTokens
 
 # Before anything imports Prefect, MLflow or Great Expectations: quiet, and nothing sent anywhere.
 os.environ.update(
@@ -21,3 +25,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tests of one `xdist_group` share a worker, so that not every worker imports everything."""
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadgroup"
+
+
+@pytest.fixture
+def soft_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoftTokens]:
+    """The test's own folder of PKCS #11 tokens, none made yet."""
+    from tests.soft_token import SoftTokens
+
+    folder = tmp_path / "soft-tokens"
+    folder.mkdir()
+    tokens = SoftTokens(folder, monkeypatch)
+    yield tokens
+    tokens.stop()

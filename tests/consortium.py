@@ -124,6 +124,7 @@ class Consortium:
         sites: tuple[str, ...] = SITES,
         cap: float = 100.0,
         patients: dict[str, int] | None = None,
+        token_module: Path | None = None,
     ) -> Consortium:
         for number, name in enumerate(sites):
             write_shard(root / "data" / f"{name}.npz", patients=(patients or {}).get(name, 200), seed=number)
@@ -132,7 +133,7 @@ class Consortium:
             for name in sites
         )
         pool = Pool(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
-        consortium = cls(found(root, sources, name="test", pool=pool))
+        consortium = cls(found(root, sources, name="test", pool=pool, token_module=token_module))
         shutil.copy(_empty_lineage(), consortium.founded.coordinator / "mlflow.db")
         return consortium
 

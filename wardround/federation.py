@@ -133,7 +133,7 @@ def _write(
             name=name,
             pool=Pool(epsilon_cap_micro=int(epsilon_cap * MICRO), delta=delta),
             public_test=None if public_test is None else _source(public_test),
-            token_module=None if token is None else token.resolve(),
+            token_module=None if token is None else token.absolute(),
         )
         beside.replace(out)  # onto an empty folder or none
     except OSError as error:
