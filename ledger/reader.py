@@ -165,3 +165,10 @@ def read_bundle(fetch: Fetch, name: TileName) -> list[bytes]:
     if whole is None:
         raise MissingFileError(f"{name.path} is missing")
     return tiles.parse_bundle(whole, WIDTH)[: name.width]
+
+
+def reading_order(size: int) -> Iterator[str]:
+    """The files that reading every entry of a tree asks for, in order: each bundle, then its tile."""
+    for name in tiles.names(size, None):
+        yield name.path
+        yield TileName(0, name.n, name.width).path

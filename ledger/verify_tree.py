@@ -29,7 +29,7 @@ def walk(
 ) -> bytes | None:
     """Run the checks; the founding entry, if the entries are events that were checked."""
     fetch, grown, chain = files.read, TileTree(), EventChain(head.origin)
-    files.expect(_leaves(head.size))
+    files.expect(reader.reading_order(head.size))
     wanted: bool | None = None if events == "auto" else events == "require"
     problem: Exception | None = None
     tile_problem: Mismatch | None = None
@@ -78,13 +78,6 @@ def walk(
             raise problem
         details.append(f"{len(chain.members)} members")
     return first
-
-
-def _leaves(size: int) -> Iterator[str]:
-    """What `walk` reads for every bundle, in order."""
-    for name in tiles.names(size, None):
-        yield name.path
-        yield TileName(0, name.n, name.width).path
 
 
 def _compare(fetch: reader.Fetch, changed: dict[TileName, bytes]) -> Mismatch | None:

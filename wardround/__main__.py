@@ -50,7 +50,7 @@ for path, name, summary in (
     ("federation:app", "federation", "Found a federation."),
     ("coordinator:app", "coordinator", "Run plans as the coordinator, once or on a schedule."),
     ("site:app", "site", "Take part in plans as a hospital, once or for as long as it is served."),
-    ("ledgers:app", "ledger", "Verify, read and prove what is on the ledger."),
+    ("ledger.app:app", "ledger", "Verify, read and prove what is on the ledger."),
 ):
     app.command(f"wardround.{path}", name=name, help=summary)
 
