@@ -28,6 +28,7 @@ HEIGHT = 8
 WIDTH = 1 << HEIGHT
 TileReader: TypeAlias = Callable[[int, int, int], bytes]  # (level, n, width) -> that many hashes
 
+_LENGTH = struct.Struct(">H").unpack_from
 _PATH = re.compile(r"tile/(0|[1-9]\d?|entries)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 
 
@@ -134,12 +135,15 @@ def encode_bundle(entries: Sequence[bytes]) -> bytes:
 def parse_bundle(data: bytes, width: int) -> list[bytes]:
     """Exactly `width` entries and not a byte more."""
     entries, at, size = [], 0, len(data)
-    for _ in range(width):
-        start = at + 2
-        at = start + int.from_bytes(data[at:start])
-        if at > size or start > size:
-            raise MalformedBundleError("the entry bundle ends early", code="ledger.bundle.truncated")
-        entries.append(data[start:at])
+    try:
+        for _ in range(width):
+            start = at + 2
+            at = start + _LENGTH(data, at)[0]
+            entries.append(data[start:at])
+    except struct.error:
+        at = size + 1
+    if at > size:
+        raise MalformedBundleError("the entry bundle ends early", code="ledger.bundle.truncated")
     if at != size:
         raise MalformedBundleError("bytes follow the last entry", code="ledger.bundle.trailing")
     return entries
