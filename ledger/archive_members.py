@@ -206,7 +206,7 @@ class Zip:
                 index.add(
                     member.orig_filename,
                     regular=kind in (0, stat.S_IFREG) and plain and not member.flag_bits & 1,
-                    folder=member.is_dir() and kind in (0, stat.S_IFDIR),
+                    folder=member.orig_filename.endswith("/") and kind in (0, stat.S_IFDIR),
                     offset=place,
                     size=member.file_size,
                 )
