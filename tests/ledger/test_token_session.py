@@ -38,6 +38,7 @@ class Spy:
 
         self.logins: list[str] = []
         self.flags = 0
+        self.away = False
         self._lib = pkcs11.lib
         monkeypatch.setattr("pkcs11.lib", self._open)
 
@@ -46,6 +47,8 @@ class Spy:
         return self
 
     def get_tokens(self, token_label: str | None, token_serial: bytes | None) -> list[CountedToken]:
+        if self.away:
+            return []
         found = self._library.get_tokens(token_label=token_label, token_serial=token_serial)
         return [CountedToken(token, self.logins, self.flags) for token in found]
 
@@ -96,6 +99,7 @@ def test_a_pin_is_shown_nowhere(tokens: SoftTokens) -> None:
     with pytest.raises(PinError) as caught:
         tokens.open(pin=wrong)
     assert wrong not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__suppress_context__
     signer = tokens.generate()
     for thing in (signer, signer._session, signer._session._pin, vars(signer), vars(signer._session)):
         assert PIN not in repr(thing) and PIN not in str(thing)
@@ -109,12 +113,14 @@ def test_a_pin_is_shown_nowhere(tokens: SoftTokens) -> None:
 # -- what is not there ---------------------------------------------------------------------------------------
 
 
-def test_missing_parts_are_named(tokens: SoftTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_are_named(tokens: SoftTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(address: TokenAddress, key: str = "key") -> TokenSigner:
         return TokenSigner.open(address, TokenKey(key), name="ward", pin=Pin(PIN), guard=tokens.keys)
 
     assert refused(tokens.open).code == "ledger.token.key-missing"
     assert refused(lambda: tokens.open(on="none")).code == "ledger.token.missing"
+    (tmp_path / "relative.so").symlink_to(tokens.module)
+    monkeypatch.chdir(tmp_path)  # what is run must not depend on where
     for module in (Path("/no/such/library.so"), Path("relative.so"), Path("/etc/hostname")):
         error = refused(lambda module=module: opened(TokenAddress(module, label="ward")))
         assert error.code == "ledger.token.module" and str(module) in str(error)
@@ -171,6 +177,20 @@ def test_a_token_that_stays_away_ends_the_session(tokens: SoftTokens, spy: Spy) 
     shutil.move(tokens.tokens.with_name("away"), tokens.tokens)
     assert refused(lambda: signer.sign(b"x")).code == "ledger.token.lost"  # until it is opened anew
     signer.close()
+
+
+def test_a_token_that_comes_back_too_late_is_opened_anew(tokens: SoftTokens, spy: Spy) -> None:
+    signer = tokens.generate()
+    signer._session._session.close()
+    spy.away = True
+    assert refused(lambda: signer.sign(b"x")).code == "ledger.token.lost"
+    spy.away = False
+    assert refused(lambda: signer.sign(b"x")).code == "ledger.token.lost"
+    anew = tokens.open()
+    assert refused(lambda: signer.sign(b"x")).code == "ledger.token.lost"
+    signer.close()  # takes nothing from the new session
+    anew.public.verify(anew.sign(b"x"), b"x")
+    anew.close()
 
 
 def test_a_pin_changed_meanwhile_is_tried_once(tokens: SoftTokens, spy: Spy) -> None:
