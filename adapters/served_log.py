@@ -173,10 +173,7 @@ class ServedLog:
         return bytes(data)
 
     def _redirected(self, answer: httpx.Response, path: str) -> httpx.URL:
-        try:
-            target = answer.url.join(answer.headers["Location"])
-        except httpx.InvalidURL:
-            raise RedirectedError(f"{self._where(path)} redirects to no URL") from None
+        target = answer.url.join(answer.headers["Location"])
         if (target.scheme, target.host, target.port) != (self.url.scheme, self.url.host, self.url.port):
             raise RedirectedError(
                 f"{self._where(path)} redirects to another server, {target.scheme}://{target.netloc.decode()}",
