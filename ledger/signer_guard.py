@@ -71,7 +71,7 @@ class SignerGuard:
 
 def _acquire(path: Path) -> int:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise GuardError(
             f"cannot open {path}: {os.strerror(error.errno or 0)}",

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from ledger.errors import CodedError, InputError
-from ledger.keys import BadSignatureError, MalformedKeyError, Scheme, VerificationKey, check_name
+from ledger.keys import BadSignatureError, Scheme, VerificationKey, check_name
 from ledger.signer_guard import SignerGuard
 from ledger.token_session import Pin, TokenAddress, TokenSession, open_session
 
@@ -162,8 +162,6 @@ def decode_point(scheme: Scheme, value: bytes) -> VerificationKey:
     size = _POINT_BYTES[scheme]
     if len(value) == size + 2 and value[:2] == bytes((0x04, size)):
         value = value[2:]
-    if len(value) != size:
-        raise MalformedKeyError(f"the token's public key is no {scheme} point")
     return VerificationKey(scheme, value)
 
 

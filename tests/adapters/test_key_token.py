@@ -132,7 +132,13 @@ def test_the_pin_comes_from_the_environment_or_a_private_file(
     assert refused() == "home.pin"
 
 
-def test_a_broken_configuration_never_falls_back_to_files(tmp_path: Path) -> None:
+def test_a_broken_configuration_never_falls_back_to_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARDROUND_PASSPHRASE", "secret")
+    (tmp_path / "keys").mkdir()
+    Home(tmp_path).make_signer("signing", "site-a")
+    assert Home(tmp_path).signer("signing", "site-a")
     for text in ("token: [", "token: {module: relative.so, label: a, keys: {signing: x}}"):
         (tmp_path / "institution.yaml").write_text(text)
         with pytest.raises(InputError):
