@@ -31,7 +31,18 @@ class StorageCorruptError(CodedError):
 
 
 class StorageFailedError(CodedError):
+    """Nothing was stored, unless it is an OutcomeUnknownError."""
+
     code = "ledger.storage.failed"
+
+
+class OutcomeUnknownError(StorageFailedError):
+    """The batch was sent to be committed, whole, and no answer came: it is stored, will be, or never will.
+
+    The expected state of the next commit decides: it is refused if this batch made it.
+    """
+
+    code = "ledger.storage.outcome-unknown"
 
 
 class StateConflictError(CodedError):
@@ -67,7 +78,10 @@ class Storage(Protocol):
         """Begin a log; StorageExistsError if there is one."""
 
     def commit(self, batch: Batch) -> None:
-        """Store a batch durably; StateConflictError, and nothing stored, if the state is not `expected`."""
+        """Store a batch durably; StateConflictError, and nothing stored, if the state is not `expected`.
+
+        StorageFailedError if it could not be stored, OutcomeUnknownError if nobody can say.
+        """
 
     def entries(self, start: int, end: int) -> list[bytes]:
         """Entries [start, end), fewer if they are not there."""

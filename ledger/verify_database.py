@@ -1,4 +1,4 @@
-"""Offline verification of a ledger's SQLite file: every column of every row is recomputed or signed.
+"""Verification of a ledger's database, SQLite file or PostgreSQL: every column is recomputed or signed.
 
      1 state         one row; its columns have their types and the log key parses
      2 signature     the log key signed the checkpoint, which says the row's origin, size and root
@@ -20,13 +20,14 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from ledger import checkpoint, note, tiles, tree
+from ledger import checkpoint, note, postgresql, sqlite, tiles, tree
 from ledger.chain import EventChain
 from ledger.errors import InputError
 from ledger.event import check_entry_size
 from ledger.note import VerifierKey
 from ledger.report import Checklist, Mismatch, Report
-from ledger.sqlite import entries_table, log_table, metadata, open_readonly_engine, tiles_table, translated
+from ledger.sql_failure import translated
+from ledger.sql_storage import entries_table, log_table, metadata, tiles_table
 from ledger.tile_tree import TileTree
 
 _CHUNK = 256
@@ -45,7 +46,21 @@ def verify_database(
     """Return the report if every check passed, else raise VerificationFailedError that carries it."""
     if not path.is_file():
         raise NoDatabaseError("there is no ledger database of this name")
-    engine = open_readonly_engine(path)
+    engine = sqlite.open_readonly_engine(path)
+    try:
+        return verify_engine(engine, log_vkey=log_vkey, events=events)
+    finally:
+        engine.dispose()
+
+
+def verify_url(
+    url: str,
+    *,
+    log_vkey: VerifierKey | str | None = None,
+    events: Literal["require", "skip"] = "require",
+) -> Report:
+    """The same for a PostgreSQL database by its address (`ledger.postgresql`), which a reader may do."""
+    engine = postgresql.open_readonly_engine(url)
     try:
         return verify_engine(engine, log_vkey=log_vkey, events=events)
     finally:
@@ -58,11 +73,11 @@ def verify_engine(
     log_vkey: VerifierKey | str | None = None,
     events: Literal["require", "skip"] = "require",
 ) -> Report:
-    """The same over an open engine, which stays open."""
+    """The same over an open read-only engine, which stays open."""
     run = Checklist()
-    with run.check("database", "the file is a ledger database"), translated(), engine.connect() as connection:
-        _schema(connection)
-    with engine.connect() as connection:
+    with translated(), engine.connect() as connection:  # one transaction: a sequencer may append meanwhile
+        with run.check("database", "the database is a ledger's"), translated():
+            _schema(connection)
         _database(run, connection, log_vkey, events)
     return run.report
 

@@ -22,7 +22,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ledger.sqlite import open_engine, translated, writing
+from ledger.sql_failure import translated
+from ledger.sql_storage import writing
+from ledger.sqlite import open_engine
 from ledger.storage import StateConflictError, StorageCorruptError, StorageExistsError, StorageMissingError
 from ledger.tree import Hash
 

@@ -1,4 +1,4 @@
-"""The log over both stores: appends, proofs, two sequencers, rollback."""
+"""The log over every store: appends, proofs, two sequencers, rollback."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ledger.log import IndexRangeError, Log, LogKeyError, OriginError, RolledBac
 from ledger.memory import MemoryStorage
 from ledger.sqlite import SqliteStorage
 from ledger.storage import StateConflictError, StorageCorruptError, StorageExistsError, StorageMissingError
+from tests.ledger.places import KINDS, maker
 
 SIGNER = MemorySigner("log", seed=b"log")
 ORIGIN = "ledger.example/plain"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def storage(request, tmp_path):
-    made = MemoryStorage() if request.param == "memory" else SqliteStorage(tmp_path / "ledger.db")
+@pytest.fixture(params=["memory", *KINDS])
+def storage(request):
+    made = MemoryStorage() if request.param == "memory" else maker(request.param, request)().open()
     yield made
     made.close()
 
