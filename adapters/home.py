@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from adapters import key_token
 from adapters.key_token import Purpose, TokenConfig
+from ledger import postgresql
 from ledger.errors import InputError
 from ledger.keys import FileSigner, Signer
 from ledger.token_signer import TokenSigner
@@ -69,6 +70,18 @@ class CoordinatorConfig(Document):
     public_test: SourceConfig | None = None
     """Public images of nobody's training data, on which a model may be scored in the clear."""
     token: TokenConfig | None = None
+    ledger: str | None = None
+    """The ledger's database, postgresql://user@host/database (`ledger.postgresql`); else a SQLite file here."""
+
+    @field_validator("ledger")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                postgresql.parse_url(value)
+            except postgresql.DatabaseUrlError as error:
+                raise ValueError(f"{error.public_message}. {error.remedy}") from None
+        return value
 
 
 Config = TypeVar("Config", SiteConfig, CoordinatorConfig)

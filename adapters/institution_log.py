@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from adapters.clock import Clock
 from adapters.exchange import Exchange
-from adapters.home import Home
+from adapters.home import CoordinatorConfig, Home
 from adapters.replica import Replica
 from adapters.sequencer import Sequencer, founded
 from ledger.checkpoint import parse
 from ledger.errors import CodedError
 from ledger.log import Log
 from ledger.policy import Policy, quorum_policy
+from ledger.postgresql import PostgresqlStorage
 from ledger.reader import TileReader
 from ledger.sqlite import SqliteStorage
+from ledger.storage import Storage
 from ledger.witness import Witness
 from ledger.witness_storage import SqliteWitnessStorage
 from policies.federation import Federation
@@ -32,10 +34,16 @@ def policy_of(federation: Federation) -> Policy:
     return quorum_policy(federation.log_vkey, [site.witness_vkey or "" for site in federation.sites()])
 
 
+def ledger_storage(home: Home) -> Storage:
+    """Where the coordinator's configuration says that the log is: a PostgreSQL database, or a file here."""
+    url = home.read(CoordinatorConfig).ledger
+    return SqliteStorage(home.root / "ledger.sqlite") if url is None else PostgresqlStorage(url)
+
+
 def create_log(home: Home, federation: Federation, founding_entry: bytes) -> None:
     """Begin the log with its founding event."""
     signer = home.signer("log", federation.origin)
-    log = Log.create(SqliteStorage(home.root / "ledger.sqlite"), origin=federation.origin, signer=signer)
+    log = Log.create(ledger_storage(home), origin=federation.origin, signer=signer)
     FederationState(federation.origin).advance(0, founding_entry)
     log.append([founding_entry])
 
@@ -55,7 +63,7 @@ def create_witness(home: Home, federation: Federation, name: str) -> None:
 
 def open_sequencer(home: Home, federation: Federation, exchange: Exchange) -> Sequencer:
     signer = home.signer("log", federation.origin)
-    log = Log.open(SqliteStorage(home.root / "ledger.sqlite"), signer=signer)
+    log = Log.open(ledger_storage(home), signer=signer)
     return Sequencer(log, founded(log), exchange, federation, policy_of(federation))
 
 
@@ -82,6 +90,9 @@ def open_replica(
 
 def read_state(home: Home) -> tuple[FederationState, str]:
     """The fold of a coordinator's stored log and its root in hex; the log is opened for reading only."""
-    storage = SqliteStorage(home.root / "ledger.sqlite")
-    log = Log.open(storage)
-    return founded(log), log.root.hex()
+    storage = ledger_storage(home)
+    try:
+        log = Log.open(storage)
+        return founded(log), log.root.hex()
+    finally:
+        storage.close()
