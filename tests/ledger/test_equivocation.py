@@ -6,7 +6,6 @@ import pytest
 
 from ledger import checkpoint, equivocation, note
 from ledger.errors import InputError, VerificationError
-from ledger.event import parse_entry
 from ledger.keys import MemorySigner
 from tests.ledger.witnessing import ask, refused, reopen, rewritten
 
@@ -82,15 +81,3 @@ def test_honest_checkpoints_are_no_equivocation(federation):
 def test_malformed_evidence(data):
     with pytest.raises(InputError):
         equivocation.parse(data)
-
-
-def test_the_story_of_a_rewritten_event(federation):
-    """A coordinator rewrites one past event; every witness catches it."""
-    federation.grow(11)
-    federation.cosign()
-    federation.grow(2)
-    fork = rewritten(federation, 13, at=4)
-    assert parse_entry(fork.entry(0)).event.type == "federation.founded"
-    for witness in federation.witnesses.values():
-        assert refused(lambda w=witness: ask(w, fork)) == "ledger.witness.equivocation"
-        assert len(witness.evidence()) == 1
