@@ -269,7 +269,8 @@ class Witness:
         if own is None or parsed.size <= self._state.size:
             return
         # A process that another one overtook is behind too, but then the disk is not.
-        if self._storage.load() == self._state:
+        stored = self._storage.load()
+        if stored is None or stored.size < parsed.size:
             self._storage.keep_evidence(
                 canonical.encode({_ROLLED_BACK: encoding.encode_base64(signed.encode())})
             )

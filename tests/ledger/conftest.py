@@ -20,7 +20,9 @@ from ledger.witness_storage import MemoryWitnessStorage, SqliteWitnessStorage
 from tests.ledger.witnessing import create
 
 settings.register_profile("no-deadline", deadline=None)  # other tests share the processor
-settings.load_profile("no-deadline")
+settings.register_profile("thorough", deadline=None, max_examples=300, stateful_step_count=60)
+if settings.get_current_profile_name() == "default":  # else `--hypothesis-profile` chose
+    settings.load_profile("no-deadline")
 
 ORIGIN = "ledger.example/wards"
 NOW_S = 1_800_000_000
