@@ -89,7 +89,7 @@ class ServedLog:
             self._top_up()
         try:
             return coming.result(FILE_S + TIMEOUT_S)
-        except FutureTimeoutError:  # headers that trickle: no step of theirs is slow
+        except FutureTimeoutError:  # bytes that trickle: no step of theirs is slow; closing ends the thread
             raise TooSlowError(f"{self._where(path)} took over {FILE_S:g} s", remedy=_LATER) from None
 
     def names(self, under: str) -> None:
@@ -124,20 +124,20 @@ class ServedLog:
         deadline = time.monotonic() + FILE_S
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._attempt(path, deadline)
+                return self._attempt(path)
             except _TryAgain as trouble:
                 if attempt == ATTEMPTS or time.monotonic() > deadline:
                     raise trouble.error from None
                 time.sleep(_pause_s(attempt, trouble.after))
         raise AssertionError("unreachable")
 
-    def _attempt(self, path: str, deadline: float) -> bytes | None:
+    def _attempt(self, path: str) -> bytes | None:
         url = self.url.join(path)
         try:
             for _ in range(REDIRECTS + 1):
                 with self._client.stream("GET", url) as answer:
                     if not answer.has_redirect_location:
-                        return self._body(answer, path, deadline)
+                        return self._body(answer, path)
                     url = self._redirected(answer, path)
         except httpx.TimeoutException:
             raise _TryAgain(
@@ -147,7 +147,7 @@ class ServedLog:
             raise self._trouble(error, path) from None
         raise RedirectedError(f"{self._where(path)} redirects over and over")
 
-    def _body(self, answer: httpx.Response, path: str, deadline: float) -> bytes | None:
+    def _body(self, answer: httpx.Response, path: str) -> bytes | None:
         if answer.status_code in (404, 410):
             return None
         if answer.status_code in _AGAIN:
@@ -168,8 +168,6 @@ class ServedLog:
             data += chunk
             if len(data) > limit:
                 raise OversizedFileError(path)
-            if time.monotonic() > deadline:
-                raise TooSlowError(f"{self._where(path)} took over {FILE_S:g} s", remedy=_LATER)
         return bytes(data)
 
     def _redirected(self, answer: httpx.Response, path: str) -> httpx.URL:

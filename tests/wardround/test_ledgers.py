@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -9,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ledger import proof
+from ledger import checkpoint, note, proof
 from ledger.cli import main as ledger_main
-from ledger.export import VKEY
-from tests.consortium import Consortium
+from ledger.equivocation import Equivocation
+from ledger.export import CHECKPOINT, VKEY
+from ledger.keys import FileSigner
+from ledger.static_files import Folder
+from ledger.verify import verify_static
+from tests.adapters.log_server import LogServer, certificates, send
+from tests.consortium import SITES, Consortium
 from tests.wardround.conftest import Command
 
 
@@ -95,6 +101,158 @@ def test_prove_writes_what_the_ledger_alone_can_check(
     again = wardround("ledger", "prove", run, "4", "--out", tmp_path / "p.tlog-proof")
     assert again.code == 2 and (tmp_path / "p.tlog-proof").read_bytes() == made
     assert wardround("ledger", "prove", run, "100000").code == 2
+
+
+def contents(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file below a folder, by when it was changed and its digest."""
+    return {
+        str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def log_signer(run: Path) -> FileSigner:
+    keys = run / "coordinator/keys"
+    origin = note.parse_vkey((run / "exchange/ledger" / VKEY).read_text().strip()).name
+    return FileSigner.load(keys / "log.pem", name=origin, passphrase=(keys / "passphrase").read_bytes())
+
+
+def forged(run: Path, *, size: int | None = None) -> bytes:
+    """A checkpoint of another history under the real log's key."""
+    head, _ = checkpoint.parse((run / "exchange/ledger" / CHECKPOINT).read_bytes())
+    return checkpoint.sign(checkpoint.Checkpoint(head.origin, size or head.size, bytes(32)), log_signer(run))
+
+
+def test_show_finds_a_study_wherever_events_name_it(wardround: Command, run: Path) -> None:
+    rows = [json.loads(line) for line in wardround("ledger", "show", run, "--json").out.splitlines()]
+    [study] = {study for row in rows for study in row["studies"]}
+    assert {row["type"] for row in rows if row["studies"] == []} == {"federation.founded"}
+    assert {row["round"] for row in rows if row["type"] == "training.receipt"} == {1}
+    asked = wardround("ledger", "show", run, "--study", study, "--json").out.splitlines()
+    assert [json.loads(line)["index"] for line in asked] == [row["index"] for row in rows if row["studies"]]
+    assert study in wardround("ledger", "show", run, "--type", "budget.reserved", "--study", study).out
+    assert wardround("ledger", "show", run, "--study", "another", "--json").out == ""
+
+
+def test_export_publishes_the_final_checkpoint_and_packs_it(
+    wardround: Command, run: Path, tmp_path: Path
+) -> None:
+    before = contents(run)
+    done = wardround("ledger", "export", run, tmp_path / "x", "--archive", tmp_path / "x.tar.gz")
+    assert done.code == 0 and "size 0 -> " in done.out, done.err
+    final = (run / "exchange/ledger" / CHECKPOINT).read_bytes()
+    assert (tmp_path / "x" / CHECKPOINT).read_bytes() == final
+    again = wardround("ledger", "export", run / "coordinator", tmp_path / "x")
+    assert again.code == 0 and ", 0 files" in again.out
+    with Folder(tmp_path / "x") as files:
+        assert len(verify_static(files).cosigners) >= 3
+    for path in (tmp_path / "x", tmp_path / "x.tar.gz"):
+        assert wardround("ledger", "verify", path).code == 0
+    plain = wardround("ledger", "export", run / "coordinator/ledger.sqlite", tmp_path / "plain")
+    assert plain.code == 0 and not (tmp_path / "plain/policy").exists()
+    assert contents(run) == before
+
+
+def test_export_refuses_what_is_not_its_own(
+    wardround: Command, run: Path, copy: Path, tmp_path: Path
+) -> None:
+    assert wardround("ledger", "export", tmp_path, tmp_path / "x").code == 2
+    other = Consortium.found(tmp_path / "other").founded
+    assert wardround("ledger", "export", run, tmp_path / "x").code == 0
+    assert wardround("ledger", "export", other.coordinator / "ledger.sqlite", tmp_path / "x").code == 3
+    assert wardround("ledger", "export", other.coordinator, tmp_path / "y").code == 2  # nothing is final yet
+    (copy / "exchange/ledger" / CHECKPOINT).write_bytes(forged(copy))
+    done = wardround("ledger", "export", copy, tmp_path / "z")
+    assert done.code == 3 and not (tmp_path / "z").exists()
+
+
+def test_archives_and_urls_are_read_like_folders(
+    wardround: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    archive = Path(shutil.make_archive(str(tmp_path / "a"), "zip", run / "exchange/ledger"))
+    ca, both = certificates(tmp_path)
+    with LogServer(run / "exchange/ledger", certificate=both) as server:
+        for where in ((archive,), (server.url, "--ca", ca)):
+            done = wardround("ledger", "verify", *where)
+            assert done.code == 0 and done.out.count("verified: ") == 1, done.err
+            shown = wardround("ledger", "show", *where, "--json").out
+            assert shown == wardround("ledger", "show", run, "--json").out
+            assert (
+                wardround("ledger", "prove", where[0], "4", *where[1:]).out
+                == wardround("ledger", "prove", run, "4").out
+            )
+        assert "without partial tiles" in wardround("ledger", "verify", *where).out
+        assert wardround("ledger", "verify", server.url).error.startswith("[served.certificate]")
+        path = max(
+            (run / "exchange/ledger/tile/entries").rglob("*.p/*"), key=lambda path: path.stat().st_size
+        )
+        data = path.read_bytes()
+        served = path.relative_to(run / "exchange/ledger").as_posix()
+        server.answers[served] = lambda to: send(to, data[:-1] + b"?")
+        flipped = wardround("ledger", "verify", server.url, "--ca", ca, "--json")
+        report = json.loads(flipped.out)
+        assert flipped.code == 3 and report["checks"][-1]["number"] == 5 and report["checks"][-1]["index"] > 0
+    insecure = wardround("ledger", "verify", "http://ledger.example/")
+    assert insecure.code == 2 and insecure.error.startswith("[served.insecure]")
+    gone = wardround("ledger", "verify", server.url, "--ca", ca)
+    assert gone.code == 1 and gone.error.startswith("[served.unreachable]")
+
+
+def test_check_is_the_other_half_of_prove(wardround: Command, run: Path, tmp_path: Path) -> None:
+    made, entry, policy = tmp_path / "p", tmp_path / "e", run / "exchange/ledger/policy"
+    done = wardround("ledger", "prove", run, "4", "--out", made, "--entry", entry)
+    assert f"wardround ledger check {made} {entry}" in done.err
+    checked = wardround("ledger", "check", made, entry, "--policy", policy)
+    assert checked.code == 0 and checked.out.startswith("verified: entry 4 of ")
+    assert wardround("ledger", "check", made, entry).error.startswith("[ledger.cli.usage]")
+    entry.write_bytes(entry.read_bytes() + b" ")
+    assert wardround("ledger", "check", made, entry, "--policy", policy).code == 3
+
+
+def test_witness_status_reads_every_site_and_changes_nothing(wardround: Command, run: Path) -> None:
+    before = contents(run)
+    done = wardround("ledger", "witness", "status", run, "--json")
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0 and [one["name"] for one in found] == list(SITES), done.err
+    assert {one["export"]["verdict"] for one in found} == {"agrees"} and {
+        one["evidence"] for one in found
+    } == {0}
+    for path in ("sites/hospital-a", "sites/hospital-a/witness.sqlite"):
+        shown = wardround("ledger", "witness", "status", run / path)
+        assert shown.code == 0 and "export     agrees" in shown.out and "evidence   none" in shown.out
+    assert contents(run) == before
+    assert wardround("ledger", "witness", "status", run / "exchange").code == 2
+
+
+def test_witness_status_reports_two_histories_and_writes_the_evidence(
+    wardround: Command, copy: Path, tmp_path: Path
+) -> None:
+    vkey = (copy / "exchange/ledger" / VKEY).read_text().strip()
+    (copy / "exchange/ledger" / CHECKPOINT).write_bytes(forged(copy))
+    done = wardround("ledger", "witness", "status", copy, "--evidence", tmp_path / "found")
+    assert done.code == 3 and done.error.startswith("[ledger.witness.alarm]") and "disagrees" in done.out
+    database = sqlite3.connect(copy / "sites/hospital-b/witness.sqlite")
+    first = database.execute("select checkpoint from state").fetchone()[0]
+    size = checkpoint.parse(first)[0].size
+    proven = Equivocation(first, forged(copy, size=size)).encode()
+    database.execute("insert into evidence (data) values (?)", (proven,))
+    database.commit()
+    database.close()
+    done = wardround(
+        "ledger", "witness", "status", copy / "sites/hospital-b", "--evidence", tmp_path / "held"
+    )
+    assert done.code == 3 and "evidence   1" in done.out
+    written = [path for path in (tmp_path / "held").iterdir() if path.read_bytes() == proven]
+    assert len(written) == 1
+    assert wardround("ledger", "verify", written[0], "--vkey", vkey).out.startswith(
+        "proven: the log key signed two"
+    )
+    assert wardround("ledger", "verify", written[0]).code == 2
+    written[0].write_bytes(Equivocation(first, first).encode())
+    assert wardround("ledger", "verify", written[0], "--vkey", vkey).code == 3
 
 
 def test_paths_without_a_ledger(wardround: Command, run: Path, tmp_path: Path) -> None:

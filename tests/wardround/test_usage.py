@@ -13,6 +13,7 @@ COMMANDS = (
     ("demo",), ("doctor",), ("data", "check"), ("plan", "new"), ("plan", "validate"), ("plan", "examples"),
     ("federation", "new"), ("coordinator", "run"), ("coordinator", "serve"), ("site", "run"), ("site", "serve"),
     ("ledger", "verify"), ("ledger", "show"), ("ledger", "prove"),
+    ("ledger", "check"), ("ledger", "export"), ("ledger", "witness", "status"),
 )  # fmt: skip
 
 
