@@ -15,6 +15,7 @@ sizes, and what an entry may be, are the tests'.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -32,7 +33,6 @@ from ledger.witness import FUTURE_S, PAST_S, EquivocationError, Witness, Witness
 from tests.ledger.honest_site import Site
 
 LOG = MemorySigner("log", seed=b"log")
-START_S = 1_800_000_000
 PICK = st.integers(0, 99)
 MOSTLY_NOW_S = st.sampled_from([0] * 9 + [200, FUTURE_S + 150, -10 * PAST_S, -PAST_S])
 CHOICES = st.lists(PICK, min_size=1, max_size=3)
@@ -54,7 +54,7 @@ class Request(NamedTuple):
 
 class HostileSequencer(RuleBasedStateMachine):
     sites, liars, rollbacks = 4, 1, 0
-    origin = "ledger.example/agreement"
+    origin, start_s, past_s = "ledger.example/agreement", 1_800_000_000, PAST_S
 
     def gate(self):
         raise NotImplementedError
@@ -72,21 +72,14 @@ class HostileSequencer(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now_s = START_S
+        self.now_s = self.start_s
         self.branches = [self.new_log([])]
         keys = [MemorySigner(f"w{number}", seed=b"%d" % number) for number in range(self.sites)]
         self.liar_keys = keys[: self.liars]
         self.honest = [Site(key) for key in keys[self.liars :]]
         for site in self.honest:
-            site.processes.append(
-                Witness.create(
-                    site.disk,
-                    log_vkey=self.branches[0].vkey,
-                    signer=site.signer,
-                    gate=self.gate(),
-                    clock=self.clock(site),
-                )
-            )
+            found = functools.partial(Witness.create, log_vkey=self.branches[0].vkey)
+            site.processes.append(self.started(found, site))
         vkeys = [cosignature.vkey_of(key.name, key) for key in keys]
         self.policy = quorum_policy(self.branches[0].vkey, vkeys)
         self.sent, self.requests, self.responses = [], [], []
@@ -204,7 +197,7 @@ class HostileSequencer(RuleBasedStateMachine):
         self.branch_of[signed.text] = head, request.branch
         self.check_signed(site, head, request.branch)
         self.responses.append((signed.text, data, line))
-        lies = [cosignature.sign(signed.text, name=key.name, signer=key, time_s=START_S).line()
+        lies = [cosignature.sign(signed.text, name=key.name, signer=key, time_s=self.start_s).line()
                 for key in self.liar_keys]  # fmt: skip
         self.signed[signed.text] = self.merge(self.signed.get(signed.text, data), [line, *lies])
         if signed.text not in self.finals:
@@ -218,7 +211,7 @@ class HostileSequencer(RuleBasedStateMachine):
         assert log_time_s <= now_s + FUTURE_S, "an honest witness signed a time ahead of its clock"
         assert log_time_s >= site.log_time_s or site.rolled_back, "log time went back"
         if head.size > (before[0].size if before else 0):
-            assert log_time_s >= now_s - PAST_S, "an honest witness signed a frozen time"
+            assert log_time_s >= now_s - self.past_s, "an honest witness signed a frozen time"
         assert self.admissible(entries), "an honest witness signed a refused entry"
         if before and not site.rolled_back:
             assert head.size >= before[0].size, "an honest witness went back"
@@ -264,9 +257,13 @@ class HostileSequencer(RuleBasedStateMachine):
                 for text in list(self.signed)[-8:]:
                     self.show(site, text)
 
+    def started(self, start, site) -> Witness:
+        clock = self.clock(site)
+        return start(site.disk, signer=site.signer, gate=self.gate(), clock=clock, past_s=self.past_s)
+
     def restart(self, site, number, *, twin) -> None:
         """Resume from whatever branch is shown first; a twin leaves the old process running on the same disk."""
-        opened = Witness.open(site.disk, signer=site.signer, gate=self.gate(), clock=self.clock(site))
+        opened = self.started(Witness.open, site)
         for branch in (self.branch(number), *self.branches):
             with contextlib.suppress(CodedError):
                 opened.resume(branch.entries(0, opened.size))
