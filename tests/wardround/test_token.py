@@ -43,8 +43,12 @@ def test_new_makes_keys_on_tokens_and_doctor_finds_them(
     soft_tokens.make("coordinator", *HOSPITALS)
     out = tmp_path / "federation"
     command = ("federation", "new", "--out", out, "--token", soft_tokens.module, *data)
-    done = wardround(*command)
-    assert done.code == 2 and "WARDROUND_TOKEN_PIN" in done.error
+    done = wardround(
+        "federation", "new", "--out", out, "--token", tmp_path / "none.so", "--name", "Trial", *data
+    )
+    assert done.code == 2
+    for part in ("WARDROUND_TOKEN_PIN", "--token: there is no such library", "--name"):
+        assert part in done.error
     monkeypatch.setenv("WARDROUND_TOKEN_PIN", PIN)
     done = wardround(*command)
     assert done.code == 0, done.err
