@@ -170,16 +170,17 @@ class Home:
         label = None if self.token is None else self.token.label_of(purpose)
         if self.token is None or label is None:
             return FileSigner.load(self.key(purpose), name=name, passphrase=self.passphrase)
-        return self._kept(key_token.open_signer(self.token, label, name=name, keys=self.root / "keys"))
+        return self.keep(key_token.open_signer(self.token, label, name=name, keys=self.root / "keys"))
 
     def make_signer(self, purpose: Purpose, name: str) -> Signer:
         """Make the key of that purpose where `signer` will look for it; none is ever overwritten."""
         label = None if self.token is None else self.token.label_of(purpose)
         if self.token is None or label is None:
             return FileSigner.generate(self.key(purpose), name=name, passphrase=self.passphrase)
-        return self._kept(key_token.make_signer(self.token, label, name=name, keys=self.root / "keys"))
+        return self.keep(key_token.make_signer(self.token, label, name=name, keys=self.root / "keys"))
 
-    def _kept(self, signer: TokenSigner) -> TokenSigner:
+    def keep(self, signer: TokenSigner) -> TokenSigner:
+        """Close it together with the others."""
         self._on_token.append(signer)
         return signer
 

@@ -26,6 +26,7 @@ from tasks.coordinator.publish import judge_plan, publish
 from tasks.coordinator.record import finish_lineage, open_lineage, record_round
 from tasks.coordinator.release import judge_model, record_evaluation, release_model
 from tasks.planning import read_plan
+from tasks.rotate import rotate_key
 from tasks.worker.coordinator_session import CoordinatorSession
 
 
@@ -60,6 +61,7 @@ async def federated_round(home: str, plan: str, edition: str | None = None) -> N
 
 
 async def run_plan(coordinator: Coordinator, plan: Plan) -> None:
+    await rotate_key(coordinator)
     published = await publish(coordinator, plan)
     await judge_plan(coordinator, published)
     lineage = await open_lineage(coordinator, published)

@@ -16,6 +16,7 @@ from ledger import canonical
 from ledger.errors import CodedError
 from policies.events import PlanPublished
 from policies.receipt import Step
+from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
 from tasks.site.opening import follow_model, open_sum
@@ -41,6 +42,7 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     if not await await_verdict(site, published, 0):
         site.tell("plan refused")
         return
+    await rotate_key(site)
     await accept(site, published)
     public = await agree_on_key(site, published)
     prepared: Prepared | CodedError

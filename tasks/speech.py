@@ -5,6 +5,8 @@ The transport differs (a site's inbox, the coordinator's own queue) and lives wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adapters.clock import Clock
 from ledger.event import Event, sign_event
 from ledger.keys import Signer
@@ -12,7 +14,9 @@ from policies.events import Body, type_of
 from policies.state import FederationState
 
 
-def next_entry(state: FederationState, body: Body, *, name: str, signer: Signer, clock: Clock) -> bytes:
+def next_entry(
+    state: FederationState, body: Body, *, name: str, signers: Sequence[Signer], clock: Clock
+) -> bytes:
     """The signed entry that would continue `name`'s chain in `state`."""
     sequence, previous = state.chain.position(name)
     event = Event(
@@ -24,4 +28,4 @@ def next_entry(state: FederationState, body: Body, *, name: str, signer: Signer,
         time_s=clock.now_s(),
         body=body.to_json(),
     )
-    return sign_event(event, [signer])
+    return sign_event(event, signers)

@@ -20,6 +20,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from ledger.errors import CodedError, InputError, PolicyViolation, Violation
+from wardround import rotation
 from wardround.display import Display
 
 if TYPE_CHECKING:
@@ -97,6 +98,16 @@ def serve(
         print_starting_message=False,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+@app.command
+def rotate_key(*, home: HomeOption) -> None:
+    """Make the coordinator's next signing key, where the one in force is (a file or the token).
+
+    The next run puts it on the ledger, signed by both keys, and signs with it from then on. The log's own key
+    is another one: it changes with a new term (docs/adr/0009).
+    """
+    rotation.begin(home, "coordinator")
 
 
 def _checked(home: Path, plan: Path, edition: str | None) -> Plan:

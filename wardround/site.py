@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from ledger.errors import CodedError, InputError, PolicyViolation, Violation
+from wardround import rotation
 from wardround.coordinator import one_at_a_time, prefect_api, require_prefect_api
 from wardround.display import Display
 
@@ -94,6 +95,15 @@ def serve(
         print_starting_message=False,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+@app.command
+def rotate_key(*, home: HomeOption) -> None:
+    """Make the site's next signing key, where the one in force is (a file or the token).
+
+    The next run puts it on the ledger, signed by both keys, and signs with it from then on.
+    """
+    rotation.begin(home, "site")
 
 
 def _checked(home: Path) -> tuple[Home, SiteConfig]:

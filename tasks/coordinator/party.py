@@ -5,7 +5,7 @@ It holds no key that opens an update and sees no site's. What a step does lives 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,9 +99,10 @@ class Coordinator:
             waiting_for="a quorum of witnesses",
         )
 
-    async def say(self, body: Body, *, final: bool = True) -> int:
-        """Append an event of the coordinator's own; returns its index, by default once it is final."""
-        entry = next_entry(self.state, body, name=self.name, signer=self.signer, clock=self._clock)
+    async def say(self, body: Body, *, final: bool = True, also: Sequence[Signer] = ()) -> int:
+        """Append an event of the coordinator's own, which `also` sign; its index, by default once it is final."""
+        signers = (self.signer, *also)
+        entry = next_entry(self.state, body, name=self.name, signers=signers, clock=self._clock)
         digest = entry_digest(entry)
         self._sequencer.submit(entry)
 

@@ -6,7 +6,7 @@ leave the site lives in `release`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,13 +98,14 @@ class Site:
 
         return await self._background.until(look, timeout_s=timeout_s, waiting_for=waiting_for)
 
-    async def say(self, body: Body, *, final: bool = False) -> int:
-        """Put an event on the ledger and return its index, once it is cosigned here (or `final`)."""
-        return await self.send(self.entry(body), final=final)
+    async def say(self, body: Body, *, final: bool = False, also: Sequence[Signer] = ()) -> int:
+        """Put an event on the ledger, which `also` sign; its index, once it is cosigned here (or `final`)."""
+        return await self.send(self.entry(body, also=also), final=final)
 
-    def entry(self, body: Body) -> bytes:
+    def entry(self, body: Body, *, also: Sequence[Signer] = ()) -> bytes:
         """The signed entry that continues this site's chain, which may be ahead of what is final."""
-        return next_entry(self.latest, body, name=self.name, signer=self.signer, clock=self._clock)
+        signers = (self.signer, *also)
+        return next_entry(self.latest, body, name=self.name, signers=signers, clock=self._clock)
 
     async def send(self, entry: bytes, *, final: bool = False) -> int:
         """Send a signed entry, again if need be; raises PolicyViolation with the log's reasons if refused."""

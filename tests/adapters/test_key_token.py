@@ -69,7 +69,7 @@ def test_a_federation_whose_keys_are_all_on_tokens(founded: Founded, homes: dict
     body = SumKeyRotated(purpose="study-sum", study="one", public_key_digest="ab" * 32, previous=None)
     signer = homes["site-a"].signer("signing", "site-a")
     assert isinstance(signer, TokenSigner)
-    entry = next_entry(replicas["site-a"].state, body, name="site-a", signer=signer, clock=CLOCK)
+    entry = next_entry(replicas["site-a"].state, body, name="site-a", signers=(signer,), clock=CLOCK)
     sequencer.submit(entry)
     turn()
     assert sequencer.refused == {}

@@ -53,7 +53,7 @@ class Post:
         home, state = Home(self.founded.sites[site]), self.replicas[site].state
         body = SumKeyRotated(purpose="study-sum", study=study, public_key_digest="ab" * 32, previous=None)
         entry = next_entry(
-            state, body, name=site, signer=home.signer("signing", site), clock=FixedClock(NOW_S)
+            state, body, name=site, signers=[home.signer("signing", site)], clock=FixedClock(NOW_S)
         )
         sequence, _ = state.chain.position(site)
         self.exchange.put(f"{mail.inbox(site, sequence)}/{entry_digest(entry)}", entry)

@@ -56,6 +56,19 @@ def test_new_founds_a_federation(wardround: Command, data: list[str], tmp_path: 
     assert again.code == 2 and again.error.startswith("[federation.exists]")
 
 
+def test_rotate_key_makes_the_next_key_and_says_when_it_holds(
+    wardround: Command, data: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "federation"
+    assert wardround("federation", "new", "--out", out, *data).code == 0
+    for role, home in (("site", out / "sites" / "hospital-a"), ("coordinator", out / "coordinator")):
+        done = wardround(role, "rotate-key", "--home", home)
+        assert done.code == 0, done.err
+        assert "in force" in done.out and (home / "keys" / "signing-next.pem").exists()
+        again = wardround(role, "rotate-key", "--home", home)
+        assert again.code == 2 and again.error.startswith("[home.rotation-pending]")
+
+
 def test_new_names_everything_wrong_and_leaves_nothing(
     wardround: Command, data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
