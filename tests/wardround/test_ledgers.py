@@ -15,10 +15,14 @@ from ledger.cli import main as ledger_main
 from ledger.equivocation import Equivocation
 from ledger.export import CHECKPOINT, VKEY
 from ledger.keys import FileSigner
+from ledger.log import Log
+from ledger.postgresql import PostgresqlStorage
+from ledger.sqlite import SqliteStorage
 from ledger.static_files import Folder
 from ledger.verify import verify_static
 from tests.adapters.log_server import LogServer, certificates, send
 from tests.consortium import SITES, Consortium
+from tests.postgresql_server import PostgresqlServer
 from tests.wardround.conftest import Command
 
 
@@ -253,6 +257,27 @@ def test_witness_status_reports_two_histories_and_writes_the_evidence(
     assert wardround("ledger", "verify", written[0]).code == 2
     written[0].write_bytes(Equivocation(first, first).encode())
     assert wardround("ledger", "verify", written[0], "--vkey", vkey).code == 3
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_a_ledger_in_postgresql_is_verified_and_exported(
+    wardround: Command, copy: Path, tmp_path: Path, postgresql_server: PostgresqlServer
+) -> None:
+    url = postgresql_server.url(postgresql_server.database())
+    stored = Log.open(SqliteStorage(copy / "coordinator/ledger.sqlite"))
+    moved = Log.create(PostgresqlStorage(url), origin=stored.origin, signer=log_signer(copy))
+    moved.append(list(stored.entries(0, stored.size)))
+    configuration = copy / "coordinator/institution.yaml"
+    configuration.write_text(f"{configuration.read_text()}\nledger: {url}\n")
+    (copy / "coordinator/ledger.sqlite").unlink()
+    for path in (copy, copy / "coordinator", url):
+        assert wardround("ledger", "verify", path).code == 0, path
+    assert wardround("ledger", "verify", copy).out.count("verified: ") == 2
+    assert wardround("ledger", "export", copy, tmp_path / "x").code == 0
+    assert wardround("ledger", "verify", tmp_path / "x").code == 0
+    assert wardround("ledger", "export", url, tmp_path / "y").code == 0
+    refused = wardround("ledger", "verify", "postgresql://ledger:secret@host/ledger")
+    assert refused.code == 2 and "secret" not in refused.out + refused.err
 
 
 def test_paths_without_a_ledger(wardround: Command, run: Path, tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from wardround.ledger.sources import LedgerOptionError, NoLedgerError
+from wardround.ledger.sources import LedgerOptionError, coordinator_home, open_log
 
 if TYPE_CHECKING:
     from ledger.policy import Policy
 
 
 def export(
-    path: Path,
+    path: str,
     directory: Path,
     /,
     *,
@@ -30,36 +30,23 @@ def export(
     Parameters
     ----------
     path
-        A demo's or a federation's folder, a coordinator's home, or a ledger's .sqlite file (then under the
-        log's own checkpoint, unless one is given).
+        A demo's or a federation's folder, a coordinator's home, or a database (a .sqlite file or
+        postgresql://..., then under the log's own checkpoint, unless one is given).
     directory
         An earlier export of it, or a new folder.
     """
     from ledger.commands import export_log, read_policy
-    from ledger.source import read_file, readonly_log
+    from ledger.source import read_file
 
     trusted = read_policy(policy)
     data = None if checkpoint is None else read_file(checkpoint)
-    home = _home(path)
+    home = coordinator_home(path)
     if home is not None and data is None:
         data, own = _final(home)
         trusted = trusted or own
-    with readonly_log(path if home is None else home / "ledger.sqlite") as log:
+    with open_log(path) as log:
         said = export_log(log, directory, data, policy=trusted, archive=archive)
     sys.stdout.write(f"{said}\n")
-
-
-def _home(path: Path) -> Path | None:
-    """The coordinator's home at or in a folder, None for a file."""
-    if path.is_file():
-        return None
-    for home in (path / "coordinator", path):
-        if (home / "ledger.sqlite").is_file():
-            return home
-    raise NoLedgerError(
-        f"{path} holds no ledger database",
-        remedy="Give a demo's folder, a coordinator's home or a ledger.sqlite.",
-    )
 
 
 def _final(path: Path) -> tuple[bytes, Policy]:

@@ -8,6 +8,8 @@ anything else                         see `ledger.source` and `adapters.served_l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,16 +17,20 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from ledger.errors import InputError
+from ledger.errors import CodedError, InputError
 from ledger.export import CHECKPOINT
 from ledger.listing import plain
 
 if TYPE_CHECKING:
+    from ledger.log import Log
+    from ledger.report import Report
     from ledger.static_files import StaticFiles
 
 _REMEDY = (
     "Give a demo's folder, an exchange, a static export, an archive of one, its URL, or a ledger.sqlite."
 )
+
+_DATABASE = "ledger.sqlite"
 
 
 class NoLedgerError(InputError):
@@ -49,10 +55,10 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What of a ledger lies somewhere: static files (a path or a URL), a database, or a witness's evidence."""
+    """What of a ledger lies somewhere: static files, a database (each a path or a URL), or evidence."""
 
     export: str | None = None
-    database: Path | None = None
+    database: str | None = None
     evidence: Path | None = None
 
 
@@ -62,21 +68,78 @@ def find(where: str) -> Places:
 
     if is_url(where):
         return Places(export=where)
+    if _is_database_url(where):
+        return Places(database=where)
     path = Path(where)
     if path.is_file():
         kind = kind_of(path)
         if kind == "archive":
             return Places(export=where)
-        return Places(evidence=path) if kind == "evidence" else Places(database=path)
+        return Places(evidence=path) if kind == "evidence" else Places(database=where)
     for folder in (path, path / "ledger", path / "exchange" / "ledger"):
         if (folder / CHECKPOINT).is_file():
-            database = path / "coordinator" / "ledger.sqlite"
-            return Places(export=str(folder), database=database if database.is_file() else None)
-    for database in (path / "coordinator" / "ledger.sqlite", path / "ledger.sqlite"):
-        if database.is_file():
-            return Places(database=database)
+            return Places(export=str(folder), database=_database(path / "coordinator"))
+    database = _database(path / "coordinator") or _database(path)
+    if database is not None:
+        return Places(database=database)
     why = "holds no ledger" if path.is_dir() else "does not exist"
     raise NoLedgerError(f"{where} {why}", remedy=_REMEDY)
+
+
+def coordinator_home(where: str) -> Path | None:
+    """The coordinator's home at or in a folder, None if this is no such folder."""
+    path = Path(where)
+    return next((home for home in (path / "coordinator", path) if _database(home) is not None), None)
+
+
+@contextmanager
+def open_log(where: str) -> Iterator[Log]:
+    """The log in a database, to read."""
+    from ledger.log import Log
+    from ledger.postgresql import PostgresqlStorage
+    from ledger.source import readonly_log
+
+    database = find(where).database
+    if database is None:
+        raise NoLedgerError(
+            f"{where} holds no ledger database",
+            remedy="Give a demo's folder, a coordinator's home or a database.",
+        )
+    if not _is_database_url(database):
+        with readonly_log(Path(database)) as log:
+            yield log
+        return
+    storage = PostgresqlStorage(database)
+    try:
+        yield Log.open(storage)
+    finally:
+        storage.close()
+
+
+def verify_database(database: str, vkey: str | None) -> Report:
+    from ledger import verify_database as verification
+
+    if _is_database_url(database):
+        return verification.verify_url(database, log_vkey=vkey)
+    return verification.verify_database(Path(database), log_vkey=vkey)
+
+
+def _database(home: Path) -> str | None:
+    """The database of a coordinator's home, None if this is none."""
+    if (home / "institution.yaml").is_file():
+        from adapters.home import CoordinatorConfig, Home
+
+        try:
+            named = Home(home).read(CoordinatorConfig).ledger
+        except CodedError:
+            named = None  # a site's home; or one whose log can be checked though its configuration is broken
+        if named is not None:
+            return named
+    return str(home / _DATABASE) if (home / _DATABASE).is_file() else None
+
+
+def _is_database_url(text: str) -> bool:
+    return text.startswith(("postgresql://", "postgresql+psycopg://"))
 
 
 def open_export(where: str, serving: Serving | None) -> StaticFiles:

@@ -14,7 +14,7 @@ from rich.table import Table
 from ledger.errors import VerificationError
 from ledger.report import Report, VerificationFailedError
 from wardround.ledger.entries_progress import EntriesProgress
-from wardround.ledger.sources import Serving, find, open_files, printable
+from wardround.ledger.sources import Serving, find, open_files, printable, verify_database
 
 if TYPE_CHECKING:
     from ledger.policy import Policy
@@ -49,8 +49,8 @@ def verify(
     Parameters
     ----------
     path
-        A demo's folder, an exchange, a static export or an archive of one, the URL that serves one, a .sqlite
-        file, or a witness's evidence (with --vkey).
+        A demo's folder, an exchange, a static export or an archive of one, the URL that serves one, a database
+        (a .sqlite file or postgresql://...), or a witness's evidence (with --vkey).
     """
     from ledger.commands import evidence_key, read_policy
     from ledger.source import verify_evidence
@@ -66,17 +66,17 @@ def verify(
         if place is None:
             continue
         try:
-            if isinstance(place, str):
+            if place == places.export:
                 report = _verify_files(place, serving, vkey, trusted)
             else:
-                report = _verify_database(place, vkey)
+                report = verify_database(place, vkey)
         except VerificationFailedError as error:
             report, failure = error.report, failure or error
         reports.append(report)
         if json:
-            sys.stdout.write(json_text.dumps({"path": str(place), **report.to_json()}) + "\n")
+            sys.stdout.write(json_text.dumps({"path": place, **report.to_json()}) + "\n")
         else:
-            _show_report(str(place), report)
+            _show_report(place, report)
     if failure is not None:
         raise failure
     if len(reports) == 2:
@@ -88,12 +88,6 @@ def _verify_files(place: str, serving: Serving | None, vkey: str | None, trusted
 
     with open_files(place, serving) as files, EntriesProgress() as progress:
         return verify_static(files, log_vkey=vkey, policy=trusted, progress=progress.update)
-
-
-def _verify_database(place: Path, vkey: str | None) -> Report:
-    from ledger.verify import verify_database
-
-    return verify_database(place, log_vkey=vkey)
 
 
 def _show_report(place: str, report: Report) -> None:
