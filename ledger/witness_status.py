@@ -21,6 +21,7 @@ from typing import Literal
 from ledger import checkpoint, equivocation, note
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint
+from ledger.encoding import HASH_BYTES
 from ledger.errors import InputError, VerificationError
 from ledger.export import CHECKPOINT
 from ledger.reader import MissingFileError, TileReader
@@ -166,10 +167,19 @@ def compare(state: WitnessState, export: StaticFiles) -> Agreement:
         if reader.at(state.size, state.root).root_at(head.size) == head.root:
             return Agreement("agrees", head.size, f"{state.size - head.size} entries ahead of it")
     except MissingFileError as error:
-        return Agreement("unknown", head.size, f"the export of size {head.size} lacks {error.public_message}")
+        if not _begins_alike(state, head, reader):
+            return Agreement("disagrees", head.size, "the export does not begin with what was cosigned")
+        reason = f"the export of size {head.size} ends before what was cosigned: {error.public_message}"
+        return Agreement("unknown", head.size, reason)
     except (InputError, VerificationError) as error:
         return Agreement("disagrees", head.size, error.public_message)
     return Agreement("disagrees", head.size, "what was cosigned does not begin with what was exported")
+
+
+def _begins_alike(state: WitnessState, head: Checkpoint, reader: TileReader) -> bool:
+    """Whether the largest perfect tree that the witness remembers is the export's too, where that reaches so far."""
+    first = 1 << (state.size.bit_length() - 1)
+    return first > head.size or reader.at_checkpoint(head).root_at(first) == state.frontier[:HASH_BYTES]
 
 
 def _contradiction(state: WitnessState, data: bytes, head: Checkpoint, reader: TileReader) -> Agreement:

@@ -21,6 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Quiet: clients hang up on it on purpose."""
+
+
 class LogServer:
     """Serves a folder below /logs/; `answers` replaces single paths, `delay_s` slows all of them."""
 
@@ -61,7 +66,7 @@ class LogServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         scheme = "http"
         if certificate is not None:

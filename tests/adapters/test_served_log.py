@@ -95,6 +95,13 @@ def test_files_are_fetched_ahead_and_never_more_than_allowed(built: Path, tmp_pa
     assert max(server.asked.values()) == 1
 
 
+def test_what_nobody_reads_does_not_pile_up(server: LogServer) -> None:
+    with ServedLog(server.url) as files:
+        files.expect(f"tile/0/x{number:03d}/000" for number in range(10 * AHEAD))
+        time.sleep(0.5)
+    assert len(server.asked) <= AHEAD
+
+
 def test_tls_is_checked_against_the_given_authority(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

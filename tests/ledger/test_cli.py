@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -137,6 +138,157 @@ def test_verify_reads_evidence_and_databases(federation, tmp_path, capsys):
         Equivocation(federation.log.checkpoint(), federation.log.checkpoint()).encode()
     )
     assert main(["verify", str(tmp_path / "evidence"), "--vkey", federation.log.vkey]) == 3
+
+
+def contents(folder):
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()
+    }
+
+
+# -- wherever the files lie ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["tar", "gztar", "zip"])
+def archive(request, exported, tmp_path):
+    return shutil.make_archive(str(tmp_path / "archive"), request.param, exported.parent, exported.name)
+
+
+def test_archives_are_read_like_folders(archive, exported, tmp_path, capsys):
+    assert main(["verify", archive]) == 0
+    assert capsys.readouterr().out.endswith("verified: ledger.example/wards at size 12\n")
+    said = []
+    for path in (archive, str(exported)):
+        assert main(["show", path]) == 0
+        assert main(["prove", path, "5", "--entry", str(tmp_path / "entry")]) == 0
+        said.append(capsys.readouterr())
+    assert said[0] == said[1]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["x"]  # nothing was unpacked
+
+
+def test_files_that_are_no_export(exported, tmp_path, capsys):
+    (tmp_path / "x.sqlite").write_bytes(b"SQLite format 3\0")
+    for command in (["show"], ["prove"]):
+        rest = ["0"] if command == ["prove"] else []
+        assert main([*command, str(tmp_path / "x.sqlite"), *rest]) == 2
+        assert main([*command, str(tmp_path), *rest]) == 2
+    assert main(["prove", str(exported), "12"]) == 2
+    assert "there is no entry 12" in capsys.readouterr().err
+
+
+# -- what a failed verification says ---------------------------------------------------------------------------
+
+
+def _text(path, old, new):
+    return lambda exported: (exported / path).write_bytes((exported / path).read_bytes().replace(old, new, 1))
+
+
+BROKEN = {
+    "keys": (_text("log.vkey", b"+", b"-"), 1, None),
+    "checkpoint": (_text("checkpoint", b"\n12\n", b"\n012\n"), 2, None),
+    "signature": (_text("checkpoint", b"\n12\n", b"\n11\n"), 3, None),
+    "quorum": (lambda exported: _strip(exported / "checkpoint", 2), 4, None),
+    "entries": (_text("tile/entries/000.p/12", b'"payload"', b'"pAyload"'), 5, 0),
+    "tiles": (lambda exported: (exported / "tile/1").mkdir() or (exported / "tile/1/00").touch(), 6, None),
+}
+
+
+def _strip(path, kept):
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join(lines[: lines.index(b"") + 1 + kept]) + b"\n")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_every_failure_names_its_check_title_and_index(exported, capsys, name):
+    change, number, index = BROKEN[name]
+    change(exported)
+    assert main(["verify", str(exported)]) == 3
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"[ledger.verify.{name}] check {number} (") and " failed" in captured.err
+    assert (f"at index {index}:" in captured.err) is (index is not None)
+    assert main(["verify", str(exported), "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    last = report["checks"][-1]
+    assert report["ok"] is False and [check["number"] for check in report["checks"]] == [
+        *range(1, number + 1)
+    ]
+    assert (last["name"], last["number"], last["outcome"], last["index"]) == (name, number, "failed", index)
+    assert last["title"] and last["detail"]
+
+
+def test_failures_of_events_and_the_founding_name_their_index(federation, tmp_path, capsys):
+    federation.grow(3)
+    author = federation.sites["site-a"]
+    federation.log.append([author.event("budget.reserved", sequence=7)])
+    export(federation.log, tmp_path / "x")
+    assert main(["verify", str(tmp_path / "x")]) == 3
+    assert "[ledger.verify.events] check 8" in (err := capsys.readouterr().err) and "at index 3" in err
+    other = type(federation)()
+    other.log.append([other.coordinator.event("federation.founded", _members(other), also=_signers(other))])
+    export(other.log, tmp_path / "y")
+    assert main(["verify", str(tmp_path / "y"), "--json"]) == 3
+    last = json.loads(capsys.readouterr().out)["checks"][-1]
+    assert (last["number"], last["name"], last["index"]) == (9, "founding", 0)
+
+
+def _members(federation):
+    authors = (federation.coordinator, *federation.sites.values())
+    members = [{"name": one.name, "key": one.signer.public.to_json()} for one in authors]
+    return {"members": members, "log_vkey": "another"}
+
+
+def _signers(federation):
+    return [author.signer for author in federation.sites.values()]
+
+
+# -- export ----------------------------------------------------------------------------------------------------
+
+
+def test_export_is_incremental_and_changes_nothing_but_the_directory(make_federation, tmp_path, capsys):
+    (tmp_path / "home").mkdir()
+    federation = make_federation(storage=SqliteStorage(tmp_path / "home/ledger.sqlite"))
+    federation.grow(20)
+    federation.storage.close()
+    policy, final = tmp_path / "policy", tmp_path / "checkpoint"
+    policy.write_bytes(federation.policy.serialise())
+    final.write_bytes(federation.cosign())
+    federation.storage.close()
+    before = contents(tmp_path / "home")
+    arguments = ["export", str(tmp_path / "home/ledger.sqlite"), str(tmp_path / "x")]
+    published = [*arguments, "--checkpoint", str(final), "--policy", str(policy)]
+    assert main([*published, "--archive", str(tmp_path / "x.tar.gz")]) == 0
+    assert "size 0 -> 20, 2 files" in capsys.readouterr().out
+    assert contents(tmp_path / "home") == before
+    assert main(published) == 0
+    assert "size 20 -> 20, 0 files" in capsys.readouterr().out
+    federation.grow(5)
+    final.write_bytes(federation.cosign())
+    assert main(published) == 0
+    assert "size 20 -> 25, 2 files" in capsys.readouterr().out
+    for path in ("x", "x.tar.gz"):
+        assert main(["verify", str(tmp_path / path), "--policy", str(policy)]) == 0
+    assert main([*arguments, "--archive", str(tmp_path / "no/such/folder.tar.gz")]) == 2
+
+
+def test_export_refuses_what_is_not_its_own(make_federation, tmp_path, capsys):
+    federation = make_federation(storage=SqliteStorage(tmp_path / "ledger.sqlite"))
+    federation.grow(3)
+    database, foreign = str(tmp_path / "ledger.sqlite"), make_federation()
+    foreign.grow(2)
+    foreign.log.append([b"another history"])
+    export(foreign.log, tmp_path / "foreign")
+    assert main(["export", database, str(tmp_path / "foreign")]) == 3
+    (tmp_path / "note").write_bytes(foreign.log.checkpoint()[:-1])
+    assert main(["export", database, str(tmp_path / "x"), "--checkpoint", str(tmp_path / "note")]) == 2
+    assert main(["export", str(tmp_path / "nothing"), str(tmp_path / "x")]) == 2
+    assert main(["export", database, str(tmp_path / "x"), "--checkpoint", str(tmp_path / "nothing")]) == 2
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y/readme").touch()
+    assert main(["export", database, str(tmp_path / "y")]) == 2
+    assert not (tmp_path / "x").exists()
+
+
+# -- alone -----------------------------------------------------------------------------------------------------
 
 
 def test_it_runs_alone_and_imports_nothing_else_of_ours(exported):

@@ -237,6 +237,8 @@ def test_a_full_tile_above_the_leaves_is_compared_too(tmp_path):
     assert verify_directory(tmp_path / "x").size == 65_537
     flip(tmp_path / "x/tile/1/000")
     assert failure(tmp_path / "x") == ("tiles", 0)
+    (tmp_path / "x/tile/1/000").write_bytes(bytes(8193))
+    assert failure(tmp_path / "x") == ("tiles", 0)
     (tmp_path / "x/tile/1/000").unlink()
     assert failure(tmp_path / "x") == ("tiles", 0)
 
