@@ -19,10 +19,13 @@ from ledger.postgresql import PostgresqlStorage
 from ledger.reader import TileReader
 from ledger.sqlite import SqliteStorage
 from ledger.storage import Storage
+from ledger.transfer import transfer
 from ledger.witness import Witness
 from ledger.witness_storage import SqliteWitnessStorage
 from policies.federation import Federation
 from policies.state import FederationState
+
+_LEDGER_FILE = "ledger.sqlite"
 
 
 class LogUnavailableError(CodedError):
@@ -37,15 +40,47 @@ def policy_of(federation: Federation) -> Policy:
 def ledger_storage(home: Home) -> Storage:
     """Where the coordinator's configuration says that the log is: a PostgreSQL database, or a file here."""
     url = home.read(CoordinatorConfig).ledger
-    return SqliteStorage(home.root / "ledger.sqlite") if url is None else PostgresqlStorage(url)
+    return SqliteStorage(home.root / _LEDGER_FILE) if url is None else PostgresqlStorage(url)
+
+
+def move_log(home: Home) -> None:
+    """Move a log that began in the home's file into the database that the configuration names by now.
+
+    The file is renamed first, so that no sequencer opens it again, and kept. After a failure call this again.
+    """
+    file, moved = home.root / _LEDGER_FILE, home.root / f"{_LEDGER_FILE}.moved"
+    if home.read(CoordinatorConfig).ledger is None:
+        raise LogUnavailableError(
+            "the configuration names no database to move the ledger into",
+            remedy="Write `ledger: postgresql://user@host/database` into institution.yaml.",
+        )
+    if file.exists():
+        whole = SqliteStorage(file)
+        whole.load()
+        whole.close()  # the last to close it leaves one file alone
+        if file.with_name(f"{_LEDGER_FILE}-wal").exists():
+            raise LogUnavailableError(
+                "another process has the ledger open", remedy="Stop the coordinator, then move the ledger."
+            )
+        file.rename(moved)
+    source, target = SqliteStorage(moved), ledger_storage(home)
+    try:
+        transfer(source, target)
+    finally:
+        source.close()
+        target.close()
 
 
 def create_log(home: Home, federation: Federation, founding_entry: bytes) -> None:
     """Begin the log with its founding event."""
     signer = home.signer("log", federation.origin)
-    log = Log.create(ledger_storage(home), origin=federation.origin, signer=signer)
-    FederationState(federation.origin).advance(0, founding_entry)
-    log.append([founding_entry])
+    storage = ledger_storage(home)
+    try:
+        log = Log.create(storage, origin=federation.origin, signer=signer)
+        FederationState(federation.origin).advance(0, founding_entry)
+        log.append([founding_entry])
+    finally:
+        storage.close()
 
 
 def create_witness(home: Home, federation: Federation, name: str) -> None:

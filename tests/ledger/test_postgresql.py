@@ -160,7 +160,10 @@ def test_a_server_that_stops_and_starts_costs_no_append(postgresql_server, url, 
         verify_url(url)
     postgresql_server.restart()
     log.append([b"first"])
-    assert list(log.entries(0, log.size)) == [b"first"]
+    postgresql_server.crash()
+    postgresql_server.restart()
+    log.append([b"second"])  # on a connection that broke while nobody looked
+    assert list(log.entries(0, log.size)) == [b"first", b"second"]
 
 
 def test_two_that_create_at_once_make_one_log(url):
