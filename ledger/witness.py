@@ -8,10 +8,9 @@
 
 Beyond the specification it wants the new entries themselves, runs its gate over them one at a time, and
 bounds log time, which is the latest time any entry claimed so far. It signs after its new state reached the
-disk, refuses to start without a state, and refuses everything once it holds a proof of equivocation, or has
-seen a cosignature of its own that it does not remember: a witness whose disk went back in time may have signed
-anything since, so it is one of the f hostile ones until it is founded anew. It cannot know before it is shown
-such a cosignature. How requests and entries travel, and what the gate's rules are, lives elsewhere.
+disk, refuses to start without a state, and refuses everything once it holds a proof of equivocation or of
+its own rollback (`ledger.rollback`). How requests and entries travel, and what the gate's rules are, lives
+elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from ledger import canonical, checkpoint, cosignature, encoding, equivocation, note, tree
+from ledger import checkpoint, cosignature, equivocation, note, rollback, tree
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import HASH_BYTES
 from ledger.errors import CodedError, InputError, VerificationError
@@ -35,7 +34,6 @@ from ledger.witness_storage import WitnessState, WitnessStorage
 
 FUTURE_S = 300
 PAST_S = 7 * 86400
-_ROLLED_BACK = "rolled_back"
 
 
 class WitnessRefusedError(VerificationError):
@@ -154,7 +152,7 @@ class Witness:
 
     def evidence(self) -> tuple[bytes, ...]:
         """The proofs of equivocation that this witness holds (`ledger.equivocation`)."""
-        return tuple(data for data in self._storage.evidence() if not _is_rollback(data))
+        return tuple(data for data in self._storage.evidence() if not rollback.is_rollback(data))
 
     def resume(self, entries: Iterable[bytes]) -> None:
         """Rebuild the gate from entries [0, size), which must hash to the root last cosigned."""
@@ -250,7 +248,7 @@ class Witness:
 
     def _refuse_equivocation(self, data: bytes, nodes: Sequence[Hash]) -> None:
         kept = self._storage.evidence()
-        if any(_is_rollback(item) for item in kept):
+        if any(rollback.is_rollback(item) for item in kept):
             raise _rolled_back("this witness cosigned more than it remembers")
         if not kept:
             if not self._state.checkpoint:
@@ -271,9 +269,7 @@ class Witness:
         # A process that another one overtook is behind too, but then the disk is not.
         stored = self._storage.load()
         if stored is None or stored.size < parsed.size:
-            self._storage.keep_evidence(
-                canonical.encode({_ROLLED_BACK: encoding.encode_base64(signed.encode())})
-            )
+            self._storage.keep_evidence(rollback.encode(signed.encode()))
         raise _rolled_back(f"this witness cosigned size {parsed.size} but remembers only {self._state.size}")
 
     def _bounded_log_time(self, entries: Sequence[bytes], now: int) -> int:
@@ -292,10 +288,6 @@ class Witness:
                 code="ledger.witness.time-behind",
             )
         return log_time_s
-
-
-def _is_rollback(data: bytes) -> bool:
-    return data.startswith(f'{{"{_ROLLED_BACK}":'.encode())
 
 
 def _rolled_back(message: str) -> WitnessRefusedError:

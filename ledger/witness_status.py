@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ledger import checkpoint, equivocation, note
+from ledger import checkpoint, equivocation, note, rollback
 from ledger.canonical import JsonValue
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import HASH_BYTES
@@ -63,6 +63,7 @@ class WitnessStatus:
     checkpoint: bytes
     evidence: tuple[bytes, ...]
     agreement: Agreement | None = None
+    rolled_back: bool = False
 
     @property
     def origin(self) -> str:
@@ -78,7 +79,8 @@ class WitnessStatus:
 
     @property
     def alarming(self) -> bool:
-        return bool(self.evidence) or (self.agreement is not None and self.agreement.verdict == "disagrees")
+        disagrees = self.agreement is not None and self.agreement.verdict == "disagrees"
+        return bool(self.evidence) or self.rolled_back or disagrees
 
     def lines(self) -> list[str]:
         """For people."""
@@ -90,6 +92,8 @@ class WitnessStatus:
             f"  log time   {_when(self.log_time_s)}",
             f"  evidence   {len(self.evidence) or 'none'}",
         ]
+        if self.rolled_back:
+            out.append("  memory     went back behind what it cosigned; it signs nothing more")
         if self.agreement is not None:
             out.append(f"  export     {self.agreement.verdict}: {self.agreement.reason}")
         return out
@@ -106,6 +110,7 @@ class WitnessStatus:
             "log_time_s": self.log_time_s,
             "cosigned_at_s": self.cosigned_at_s,
             "evidence": len(self.evidence),
+            "rolled_back": self.rolled_back,
             "export": None
             if found is None
             else {"verdict": found.verdict, "size": found.size, "reason": found.reason},
@@ -122,14 +127,18 @@ def read_status(path: Path, export: StaticFiles | None = None) -> WitnessStatus:
             raise StorageMissingError(
                 "this database holds no witness's state", code="ledger.witness.no-state"
             )
-        evidence = storage.evidence()
+        kept = storage.evidence()
     log_vkey = note.parse_vkey(state.log_vkey)
     if state.size:
         signed = checkpoint.verify(state.checkpoint, log_vkey)
         if (signed.size, signed.root) != (state.size, state.root):
             raise StorageCorruptError("the witness's state is not the checkpoint that it rests on")
-    for data in evidence:
-        equivocation.parse(data).verify(log_vkey)
+    evidence = tuple(data for data in kept if not rollback.is_rollback(data))
+    for data in kept:
+        if rollback.is_rollback(data):
+            rollback.verify(data, note.parse_vkey(state.witness_vkey), state.size)
+        else:
+            equivocation.parse(data).verify(log_vkey)
     return WitnessStatus(
         name=note.parse_vkey(state.witness_vkey).name,
         vkey=state.witness_vkey,
@@ -141,6 +150,7 @@ def read_status(path: Path, export: StaticFiles | None = None) -> WitnessStatus:
         checkpoint=state.checkpoint,
         evidence=evidence,
         agreement=None if export is None else compare(state, export),
+        rolled_back=len(kept) > len(evidence),
     )
 
 

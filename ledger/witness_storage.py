@@ -2,8 +2,7 @@
 
     state     (id=1, log_vkey TEXT, witness_vkey TEXT, size INTEGER, root BLOB, frontier BLOB,
                log_time_s INTEGER, cosigned_at_s INTEGER, checkpoint BLOB)                      one row
-    evidence  (id INTEGER PRIMARY KEY, data BLOB)       never removed: `ledger.equivocation`, or, if the state
-              was rolled back, {"rolled_back":"<base64 of a note with this witness's own later cosignature>"}
+    evidence  (id INTEGER PRIMARY KEY, data BLOB)       `ledger.equivocation`, `ledger.rollback`; never removed
 
 `swap` compares before it sets, and has reached the disk when it returns: a signature may leave only then.
 When to sign is decided in `ledger.witness`.

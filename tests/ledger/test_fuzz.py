@@ -23,6 +23,7 @@ from ledger import (
     note,
     policy,
     proof,
+    rollback,
     tiles,
     witness_request,
 )
@@ -158,6 +159,7 @@ PARSERS = {
     "envelope": Parser(lambda data: envelope.parse(data).encode(), (ENTRY,)),
     "event": Parser(event_of, (ENTRY,)),
     "evidence": Parser(evidence_of, (EVIDENCE.encode(),)),
+    "rollback": Parser(lambda data: rollback.encode(rollback.parse(data)), (rollback.encode(COSIGNED),)),
     "canonical JSON": Parser(
         lambda data: canonical.encode(canonical.decode(data)),
         (ENTRY, '{"a":[0.5,-1e+30,true,null],"ü":{}}'.encode(), b"[9007199254740991]"),

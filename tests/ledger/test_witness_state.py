@@ -7,13 +7,15 @@ import shutil
 
 import pytest
 
+from ledger import cosignature, note, rollback
 from ledger.chain import EventChain
-from ledger.errors import InputError
+from ledger.errors import InputError, VerificationError
 from ledger.gate import OpenGate
 from ledger.keys import MemorySigner
 from ledger.storage import StateConflictError, StorageExistsError, StorageFailedError, StorageMissingError
 from ledger.witness import Witness, WitnessRefusedError
 from ledger.witness_request import encode_request
+from ledger.witness_status import read_status
 from ledger.witness_storage import MemoryWitnessStorage, SqliteWitnessStorage
 from tests.ledger.witnessing import ask, create, refused, reopen
 
@@ -133,6 +135,9 @@ def test_a_witness_whose_state_was_rolled_back_refuses_to_sign(federation, tmp_p
     again.resume(federation.log.entries(0, 3))
     assert refused(lambda: ask(again, federation.log)) == "ledger.witness.rolled-back"
     assert again.evidence() == ()  # that accuses the disk, not the log
+    status = read_status(tmp_path / "old.db")
+    assert status.rolled_back and status.alarming and status.evidence == ()
+    assert any("went back" in line for line in status.lines())
 
 
 def test_a_process_that_another_overtook_is_not_mistaken_for_a_rolled_back_disk(
@@ -170,3 +175,20 @@ def test_a_state_that_contradicts_itself_is_refused(federation, witness, witness
             reopen(federation, witness_storage).resume(federation.log.entries(0, 3))
         witness_storage.swap(changed, state)
     reopen(federation, witness_storage).resume(federation.log.entries(0, 3))
+
+
+def test_what_proves_no_rollback_is_refused(federation, witness, witness_storage):
+    federation.grow(3)
+    published = federation.log.checkpoint() + ask(witness, federation.log)
+    proof, vkey = rollback.encode(published), note.parse_vkey(witness.vkey)
+    assert rollback.parse(proof) == published
+    rollback.verify(proof, vkey, 2)
+    for data, key, size in (
+        (proof, vkey, 3),
+        (proof, cosignature.vkey_of("x", MemorySigner("x")), 2),
+        (rollback.encode(federation.log.checkpoint()), vkey, 2),
+        (b'{"rolled_back":"A"}', vkey, 2),
+        (b'{"rolled_back":1}', vkey, 2),
+    ):
+        with pytest.raises((VerificationError, InputError)):
+            rollback.verify(data, key, size)
