@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -253,6 +254,9 @@ def test_export_is_incremental_and_changes_nothing_but_the_directory(make_federa
     policy.write_bytes(federation.policy.serialise())
     final.write_bytes(federation.cosign())
     federation.storage.close()
+    database = sqlite3.connect(tmp_path / "home/ledger.sqlite")
+    database.execute("pragma journal_mode = delete")  # whoever opens it to write makes it WAL again
+    database.close()
     before = contents(tmp_path / "home")
     arguments = ["export", str(tmp_path / "home/ledger.sqlite"), str(tmp_path / "x")]
     published = [*arguments, "--checkpoint", str(final), "--policy", str(policy)]
