@@ -247,8 +247,11 @@ class HostileSequencer(RuleBasedStateMachine):
                 self.now_s += passed_s
             case "drift":
                 site.skew_s += min(passed_s, 600)
-            case "restart" | "twin":
-                self.restart(site, number, twin=what == "twin")
+            case "restart":
+                self.restart(site, number, twin=False)
+            case "twin":
+                for each in self.honest:
+                    self.restart(each, number, twin=True)
             case "before" | "after":
                 site.disk.fault = what
             case "backup":

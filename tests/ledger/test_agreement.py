@@ -79,7 +79,7 @@ class Spending(HostileSequencer):
 @pytest.mark.parametrize(("sites", "liars", "rollbacks"), [(4, 1, 0), (4, 0, 1), (5, 1, 0), (7, 1, 1)])
 def test_no_two_final_checkpoints_contradict(sites, liars, rollbacks):
     machine = type("Machine", (Spending,), {"sites": sites, "liars": liars, "rollbacks": rollbacks})
-    run_state_machine_as_test(machine, settings=histories(50, 50))
+    run_state_machine_as_test(machine, settings=histories(40, 50))
 
 
 def histories(count, steps):
