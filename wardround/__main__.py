@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     try:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
         chain = " ".join(("wardround", *(error.command_chain or ())))
         text = " ".join(str(error).split())
@@ -76,6 +77,9 @@ def run(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("wardround: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        return 0
     except BaseException as error:
         if isinstance(error, SystemExit | GeneratorExit):
             raise

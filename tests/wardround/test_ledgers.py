@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -278,6 +280,14 @@ def test_a_ledger_in_postgresql_is_verified_and_exported(
     assert wardround("ledger", "export", url, tmp_path / "y").code == 0
     refused = wardround("ledger", "verify", "postgresql://ledger:secret@host/ledger")
     assert refused.code == 2 and "secret" not in refused.out + refused.err
+
+
+@pytest.mark.parametrize("program", ["wardround ledger", "ledger"])
+def test_whoever_reads_only_the_first_line_is_no_error(run: Path, program: str) -> None:
+    log = run / "exchange/ledger"
+    command = f"for i in 1 2 3; do {sys.executable} -m {program} show {log} --json | true; echo ${{PIPESTATUS[0]}}; done"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n" * 3, "")
 
 
 def test_paths_without_a_ledger(wardround: Command, run: Path, tmp_path: Path) -> None:
