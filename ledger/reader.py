@@ -130,7 +130,7 @@ class VerifiedTree:
         return tree.range_root(0, size, self._nodes())
 
     def inclusion_proof(self, index: int) -> tuple[Hash, ...]:
-        """Made from tiles that nobody checked, then checked itself, which costs a hash a level instead of a tile's."""
+        """Made from tiles that nobody checked, then checked itself, which costs a hash a level, not a tile's."""
         nodes = tiles.node_reader(self._unchecked_tile, self.size)
         proof = tree.inclusion_proof(index, self.size, nodes)
         tree.verify_inclusion(nodes(0, index), index, self.size, proof, self.root)

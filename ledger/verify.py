@@ -192,4 +192,3 @@ def _founding(
             # A folder without its policy is no way round the quorum: the founding event says who must cosign.
             finality.finalized(head, log_vkey=key, policy=quorum_policy(key, named))
         details.append(f"{len(named)} witnesses")
-
