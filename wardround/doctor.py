@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIRED = (
     "cryptography", "cyclopts", "fastapi", "great-expectations", "mlflow", "monai", "numpy", "opacus", "pandas",
     "prefect", "pydantic", "pydicom", "PyYAML", "rfc8785", "rich", "safetensors", "scikit-learn",
-    "securesystemslib", "SQLAlchemy", "tenseal", "torch",
+    "SQLAlchemy", "tenseal", "torch",
 )  # fmt: skip
 GIB = 2**30
 _HTTP_TIMEOUT_S = 2.0
