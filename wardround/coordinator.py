@@ -110,6 +110,21 @@ def rotate_key(*, home: HomeOption) -> None:
     rotation.begin(home, "coordinator")
 
 
+@app.command
+def move_ledger(*, home: HomeOption) -> None:
+    """Move a log that outgrew its file into the PostgreSQL database that institution.yaml names as `ledger`.
+
+    Stop the coordinator first. The file is kept under another name and no longer read. Cut short, run it again.
+    """
+    from adapters.home import Home
+    from adapters.institution_log import move_log, read_state
+
+    institution = Home(home)
+    move_log(institution)
+    state, root = read_state(institution)
+    Console(highlight=False).print(f"moved {state.size} entries, root {root}", soft_wrap=True)
+
+
 def _checked(home: Path, plan: Path, edition: str | None) -> Plan:
     """Everything that can be wrong before Prefect starts."""
     from adapters.home import CoordinatorConfig, Home

@@ -14,6 +14,7 @@ from adapters.home import CoordinatorConfig, Home, SiteConfig
 from adapters.institution_log import read_state
 from ledger.errors import CodedError, PolicyViolation
 from tests.consortium import Consortium, tiny_plan, write_shard
+from tests.postgresql_server import PostgresqlServer
 from tests.wardround.conftest import Command
 from wardround import federation, site
 
@@ -67,6 +68,29 @@ def test_rotate_key_makes_the_next_key_and_says_when_it_holds(
         assert "in force" in done.out and (home / "keys" / "signing-next.pem").exists()
         again = wardround(role, "rotate-key", "--home", home)
         assert again.code == 2 and again.error.startswith("[home.rotation-pending]")
+
+
+def test_move_ledger_asks_for_a_database_first(wardround: Command, data: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "federation"
+    assert wardround("federation", "new", "--out", out, *data).code == 0
+    done = wardround("coordinator", "move-ledger", "--home", out / "coordinator")
+    assert done.code != 0 and done.error.startswith("[ledger.unavailable]")
+    assert (out / "coordinator" / "ledger.sqlite").exists()
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_move_ledger_moves_it_and_says_so(
+    wardround: Command, data: list[str], tmp_path: Path, postgresql_server: PostgresqlServer
+) -> None:
+    out = tmp_path / "federation"
+    assert wardround("federation", "new", "--out", out, *data).code == 0
+    path = out / "coordinator" / "institution.yaml"
+    url = str(postgresql_server.url(postgresql_server.database()))
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "ledger": url}))
+    done = wardround("coordinator", "move-ledger", "--home", out / "coordinator")
+    assert done.code == 0, done.err
+    assert done.out.startswith("moved 1 entries")
+    assert not (out / "coordinator" / "ledger.sqlite").exists()
 
 
 def test_new_names_everything_wrong_and_leaves_nothing(
