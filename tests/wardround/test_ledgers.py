@@ -168,9 +168,14 @@ def test_export_refuses_what_is_not_its_own(
     assert wardround("ledger", "export", run, tmp_path / "x").code == 0
     assert wardround("ledger", "export", other.coordinator / "ledger.sqlite", tmp_path / "x").code == 3
     assert wardround("ledger", "export", other.coordinator, tmp_path / "y").code == 2  # nothing is final yet
-    (copy / "exchange/ledger" / CHECKPOINT).write_bytes(forged(copy))
-    done = wardround("ledger", "export", copy, tmp_path / "z")
-    assert done.code == 3 and not (tmp_path / "z").exists()
+    head, _ = checkpoint.parse((copy / "exchange/ledger" / CHECKPOINT).read_bytes())
+    for data in (
+        forged(copy),
+        checkpoint.sign(head, log_signer(copy)),
+    ):  # the second: true, but nobody's cosigned
+        (copy / "exchange/ledger" / CHECKPOINT).write_bytes(data)
+        done = wardround("ledger", "export", copy, tmp_path / "z")
+        assert done.code == 3 and not (tmp_path / "z").exists()
 
 
 def test_archives_and_urls_are_read_like_folders(
