@@ -156,16 +156,18 @@ def test_inclusion_proof_from_cold_tiles(
     def prove(index: int) -> tuple[bytes, ...]:
         return TileReader(fetch).at_checkpoint(head).inclusion_proof(index)
 
-    seconds = []
-    for index in indices:
-        forget(index)
-        seconds.append(timed(lambda index=index: prove(index)))  # type: ignore[misc]
-        tree.verify_inclusion(tree.leaf_hash(entries[index]), index, MILLION, prove(index), head.root)
-    print(f"\ninclusion proof from cold tiles, of {MILLION:,} entries, checked against the root:")
-    print(
-        f"  median {statistics.median(seconds) * 1e3:.2f} ms, "
-        f"90% {sorted(seconds)[len(seconds) * 9 // 10] * 1e3:.2f} ms (aim 1 ms)"
-    )
+    print(f"\ninclusion proof from cold tiles, of {MILLION:,} entries, checked against the root (aim 1 ms):")
+    for place in ("the page cache", "the disk"):
+        seconds = []
+        for index in indices:
+            if place == "the disk":
+                forget(index)
+            seconds.append(timed(lambda index=index: prove(index)))  # type: ignore[misc]
+            tree.verify_inclusion(tree.leaf_hash(entries[index]), index, MILLION, prove(index), head.root)
+        print(
+            f"  files from {place}: median {statistics.median(seconds) * 1e3:.2f} ms, "
+            f"90% {sorted(seconds)[len(seconds) * 9 // 10] * 1e3:.2f} ms"
+        )
     benchmark.pedantic(prove, args=(indices[0],), rounds=20)
 
 
