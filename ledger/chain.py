@@ -10,7 +10,11 @@ run the very same code. Events that change it, by type and body:
                                                            lost, by quorum(members) of the members
 
 A member, and every body that carries a key, may say `"valid_until_s"`: from that log time on the key signs
-nothing. A `key.rotated` without "key" is about some other key, and passes.
+nothing, not even its own rotation, and only a quorum makes it last longer. A key that was ever in force comes back
+for nobody. A `key.rotated` without "key" is about some other key, and passes.
+
+Every signature on an entry is of a member's key in force or of the key that a rotation brings, and verifies; events
+of other types carry one. Nobody can add bytes to what another signed: an entry's digest is its author's.
 Other fields and all other types pass. Budgets, plans, roles and rules live outside the ledger.
 """
 
@@ -58,9 +62,11 @@ class EventChain:
     size: int = 0
     log_time_s: int = 0
     members: dict[str, Member] = field(default_factory=dict)
+    used_keys: frozenset[str] = frozenset()
+    """Key ids that are, or were, in force."""
 
     def fork(self) -> EventChain:
-        return EventChain(self.origin, self.size, self.log_time_s, dict(self.members))
+        return EventChain(self.origin, self.size, self.log_time_s, dict(self.members), self.used_keys)
 
     def position(self, institution: str) -> tuple[int, str]:
         """The sequence number and `previous` that the institution's next event carries."""
@@ -91,15 +97,13 @@ class EventChain:
         author = members.get(event.institution)
         if author is None or not author.active:
             raise ChainError(index, "the institution is no member", "ledger.chain.member")
-        approvers = _approvers(index, signed, members)
+        log_time_s = max(self.log_time_s, event.time_s)
+        approvers = _approvers(index, signed, members, log_time_s)
         if index == 0 and len(approvers) != len(members):
             raise ChainError(index, "not every founding member signed", "ledger.chain.founding")
-        replaced = event.type == ROTATED and event.body.get("name") == author.name
+        replaced = _brings_key(event) and event.body.get("name") == author.name
         if author.name not in approvers and not (replaced and len(approvers) >= quorum(_active(members))):
             raise ChainError(index, "the institution's key in force did not sign", "ledger.chain.signature")
-        log_time_s = max(self.log_time_s, event.time_s)
-        if author.valid_until_s is not None and log_time_s >= author.valid_until_s and not replaced:
-            raise ChainError(index, "the institution's key has expired", "ledger.chain.expired")
         # 4. Nothing of the institution's is missing, repeated or reordered.
         if event.sequence != author.next_sequence:
             code = "replayed" if event.sequence < author.next_sequence else "gap"
@@ -112,6 +116,7 @@ class EventChain:
         changed[author.name] = replace(author, next_sequence=event.sequence + 1, previous=signed.digest)
         self._apply(index, signed, approvers, changed)
         self.members = changed
+        self.used_keys |= {member.key.keyid for member in changed.values()}
         self.size += 1
         self.log_time_s = log_time_s
         return signed
@@ -131,15 +136,14 @@ class EventChain:
         self, index: int, signed: SignedEvent, approvers: set[str], members: dict[str, Member]
     ) -> None:
         event = signed.event
-        if event.type not in (ADMITTED, RETIRED, ROTATED):
-            return
-        if event.type == ROTATED and "key" not in event.body:
+        if event.type not in (ADMITTED, RETIRED) and not _brings_key(event):
             return
         enough = len(approvers) >= quorum(_active(self.members))
         if event.type == ADMITTED:
             if not enough:
                 raise ChainError(index, "too few members signed the admission", "ledger.chain.quorum")
             _add(index, members, event.body)
+            self._refuse_used(index, members[_name(index, event.body)].key)
             return
         subject = members.get(_name(index, event.body))
         if subject is None or not subject.active:
@@ -149,20 +153,53 @@ class EventChain:
         if event.type == RETIRED:
             members[subject.name] = replace(subject, active=False)
             return
-        new = _key(index, event.body, members)
+        new, until = _key(index, event.body, members), _valid_until(index, event.body)
+        self._refuse_used(index, new)
         if new.keyid not in signed.keyids:
             raise ChainError(index, "the new key did not sign its rotation", "ledger.chain.rotation")
         _verified(index, signed, {new.keyid: new})
-        members[subject.name] = replace(subject, key=new, valid_until_s=_valid_until(index, event.body))
+        limit = subject.valid_until_s
+        if limit is not None and (until is None or until > limit) and not enough:
+            raise ChainError(index, "only a quorum makes a key last longer", "ledger.chain.quorum")
+        members[subject.name] = replace(subject, key=new, valid_until_s=until)
+
+    def _refuse_used(self, index: int, key: VerificationKey) -> None:
+        if key.keyid in self.used_keys:
+            raise ChainError(index, "the key was in force before", "ledger.chain.used-key")
 
 
-def _approvers(index: int, signed: SignedEvent, members: dict[str, Member]) -> set[str]:
-    """The members whose keys in force signed; a wrong signature of any of them is refused."""
+def _brings_key(event: Event) -> bool:
+    """Whether this is a rotation of a member's own key, not of some other."""
+    return event.type == ROTATED and "key" in event.body
+
+
+def _approvers(index: int, signed: SignedEvent, members: dict[str, Member], log_time_s: int) -> set[str]:
+    """The members whose keys in force signed. A signature of anybody else, or one too many, is refused: it would
+    let others change the bytes, and so the digest, of what the author signed."""
+    several = signed.event.type in (FOUNDED, ADMITTED, RETIRED) or _brings_key(signed.event)
+    if len(signed.keyids) > 1 and not several:
+        raise ChainError(index, "an event of this type carries one signature", "ledger.chain.signature")
     owners = {member.key.keyid: member for member in members.values() if member.active}
     present = {keyid: owners[keyid] for keyid in signed.keyids if keyid in owners}
+    strangers = set(signed.keyids) - present.keys() - _brought(signed.event)
+    if strangers:
+        raise ChainError(index, "a signature is of no member's key in force", "ledger.chain.signature")
+    for member in present.values():
+        if member.valid_until_s is not None and log_time_s >= member.valid_until_s:
+            raise ChainError(index, f"the key of {member.name} has expired", "ledger.chain.expired")
     if present:
         _verified(index, signed, {keyid: member.key for keyid, member in present.items()})
     return {member.name for member in present.values()}
+
+
+def _brought(event: Event) -> set[str]:
+    """The id of the key that a rotation brings; its signature is verified with the rotation."""
+    if not _brings_key(event):
+        return set()
+    try:
+        return {VerificationKey.from_json(event.body.get("key")).keyid}
+    except InputError:
+        return set()
 
 
 def _verified(index: int, signed: SignedEvent, keys: dict[str, VerificationKey]) -> None:

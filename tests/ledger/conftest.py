@@ -85,13 +85,14 @@ class Federation:
     def policy(self) -> Policy:
         return quorum_policy(self.log.vkey, [witness.vkey for witness in self.witnesses.values()])
 
-    def founding(self) -> bytes:
+    def founding(self, *, valid_until_s=None) -> bytes:
         members = [
             {
                 "name": author.name,
                 "key": author.signer.public.to_json(),
                 "role": "site" if author.name in self.witnesses else "coordinator",
                 "witness_vkey": self.witnesses[author.name].vkey if author.name in self.witnesses else None,
+                "valid_until_s": (valid_until_s or {}).get(author.name),
             }
             for author in (self.coordinator, *self.sites.values())
         ]

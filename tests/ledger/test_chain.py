@@ -194,20 +194,95 @@ def test_a_retired_members_signature_no_longer_counts_to_a_quorum(chain, federat
     newcomer = make_author("site-e")
     body = {"name": "site-e", "key": newcomer.signer.public.to_json()}
     also = [a.signer, federation.sites["site-b"].signer]  # with the coordinator: 3 of 4, but one is retired
-    assert refused(chain, federation.coordinator.event("member.admitted", body, also=also)) == "quorum"
+    assert refused(chain, federation.coordinator.event("member.admitted", body, also=also)) == "signature"
 
 
-def test_a_credential_expires_in_log_time(chain, federation):
+@pytest.fixture
+def expired(chain, federation):
+    """site-a's key ended a moment ago, in log time."""
     a, new = federation.sites["site-a"], MemorySigner("site-a")
     until = 1_800_000_100
     advance(chain, rotation(a, new, new, valid_until_s=until))
     a.signer = new
     advance(chain, a.event("x.y"), federation.sites["site-b"].event("x.y", time_s=until))
+    return chain
+
+
+def test_a_credential_expires_in_log_time(expired, federation):
+    assert refused(expired, federation.sites["site-a"].event("x.y", time_s=1)) == "expired"
+
+
+def test_an_expired_key_does_not_renew_itself(expired, federation):
+    a, newer = federation.sites["site-a"], MemorySigner("site-a")
+    assert refused(expired, rotation(a, newer, newer)) == "expired"
+
+
+def test_an_expired_key_counts_to_no_quorum(expired, federation):
+    sites = federation.sites
+    also = [sites["site-a"].signer, sites["site-b"].signer, sites["site-c"].signer]
+    retired = federation.coordinator.event("member.retired", {"name": "site-d"}, also=also)
+    assert refused(expired, retired) == "expired"
+
+
+def test_a_quorum_replaces_an_expired_key(expired, federation):
+    a, newer = federation.sites["site-a"], MemorySigner("site-a")
+    others = [author.signer for name, author in federation.sites.items() if name != "site-a"]
+    body = {"name": "site-a", "key": newer.public.to_json()}
+    sequence, previous = expired.position("site-a")
+    a.signer = newer
+    also = [*others, federation.coordinator.signer]
+    advance(expired, a.event("key.rotated", body, also=also, sequence=sequence, previous=previous))
+    assert expired.members["site-a"].key == newer.public
+
+
+def test_only_a_quorum_makes_a_credential_last_longer(chain, federation):
+    a, first, second = federation.sites["site-a"], MemorySigner("site-a"), MemorySigner("site-a")
+    advance(chain, rotation(a, first, first, valid_until_s=1_800_000_100))
+    a.signer = first
     saved = a.sequence, a.previous
-    assert refused(chain, a.event("x.y", time_s=1)) == "expired"
+    for longer in ({}, {"valid_until_s": 1_800_000_101}):
+        assert refused(chain, rotation(a, second, second, **longer)) == "quorum"
+        a.sequence, a.previous = saved
+    advance(chain, rotation(a, second, second, valid_until_s=1_800_000_100))
+
+
+def test_nobody_adds_a_signature_to_what_another_signed(chain, federation, make_author):
+    """It would change the entry's digest, and could carry any text."""
+    a, stranger = federation.sites["site-a"], make_author("stranger")
+    saved = a.sequence, a.previous
+    for extra in (stranger.signer, federation.coordinator.signer):
+        assert refused(chain, a.event("x.y", also=[extra])) == "signature"
+        a.sequence, a.previous = saved
+    admitted = a.event("member.retired", {"name": "site-a"}, also=[stranger.signer])
+    assert refused(chain, admitted) == "signature"
+
+
+def test_a_key_that_was_in_force_comes_back_for_nobody(chain, federation):
+    a, new, old = federation.sites["site-a"], MemorySigner("site-a"), federation.sites["site-a"].signer
+    advance(chain, rotation(a, new, new))
+    a.signer = new
+    saved = a.sequence, a.previous
+    assert refused(chain, rotation(a, old, old)) == "used-key"
     a.sequence, a.previous = saved
-    newer = MemorySigner("site-a")
-    advance(chain, rotation(a, newer, newer))
+    body = {"name": "site-e", "key": old.public.to_json()}
+    also = [federation.sites[name].signer for name in ("site-b", "site-c", "site-d")] + [new]
+    assert refused(chain, federation.coordinator.event("member.admitted", body, also=also)) == "used-key"
+
+
+def test_a_quorum_speaks_for_a_member_only_to_replace_its_key(chain, federation):
+    d, others = (
+        federation.sites["site-d"],
+        [federation.sites[name].signer for name in ("site-a", "site-b", "site-c")],
+    )
+    d.signer = federation.coordinator.signer
+    assert refused(chain, d.event("key.rotated", {"name": "site-d"}, also=others)) == "signature"
+
+
+def test_a_federation_is_not_founded_with_a_key_that_ended(federation):
+    entry = federation.founding(valid_until_s={"site-d": 5})
+    with pytest.raises(ChainError) as caught:
+        EventChain(ORIGIN).advance(0, entry)
+    assert caught.value.code == "ledger.chain.expired"
 
 
 def test_a_fork_does_not_touch_its_origin(chain, federation):
