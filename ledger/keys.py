@@ -7,9 +7,12 @@ A verification key is written, and named, by its canonical JSON (RFC 8785):
 
     keyid = hex(SHA-256(that JSON))
 
-Signatures are 64 bytes for Ed25519 and DER (ECDSA with SHA-256) for P-256, as DSSE tools expect them. What
-is signed (envelopes, notes, cosignatures) lives with each format, never here. Private keys leave this
-module only as encrypted PEM.
+    signature    64 bytes for Ed25519
+                 DER, s at most half the order: one signature has one byte string per nonce     for P-256
+
+P-256 is ECDSA with SHA-256, in the form that DSSE tools expect. Of (r, s) and (r, order - s), which hold alike, the
+smaller s alone is accepted: nobody can turn one signature into another without the key. What is signed (envelopes,
+notes, cosignatures) lives with each format, never here. Private keys leave this module only as encrypted PEM.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, Self, get_args
@@ -24,6 +28,7 @@ from typing import Literal, Protocol, Self, get_args
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from ledger import canonical, encoding
 from ledger.canonical import JsonValue
@@ -33,6 +38,7 @@ Scheme = Literal["ed25519", "ecdsa-p256"]
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
 
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SP 800-186, 3.2.1.3
 _P = 2**255 - 19
 # The y coordinates of the eight points of small order; such a "key" would verify chosen signatures.
 _SMALL_ORDER = frozenset(
@@ -124,6 +130,8 @@ class VerificationKey:
             if isinstance(public, ed25519.Ed25519PublicKey):
                 public.verify(signature, message)
             else:
+                if decode_dss_signature(signature)[1] > _P256_ORDER // 2:
+                    raise BadSignatureError("the signature does not verify: its s is over half the order")
                 public.verify(signature, message, ec.ECDSA(hashes.SHA256()))
         except (InvalidSignature, ValueError):
             raise BadSignatureError("the signature does not verify") from None
@@ -153,7 +161,8 @@ class PrivateKeySigner:
         if isinstance(self._private, ed25519.Ed25519PrivateKey):
             return self._private.sign(message)
         # Deterministic (RFC 6979): the same message signed again gives the same bytes.
-        return self._private.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        signature = self._private.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        return encode_p256(*decode_dss_signature(signature))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, keyid={self.public.keyid[:16]})"
@@ -176,7 +185,7 @@ class FileSigner(PrivateKeySigner):
 
     @classmethod
     def generate(cls, path: Path, *, name: str, passphrase: bytes, scheme: Scheme = "ed25519") -> Self:
-        """Create the key and its file; an existing file is never overwritten."""
+        """Create the key and its file, whole or not at all; an existing file is never overwritten."""
         check_name(name)
         if not passphrase:
             raise KeyFileError("a key file needs a passphrase", code="ledger.key.passphrase")
@@ -186,14 +195,7 @@ class FileSigner(PrivateKeySigner):
             serialization.PrivateFormat.PKCS8,
             serialization.BestAvailableEncryption(passphrase),
         )
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise KeyFileError("the key file exists already", code="ledger.key.file-exists") from None
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+        _create_durably(path, pem)
         return cls(name, public_of(private), private)
 
     @classmethod
@@ -234,6 +236,34 @@ def public_of(private: PrivateKey) -> VerificationKey:
         serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
     )
     return VerificationKey("ecdsa-p256", point)
+
+
+def encode_p256(r: int, s: int) -> bytes:
+    """The DER that `VerificationKey.verify` accepts of the two signatures that r and s stand for."""
+    if _P256_ORDER // 2 < s < _P256_ORDER:  # an s out of range stays as it is, and does not verify
+        s = _P256_ORDER - s
+    return encode_dss_signature(r, s)
+
+
+def _create_durably(path: Path, pem: bytes) -> None:
+    """Give `path` its name only once its bytes are on the disk: a power cut leaves no empty key in the way."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")  # of mode 0600
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(beside, path)  # unlike a rename it fails if there is a file
+    except FileExistsError:
+        raise KeyFileError("the key file exists already", code="ledger.key.file-exists") from None
+    finally:
+        beside.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _derive(scheme: Scheme, seed: bytes) -> PrivateKey:

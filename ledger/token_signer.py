@@ -2,7 +2,7 @@
 
     scheme       key type     CKA_EC_PARAMS                   mechanism                  the token returns
     ed25519      EC_EDWARDS   OID 1.3.101.112 or its name     EDDSA over the message     64 bytes, as in RFC 8032
-    ecdsa-p256   EC           OID 1.2.840.10045.3.1.7         ECDSA over SHA-256         r || s, made DER here
+    ecdsa-p256   EC           OID 1.2.840.10045.3.1.7         ECDSA over SHA-256         r || s, made low-S DER here
 
     CKA_EC_POINT    the point of `ledger.keys`, as it is or in a DER OCTET STRING (04 <length> <point>)
 
@@ -19,10 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-
 from ledger.errors import CodedError, InputError
-from ledger.keys import BadSignatureError, Scheme, VerificationKey, check_name
+from ledger.keys import BadSignatureError, Scheme, VerificationKey, check_name, encode_p256
 from ledger.signer_guard import SignerGuard
 from ledger.token_session import Pin, TokenAddress, TokenSession, open_session
 
@@ -154,7 +152,7 @@ class TokenSigner:
                 f"{self._session.address} returned {len(raw)} bytes instead of r and s",
                 remedy="Use another token.",
             )
-        return encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
+        return encode_p256(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
 
 
 def decode_point(scheme: Scheme, value: bytes) -> VerificationKey:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -18,6 +19,7 @@ from ledger.keys import (
     MalformedKeyError,
     MemorySigner,
     VerificationKey,
+    encode_p256,
 )
 
 SCHEMES = ("ed25519", "ecdsa-p256")
@@ -60,6 +62,34 @@ def test_der_is_read_in_its_only_form():
     long_form = signature[:1] + b"\x81" + signature[1:]
     with pytest.raises(BadSignatureError):
         signer.public.verify(long_form, b"message")
+
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def test_a_p256_signature_has_no_twin_that_verifies():
+    """(r, n-s) holds wherever (r, s) does, and anybody can compute it."""
+    signer = MemorySigner("a", scheme="ecdsa-p256", seed=b"1")
+    loaded = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), signer.public.public_bytes)
+    for number in range(32):
+        message = bytes([number])
+        signature = signer.sign(message)
+        r, s = decode_dss_signature(signature)
+        assert s <= P256_ORDER // 2
+        signer.public.verify(signature, message)
+        twin = encode_dss_signature(r, P256_ORDER - s)
+        loaded.verify(twin, message, ec.ECDSA(hashes.SHA256()))
+        with pytest.raises(BadSignatureError):
+            signer.public.verify(twin, message)
+
+
+@pytest.mark.parametrize(
+    ("s", "kept"),
+    [(1, 1), (P256_ORDER // 2, P256_ORDER // 2), (P256_ORDER // 2 + 1, P256_ORDER // 2), (P256_ORDER - 1, 1),
+     (0, 0), (P256_ORDER, P256_ORDER), (2**256 - 1, 2**256 - 1)],
+)  # fmt: skip
+def test_the_smaller_s_is_taken_and_one_out_of_range_is_left_to_fail(s, kept):
+    assert decode_dss_signature(encode_p256(5, s)) == (5, kept)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +145,25 @@ def test_a_key_file_round_trips_encrypted(tmp_path, scheme):
     assert "secret" not in repr(loaded) and "PRIVATE" not in repr(loaded)
 
 
+@pytest.mark.parametrize("broken", ["fsync", "link"])
+def test_a_power_cut_leaves_no_key_file_in_the_way(tmp_path, monkeypatch, broken):
+    class PowerCut(BaseException):
+        pass
+
+    path = tmp_path / "key.pem"
+
+    def cut(*_, **__):
+        assert not path.exists()  # a name that a cut could leave with nothing in it
+        raise PowerCut
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, broken, cut)
+        with pytest.raises(PowerCut):
+            FileSigner.generate(path, name="a", passphrase=b"secret")
+    FileSigner.generate(path, name="a", passphrase=b"secret")
+    assert [file.name for file in tmp_path.iterdir()] == ["key.pem"]
+
+
 def refused(call):
     with pytest.raises(KeyFileError) as caught:
         call()
@@ -131,6 +180,7 @@ def test_key_files_that_are_refused(tmp_path):
 
     assert refused(lambda: FileSigner.generate(path, name="a", passphrase=b"x")) == "ledger.key.file-exists"
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
     assert (
         refused(lambda: FileSigner.generate(tmp_path / "b", name="a", passphrase=b""))
         == "ledger.key.passphrase"

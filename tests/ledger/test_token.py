@@ -6,6 +6,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from securesystemslib.dsse import Envelope as OtherEnvelope
 from securesystemslib.signer import SSlibKey
 
@@ -54,6 +55,15 @@ def test_what_a_token_signs_verifies_and_survives_reopening(tokens: SoftTokens, 
     opened.close()
     opened.close()
     assert refused(lambda: opened.sign(b"x")).code == "ledger.token.closed"
+
+
+def test_what_a_token_signs_with_p256_has_the_smaller_s(tokens: SoftTokens) -> None:
+    """The token returns either s; one that was left large would be refused as a fault of the token."""
+    signer = tokens.generate(scheme="ecdsa-p256")
+    half = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551 // 2
+    for number in range(32):
+        assert decode_dss_signature(signer.sign(bytes([number])))[1] <= half
+    signer.close()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
