@@ -3,6 +3,7 @@
     <home>/keys/signing-next.pem         the next key as a file
     <home>/keys/signing-next.label       or the label that it has on the token
     <home>/keys/signing-<key id>.pem     a file that was in force before; it signs nothing any more
+    <home>/keys/signing-next.damaged.pem a next key that could not be opened, set aside; then .damaged-2.pem, ...
 
 Every step survives a crash: a key that was made is found again, and the key in force stays until another is in its
 place. What the ledger asks of a rotation is `ledger.chain`'s; saying it there is `tasks.rotate`'s.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from adapters import key_token
 from adapters.home import CoordinatorConfig, Home, SiteConfig, write_atomically
 from ledger.errors import InputError
-from ledger.keys import FileSigner, Signer
+from ledger.keys import FileSigner, KeyFileError, Signer
 
 if TYPE_CHECKING:
     from adapters.key_token import TokenConfig
@@ -56,9 +57,16 @@ class KeyRotation:
         )
 
     def pending(self) -> Signer | None:
-        """The next key, if one was made."""
+        """The next key, if one was made. A damaged file is set aside, since every run begins here."""
         if self._file.exists():
-            return FileSigner.load(self._file, name=self._config.name, passphrase=self._home.passphrase)
+            try:
+                return self._load(self._file)
+            except KeyFileError as error:
+                if error.code != KeyFileError.code:
+                    raise
+            # That code is a wrong passphrase's too, and then the next key is good: signing.pem tells them apart.
+            self._load(self._home.key("signing"))
+            self._set_aside()
         token, label = self._on_token()
         if token is None or not self._label_file.exists():
             return None
@@ -78,7 +86,8 @@ class KeyRotation:
         """Put the next key in the place of the one in force, which the ledger no longer takes."""
         if self._file.exists():
             current = self._home.key("signing")
-            old = FileSigner.load(current, name=self._config.name, passphrase=self._home.passphrase)
+            old = self._load(current)
+            self._load(self._file)  # what cannot be opened must not take the place of what can
             kept = current.with_name(f"signing-{old.public.keyid[:16]}.pem")
             if not kept.exists():
                 os.link(current, kept)
@@ -92,6 +101,23 @@ class KeyRotation:
         moved = token.model_copy(update={"keys": keys})
         self._home.write(self._config.with_fields({"token": moved.to_json()}), self._home.federation)
         self._label_file.unlink()
+
+    def _load(self, path: Path) -> Signer:
+        return FileSigner.load(path, name=self._config.name, passphrase=self._home.passphrase)
+
+    def _set_aside(self) -> None:
+        """Rename the next key to the first free name: it may yet be mended, as may one set aside before."""
+        number = 1
+        while True:
+            suffix = ".damaged.pem" if number == 1 else f".damaged-{number}.pem"
+            try:
+                os.link(self._file, self._file.with_suffix(suffix))
+            except FileExistsError:
+                number += 1
+                continue
+            self._file.unlink()
+            _sync(self._file.parent)
+            return
 
     def _on_token(self) -> tuple[TokenConfig | None, str]:
         token = self._home.token

@@ -9,7 +9,7 @@ import pytest
 import adapters.key_rotation
 from adapters.home import Home, SiteConfig, SourceConfig
 from adapters.key_rotation import KeyRotation
-from ledger.keys import Signer
+from ledger.keys import KeyFileError, Signer
 from policies.federation import Pool
 from tasks.found import COORDINATOR, FoundingSite, found
 from tests.soft_token import PIN, SoftTokens
@@ -119,3 +119,70 @@ def test_a_crash_after_the_key_took_its_place_is_harmless(
     with Opened(root) as opened:
         assert opened.in_force() == made
         assert opened.rotation.pending() is None
+
+
+# -- a next key that cannot be opened --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_files(tmp_path: Path) -> Path:
+    """A site's home, its keys in files and a next key among them."""
+    sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none")) for name in SITES)
+    pool = Pool(epsilon_cap_micro=1, delta=1e-5)
+    home = found(tmp_path / "federation", sources, name="wards", pool=pool).sites["site-a"]
+    with Opened(home) as opened:
+        opened.rotation.begin()
+    return home
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 100])
+def test_a_damaged_next_key_is_set_aside_and_another_can_be_made(in_files: Path, kept_bytes: int) -> None:
+    following = in_files / "keys" / "signing-next.pem"
+    for name in ("signing-next.damaged.pem", "signing-next.damaged-2.pem"):
+        damaged = following.read_bytes()[:kept_bytes]
+        following.write_bytes(damaged)
+        with Opened(in_files) as opened:
+            old = opened.in_force()
+            assert opened.rotation.pending() is None
+            opened.rotation.finish()  # to no effect
+            assert opened.in_force() == old
+        assert not following.exists()
+        assert following.with_name(name).read_bytes() == damaged
+        with Opened(in_files) as opened:
+            made = public_of(opened.rotation.begin())
+    with Opened(in_files) as opened:
+        opened.rotation.finish()
+        assert opened.in_force() == made
+
+
+def test_a_wrong_passphrase_sets_no_key_aside(in_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = in_files / "keys"
+    before = {path.name: path.read_bytes() for path in keys.iterdir()}
+    with monkeypatch.context() as patched, Opened(in_files) as opened:
+        patched.setenv("WARDROUND_PASSPHRASE", "wrong")
+        for call in (opened.rotation.pending, opened.rotation.begin, opened.rotation.finish):
+            with pytest.raises(KeyFileError) as refused:
+                call()
+            assert refused.value.code == "ledger.key.file"
+    assert {path.name: path.read_bytes() for path in keys.iterdir()} == before
+    with Opened(in_files) as opened:
+        assert opened.rotation.pending() is not None
+
+
+def test_a_next_key_that_others_may_read_is_named_and_left_where_it_is(in_files: Path) -> None:
+    following = in_files / "keys" / "signing-next.pem"
+    following.chmod(0o640)
+    with Opened(in_files) as opened, pytest.raises(KeyFileError) as refused:
+        opened.rotation.pending()
+    assert refused.value.code == "ledger.key.file-mode"
+    assert following.exists()
+
+
+def test_a_damaged_next_key_never_takes_the_place_of_the_one_in_force(in_files: Path) -> None:
+    keys = in_files / "keys"
+    (keys / "signing-next.pem").write_bytes(b"")
+    before = {path.name: path.read_bytes() for path in keys.iterdir()}
+    with Opened(in_files) as opened, pytest.raises(KeyFileError) as refused:
+        opened.rotation.finish()
+    assert refused.value.code == "ledger.key.file"
+    assert {path.name: path.read_bytes() for path in keys.iterdir()} == before
