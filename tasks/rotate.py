@@ -48,7 +48,13 @@ async def rotate_key(party: Party) -> None:
     party.tell("rotate the key")
     member = party.federation.member(party.name)
     if member is None or member.key.verification_key() != following.public:
-        rotated = IdentityRotated(purpose="identity", name=party.name, key=PublicKey.of(following.public))
+        rotated = IdentityRotated(
+            purpose="identity",
+            name=party.name,
+            key=PublicKey.of(following.public),
+            # Left out, it would make a credential that ends into one that never does.
+            valid_until_s=None if member is None else member.valid_until_s,
+        )
         await party.say(rotated, final=True, also=(following,))
     rotation.finish()
     party.signer = following
