@@ -1,7 +1,8 @@
 """The federation document: who takes part, with which keys, and what each hospital's patients may be asked.
 
 It is the body of the log's first event, `federation.founded`, and every founding member signs it. The cap of
-a data pool is the hospital's own statement; nothing a coordinator writes can raise it.
+a data pool is the hospital's own statement; nothing a coordinator writes can raise it. One key serves one member and
+one purpose: who could cosign with the log's key, or with another's, would count as two.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ledger.canonical import JsonValue
+from ledger.errors import InputError, PolicyViolation, Violation
 from ledger.keys import VerificationKey
-from policies.document import Document
+from ledger.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
+from policies.document import Document, MalformedDocumentError
 from policies.plan import Base64, Digest, Name, Origin
 
 Vkey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{0,199}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,60}={0,2}$")]
@@ -85,8 +88,6 @@ class Federation(Document):
         names = [member.name for member in self.members]
         if len(set(names)) != len(names):
             raise ValueError("member names must differ")
-        if len({member.key.public for member in self.members}) != len(names):
-            raise ValueError("member keys must differ")
         if [member.role for member in self.members].count("coordinator") != 1:
             raise ValueError("exactly one member is the coordinator")
         if not set(self.key_holders) <= {member.name for member in self.sites()}:
@@ -95,6 +96,24 @@ class Federation(Document):
             raise ValueError("key holders must differ")
         if len(self.key_holders) < self.openings_required():
             raise ValueError("there are fewer key holders than openings required")
+        return self
+
+    @model_validator(mode="after")
+    def _one_key_a_purpose(self) -> Federation:
+        # 1. Every key can be read, is of its type and named like its owner.
+        log = _vkey(self.log_vkey, what="log_vkey", name=self.origin, kind=ED25519)
+        keys = [log.key]
+        for member in self.members:
+            keys.append(_identity(member))
+            if member.witness_vkey is not None:
+                what = f"the witness_vkey of {member.name}"
+                keys.append(_vkey(member.witness_vkey, what=what, name=member.name, kind=COSIGNATURE_V1).key)
+        # 2. None is there twice, whatever it is for.
+        if len(set(keys)) != len(keys):
+            raise ValueError("member keys, witness keys and the log key must differ from one another")
+        sealing = [member.sealing_key for member in self.members if member.sealing_key is not None]
+        if len(set(sealing)) != len(sealing):
+            raise ValueError("sealing keys must differ")
         return self
 
     def sites(self) -> tuple[Member, ...]:
@@ -107,13 +126,20 @@ class Federation(Document):
         return next((member for member in self.members if member.name == name), None)
 
     def with_key(self, name: str, key: PublicKey, valid_until_s: int | None) -> Federation:
-        """The same federation after a member rotated its key."""
-        return self._with_members(
-            member.with_fields({"key": key.to_json(), "valid_until_s": valid_until_s})
-            if member.name == name
-            else member
-            for member in self.members
-        )
+        """The same federation after a member rotated its key; PolicyViolation if that key has another purpose.
+
+        A member can sign for its own witness key and so say this on the ledger: it is refused there like any other
+        statement, and stops nobody.
+        """
+        try:
+            return self._with_members(
+                member.with_fields({"key": key.to_json(), "valid_until_s": valid_until_s})
+                if member.name == name
+                else member
+                for member in self.members
+            )
+        except MalformedDocumentError as error:
+            raise PolicyViolation([Violation("member.key", error.public_message)]) from None
 
     def without(self, name: str) -> Federation:
         """The same federation after a member retired; MalformedDocumentError if it cannot do without."""
@@ -135,3 +161,22 @@ class Federation(Document):
 
     def body(self) -> dict[str, JsonValue]:
         return self.to_json()
+
+
+def _vkey(text: str, *, what: str, name: str, kind: int) -> VerifierKey:
+    try:
+        vkey = parse_vkey(text)
+    except InputError as error:
+        raise ValueError(f"{what}: {error.public_message}") from None
+    if vkey.kind != kind:
+        raise ValueError(f"{what} is of signature type 0x{vkey.kind:02x}, not 0x{kind:02x}")
+    if vkey.name != name:
+        raise ValueError(f"{what} must be named {name}")
+    return vkey
+
+
+def _identity(member: Member) -> VerificationKey:
+    try:
+        return member.key.verification_key()
+    except InputError as error:
+        raise ValueError(f"the key of {member.name}: {error.public_message}") from None

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from ledger.cosignature import vkey_of as cosigner_vkey
 from ledger.envelope import sign
 from ledger.errors import PolicyViolation
 from ledger.event import Event, entry_digest, sign_event
 from ledger.keys import MemorySigner
+from ledger.note import vkey_of
 from policies.cost import epsilon_micro, mechanisms_of, round_cost, round_mechanisms
 from policies.events import (
     AggregateReleased,
@@ -49,6 +51,8 @@ ORIGIN = "wardround/assembly/term-1"
 COORDINATOR = "coordinator"
 SITES = ("site-a", "site-b", "site-c", "site-d")
 SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *SITES, "stranger", "new")}
+WITNESSES = {name: MemorySigner(name, seed=f"witness {name}".encode()) for name in SITES}
+LOG = MemorySigner(ORIGIN, seed=b"log")
 
 
 def named(what: str) -> str:
@@ -68,7 +72,7 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
             role="site",
             key=PublicKey.of(SIGNERS[name].public),
             sealing_key=named(f"sealing {name}"),
-            witness_vkey=f"{name}+00000000+AA",
+            witness_vkey=str(cosigner_vkey(name, WITNESSES[name])),
             pool=Pool(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5),
         )
         for name in SITES
@@ -78,7 +82,7 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
         schema_version=1,
         name="assembly",
         origin=origin,
-        log_vkey=f"{origin}+00000000+AA",
+        log_vkey=str(vkey_of(origin, LOG)),
         policy_digest=POLICY,
         members=(first, *sites),
         key_holders=SITES[:3],

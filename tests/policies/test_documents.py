@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from ledger.canonical import JsonValue
+from ledger.cosignature import vkey_of as cosigner_vkey
 from ledger.errors import InputError
+from ledger.keys import MemorySigner
+from ledger.note import vkey_of
 from policies.code import CONSTRAINTS, PACKAGES, covered_files, digest_of
 from policies.cost import epsilon_micro, plan_cost, round_cost, round_mechanisms
-from policies.federation import Federation
+from policies.events import IdentityRotated
+from policies.federation import Federation, PublicKey
 from policies.gates import plan_violations, release_violations
 from policies.plan import Plan
 from privacy.accounting import Curve
 from tests.plans import TINY_PLAN
-from tests.policies.assembly import COORDINATOR, SITES, at, federation, plan
+from tests.policies.assembly import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, WITNESSES, at, federation, plan
 
 
 def test_every_wrong_field_of_a_plan_is_named_at_once_and_no_value_is_repeated() -> None:
@@ -59,7 +64,7 @@ def test_a_federation_that_contradicts_itself_is_refused() -> None:
     for changed, reason in (
         ({"members": [*members, members[1]]}, "names must differ"),
         ({"members": members[1:]}, "exactly one member is the coordinator"),
-        ({"members": [*members[:-1], {**members[-1], "key": members[1]["key"]}]}, "keys must differ"),
+        ({"members": [*members[:-1], {**members[-1], "key": members[1]["key"]}]}, "keys .* must differ"),
         ({"members": [*members[:-1], {**members[-1], "pool": None}]}, "a site needs"),
         ({"members": [{**members[0], "pool": members[1]["pool"]}, *members[1:]]}, "a coordinator has no"),
         ({"key_holders": ["site-a", "site-z"]}, "key holders must be sites"),
@@ -70,6 +75,58 @@ def test_a_federation_that_contradicts_itself_is_refused() -> None:
         with pytest.raises(InputError, match=reason):
             Federation.from_value({**honest, **changed}, what="federation")
     assert federation().openings_required() == 2
+
+
+def changed_member(at: int, **fields: JsonValue) -> dict[str, JsonValue]:
+    members = federation().to_json()["members"]
+    assert isinstance(members, list)
+    member = members[at]
+    assert isinstance(member, dict)
+    return {"members": [*members[:at], {**member, **fields}, *members[at + 1 :]]}
+
+
+A, B = SITES[:2]
+DIFFER = "member keys, witness keys and the log key must differ"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        # one key for two purposes, or for two members
+        (changed_member(2, key=SIGNERS[A].public.to_json()), DIFFER),
+        (changed_member(2, witness_vkey=str(cosigner_vkey(B, WITNESSES[A]))), DIFFER),
+        (changed_member(1, witness_vkey=str(cosigner_vkey(A, SIGNERS[A]))), DIFFER),
+        (changed_member(1, key=WITNESSES[B].public.to_json()), DIFFER),
+        (changed_member(1, witness_vkey=str(cosigner_vkey(A, LOG))), DIFFER),
+        (changed_member(0, key=LOG.public.to_json()), DIFFER),
+        ({"log_vkey": str(vkey_of(ORIGIN, SIGNERS[COORDINATOR]))}, DIFFER),
+        (changed_member(2, sealing_key=federation().members[1].sealing_key), "sealing keys must differ"),
+        # a key that cannot be read
+        (changed_member(1, witness_vkey=f"{A}+00000000+AA=="), f"the witness_vkey of {A}: .*type is unknown"),
+        (changed_member(1, witness_vkey=f"{A}+00000000+AA"), f"the witness_vkey of {A}: "),
+        ({"log_vkey": f"{ORIGIN}+00000000+{str(vkey_of(ORIGIN, LOG)).rpartition('+')[2]}"}, "log_vkey: .*id"),
+        (changed_member(1, key={"scheme": "ed25519", "public": "AAAA"}), f"the key of {A}: "),
+        # a key of another type
+        (changed_member(1, witness_vkey=str(vkey_of(A, WITNESSES[A]))), f"{A} is of .* 0x01, not 0x04"),
+        ({"log_vkey": str(cosigner_vkey(ORIGIN, LOG))}, "log_vkey is of .* 0x04, not 0x01"),
+        # a key of another name
+        (changed_member(1, witness_vkey=str(cosigner_vkey("site-z", WITNESSES[A]))), f"{A} must be named {A}"),
+        ({"log_vkey": str(vkey_of("other", LOG))}, f"log_vkey must be named {ORIGIN}"),
+    ],
+)  # fmt: skip
+def test_one_key_serves_one_member_and_one_purpose(changed: dict[str, JsonValue], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        Federation.from_value({**federation().to_json(), **changed}, what="federation")
+
+
+@pytest.mark.parametrize("key", [WITNESSES[A], WITNESSES[B], LOG])
+def test_a_rotation_to_a_key_of_another_purpose_is_refused_and_breaks_nothing(
+    key: MemorySigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIGNERS, "taken", key)
+    assembly = at("founded")
+    rotation = IdentityRotated(purpose="identity", name=A, key=PublicKey.of(key.public))
+    assert assembly.refusals(assembly.entry(A, rotation, signer=f"{A} taken")) == {"member.key"}
 
 
 def test_any_changed_byte_name_or_file_of_the_code_is_another_digest(tmp_path: Path) -> None:
