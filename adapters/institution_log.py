@@ -6,14 +6,19 @@ later sequencer continues the same tree under another origin line (docs/adr/0002
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from adapters import mail
 from adapters.clock import Clock
 from adapters.exchange import Exchange
 from adapters.home import CoordinatorConfig, Home
 from adapters.replica import Replica
-from adapters.sequencer import Sequencer, founded
+from adapters.sequencer import Sequencer, folded
 from ledger.checkpoint import parse
+from ledger.checkpoint import verify as verify_checkpoint
 from ledger.errors import CodedError
 from ledger.log import Log
+from ledger.note import parse_vkey
 from ledger.policy import Policy, quorum_policy
 from ledger.postgresql import PostgresqlStorage
 from ledger.reader import TileReader
@@ -21,6 +26,7 @@ from ledger.sqlite import SqliteStorage
 from ledger.storage import Storage
 from ledger.transfer import transfer
 from ledger.witness import Witness
+from ledger.witness_request import parse_request
 from ledger.witness_storage import SqliteWitnessStorage
 from policies.federation import Federation
 from policies.state import FederationState
@@ -35,6 +41,11 @@ class LogUnavailableError(CodedError):
 def policy_of(federation: Federation) -> Policy:
     """The quorum of the federation's sites; see `ledger.policy.quorum`."""
     return quorum_policy(federation.log_vkey, [site.witness_vkey or "" for site in federation.sites()])
+
+
+def unfolded(federation: Federation) -> FederationState:
+    """The state before the first event, which admits no founding but this document's."""
+    return FederationState(federation.origin, founding_digest=federation.content_digest())
 
 
 def ledger_storage(home: Home) -> Storage:
@@ -77,7 +88,7 @@ def create_log(home: Home, federation: Federation, founding_entry: bytes) -> Non
     storage = ledger_storage(home)
     try:
         log = Log.create(storage, origin=federation.origin, signer=signer)
-        FederationState(federation.origin).advance(0, founding_entry)
+        unfolded(federation).advance(0, founding_entry)
         log.append([founding_entry])
     finally:
         storage.close()
@@ -90,7 +101,7 @@ def create_witness(home: Home, federation: Federation, name: str) -> None:
         storage,
         log_vkey=federation.log_vkey,
         signer=home.signer("witness", name),
-        gate=FederationState(federation.origin),
+        gate=unfolded(federation),
         clock=lambda: 0,
     )
     storage.close()
@@ -98,8 +109,30 @@ def create_witness(home: Home, federation: Federation, name: str) -> None:
 
 def open_sequencer(home: Home, federation: Federation, exchange: Exchange) -> Sequencer:
     signer = home.signer("log", federation.origin)
-    log = Log.open(ledger_storage(home), signer=signer)
-    return Sequencer(log, founded(log), exchange, federation, policy_of(federation))
+    published = _published(exchange, federation)
+    log = Log.open(ledger_storage(home), signer=signer, published=published)
+    return Sequencer(log, folded(log, unfolded(federation)), exchange, federation, policy_of(federation))
+
+
+def _published(exchange: Exchange, federation: Federation) -> bytes | None:
+    """The largest checkpoint that this log's key signed and that others have seen: one that witnesses were asked
+    about, or the final one. A database that lacks it was rolled back, and to append would fork the log."""
+    vkey = parse_vkey(federation.log_vkey)
+    seen: list[tuple[int, bytes]] = []
+    final = exchange.get(mail.FINAL_CHECKPOINT)
+    asked = [exchange.get(mail.request(site.name)) for site in federation.sites()]
+    for note in (final, *map(_note_asked_about, asked)):
+        if note is not None:
+            with suppress(CodedError):  # what the log key did not sign says nothing of the log
+                seen.append((verify_checkpoint(note, vkey).size, note))
+    return max(seen)[1] if seen else None
+
+
+def _note_asked_about(request: bytes | None) -> bytes | None:
+    try:
+        return None if request is None else parse_request(request)[2]
+    except CodedError:
+        return None
 
 
 def open_replica(
@@ -110,7 +143,7 @@ def open_replica(
     witness = Witness.open(
         storage,
         signer=home.signer("witness", name),
-        gate=FederationState(federation.origin),
+        gate=unfolded(federation),
         clock=clock.now_s,
     )
     if witness.size:
@@ -120,7 +153,7 @@ def open_replica(
         cosigned, _ = parse(state.checkpoint)
         reader = TileReader(lambda path: exchange.get(f"ledger/{path}"))
         witness.resume(reader.at_checkpoint(cosigned).entries(0, cosigned.size))
-    return Replica(name, witness, exchange, policy_of(federation), federation.log_vkey)
+    return Replica(name, witness, exchange, policy_of(federation), federation.log_vkey, unfolded(federation))
 
 
 def read_state(home: Home) -> tuple[FederationState, str]:
@@ -128,6 +161,6 @@ def read_state(home: Home) -> tuple[FederationState, str]:
     storage = ledger_storage(home)
     try:
         log = Log.open(storage)
-        return founded(log), log.root.hex()
+        return folded(log, unfolded(home.federation)), log.root.hex()
     finally:
         storage.close()

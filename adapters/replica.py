@@ -11,24 +11,35 @@ from __future__ import annotations
 
 from adapters import mail
 from adapters.exchange import Exchange
-from ledger import checkpoint
-from ledger.errors import CodedError
+from ledger import checkpoint, equivocation
+from ledger.checkpoint import Checkpoint
+from ledger.errors import CodedError, VerificationError
 from ledger.finality import finalized
-from ledger.note import parse_vkey
 from ledger.policy import Policy
-from ledger.reader import TileReader
+from ledger.reader import MissingFileError, TileReader
 from ledger.witness import Witness, WitnessConflictError
 from ledger.witness_request import parse_request
 from policies.state import FederationState
 
 
+class ForkError(VerificationError):
+    code = "ledger.forked"
+
+
 class Replica:
     def __init__(
-        self, name: str, witness: Witness, exchange: Exchange, policy: Policy, log_vkey: str
+        self,
+        name: str,
+        witness: Witness,
+        exchange: Exchange,
+        policy: Policy,
+        log_vkey: str,
+        unfolded: FederationState,
     ) -> None:
+        """`unfolded` is the state before the first event."""
         self.halted: CodedError | None = None
         self.final_size = 0
-        self.final_state = FederationState(parse_vkey(log_vkey).name)
+        self.final_state = unfolded
         self._name, self._witness, self._exchange = name, witness, exchange
         self._policy, self._log_vkey = policy, log_vkey
         self._request: bytes | None = None
@@ -44,8 +55,9 @@ class Replica:
         return gate
 
     def turn(self) -> None:
-        self._answer_request()
+        # What is final first: it may show that this witness was rolled back, or shown another history.
         self._read_final()
+        self._answer_request()
         self._settle()
 
     def _answer_request(self) -> None:
@@ -54,11 +66,15 @@ class Replica:
             return
         answer: mail.Cosigned | mail.Conflict | mail.Declined
         try:
+            if self.halted is not None:
+                raise self.halted
             old_size, _, note = parse_request(request)
             offered, _ = checkpoint.parse(note)
             if old_size != self._witness.size:
                 raise WitnessConflictError(self._witness.size)
-            entries = list(self._reader.at_checkpoint(offered).entries(old_size, offered.size))
+            opened = self._reader.at_checkpoint(offered)
+            self._compare(note, offered)
+            entries = list(opened.entries(old_size, offered.size))
             answer = mail.Cosigned(offered.size, self._witness.add_checkpoint(request, entries))
             self._cosigned.append((offered.size, self.state))
         except WitnessConflictError as conflict:
@@ -75,13 +91,35 @@ class Replica:
             return
         try:
             final = finalized(note, log_vkey=self._log_vkey, policy=self._policy)
-            if final.size == self._witness.size:
-                self._witness.observe(note)
+            self._compare(note, final)
+        except MissingFileError:
+            return  # its tiles are still on their way
         except CodedError as error:
             self.halted = error
             return
         self._note = note
         self.final_size = max(self.final_size, final.size)
+
+    def _compare(self, note: bytes, other: Checkpoint) -> None:
+        """Return None if this checkpoint and the last cosigned one are of one history, else keep what proves it.
+
+        A larger checkpoint must begin with what was cosigned, a smaller one be its beginning. To accept one by its
+        size alone would be to act on a fork that no quorum stands behind.
+        """
+        size, root = self._witness.size, self._witness.root
+        if other.size < size:
+            agrees = self._reader.at(size, root).root_at(other.size) == other.root
+            nodes = [] if agrees else equivocation.nodes_within(self._reader.at(size, root), other.size)
+        else:
+            opened = self._reader.at_checkpoint(other)
+            agrees = opened.root_at(size) == root
+            nodes = [] if agrees else equivocation.nodes_within(opened, size)
+        self._witness.observe(note, nodes)
+        if not agrees:
+            raise ForkError(
+                f"a checkpoint of size {other.size} and this witness's of size {size} are of two histories",
+                remedy="Show both to the other members; nothing more is cosigned.",
+            )
 
     def _settle(self) -> None:
         """Move `final_state` to the newest cosigned state that a quorum stands behind."""

@@ -167,9 +167,8 @@ class Sequencer:
             self.final_root, self.final_size = final.root, final.size
 
 
-def founded(log: Log) -> FederationState:
-    """The fold of everything in the log."""
-    state = FederationState(log.origin)
+def folded(log: Log, state: FederationState) -> FederationState:
+    """The fold of everything in the log, into a state that is still empty."""
     for index, entry in enumerate(log.entries(0, log.size)):
         state.advance(index, entry)
     return state

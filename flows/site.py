@@ -38,11 +38,12 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     if published is None:
         site.tell("no plan")
         return
+    # A new key is used even if the plan is refused: the coordinator is there to take it.
+    await rotate_key(site)
     # The coordinator's verdict first: a plan that failed its gate needs no refusal of ours. Then our own checks.
     if not await await_verdict(site, published, 0):
         site.tell("plan refused")
         return
-    await rotate_key(site)
     await accept(site, published)
     public = await agree_on_key(site, published)
     prepared: Prepared | CodedError

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ledger import canonical, checkpoint, encoding, tree
 from ledger.errors import InputError, VerificationError
 from ledger.note import VerifierKey
+from ledger.reader import VerifiedTree
 from ledger.tree import Hash
 
 
@@ -91,6 +92,14 @@ def find(one: bytes, other: bytes, nodes: Sequence[Hash], log_vkey: VerifierKey)
     except (VerificationError, InputError):
         return None
     return candidate
+
+
+def nodes_within(opened: VerifiedTree, size: int) -> list[Hash]:
+    """What `find` needs to show that the tree of a larger checkpoint begins otherwise than one of `size`."""
+    nodes = list(opened.consistency_proof(size))
+    if size & (size - 1) == 0:
+        nodes.insert(0, opened.root_at(size))  # a perfect tree's root is left out of the proof
+    return nodes
 
 
 def _note(text: str) -> bytes:

@@ -86,7 +86,8 @@ class Log:
             seen = checkpoint.verify(published, vkey)
             if seen.size > state.size or opened.root_at(seen.size) != seen.root:
                 raise RolledBackError(
-                    f"the store of size {state.size} lacks the published checkpoint of size {seen.size}"
+                    f"the store of size {state.size} lacks the published checkpoint of size {seen.size}",
+                    remedy="Restore a backup that has it. To append to this one would fork the log.",
                 )
         return opened
 

@@ -193,10 +193,7 @@ def _begins_alike(state: WitnessState, head: Checkpoint, reader: TileReader) -> 
 
 
 def _contradiction(state: WitnessState, data: bytes, head: Checkpoint, reader: TileReader) -> Agreement:
-    opened = reader.at_checkpoint(head)
-    nodes = list(opened.consistency_proof(state.size))
-    if state.size & (state.size - 1) == 0:
-        nodes.insert(0, opened.root_at(state.size))  # a perfect tree's root is left out of the proof
+    nodes = equivocation.nodes_within(reader.at_checkpoint(head), state.size)
     found = equivocation.find(state.checkpoint, data, nodes, note.parse_vkey(state.log_vkey))
     reason = "the export does not begin with what was cosigned: the log key signed two histories"
     return Agreement("disagrees", head.size, reason, None if found is None else found.encode())

@@ -84,6 +84,8 @@ def violations_of(state: FederationState, institution: str, body: Body) -> list[
 
 def _founding(state: FederationState, institution: str, body: Federation) -> list[Violation]:
     found = []
+    if state.founding_digest not in (None, body.content_digest()):
+        found.append(Violation("federation.document", "this is not the document that the members signed"))
     if body.origin != state.origin:
         found.append(Violation("federation.origin", "the document names another log"))
     if body.coordinator().name != institution:

@@ -63,6 +63,9 @@ class FederationState:
     """All tables hold frozen values, so that `fork` is a shallow copy of each."""
 
     origin: str
+    founding_digest: str | None = None
+    """Content digest of the document that the members founded the federation with: the root of trust of whoever
+    has it. Without it the fold believes any founding that is signed by the keys it names."""
     chain: EventChain = field(init=False)
     """Replaced by every event, never changed in place, so that forks share it."""
     federation: Federation | None = None

@@ -23,7 +23,7 @@ def begin(root: Path, role: Literal["site", "coordinator"]) -> None:
     console = Console(highlight=False)
     console.print(f"made key  {made.public.keyid}", soft_wrap=True)
     console.print(
-        f"The next `wardround {role} run` puts it on the ledger, signed by both keys. Until then the old key is "
-        "in force.",
+        f"The next `wardround {role} run` puts it on the ledger, signed by both keys"
+        f"{', as soon as it finds a plan' if role == 'site' else ''}. Until then the old key is in force.",
         soft_wrap=True,
     )

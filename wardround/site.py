@@ -119,12 +119,11 @@ def _final_state(home: Home, config: SiteConfig) -> FederationState:
     """The fold of what is final on the exchange, verified from the founding event on."""
     from adapters import mail
     from adapters.exchange import DirectoryExchange
-    from adapters.institution_log import policy_of
+    from adapters.institution_log import policy_of, unfolded
     from ledger.finality import finalized
     from ledger.reader import TileReader
-    from policies.state import FederationState
 
-    state = FederationState(home.federation.origin)
+    state = unfolded(home.federation)
     exchange = DirectoryExchange(home.resolve(config.exchange))
     note = exchange.get(mail.FINAL_CHECKPOINT)
     if note is None:
