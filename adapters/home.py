@@ -120,7 +120,23 @@ class Home:
             raise HomeError(
                 f"no readable {CONFIG} in {self.root}", remedy="Create one with `wardround federation new`."
             ) from None
+        self._require_role(text, kind)
         return kind.from_yaml(text, what=CONFIG)
+
+    def _require_role(self, text: str, kind: type[Config]) -> None:
+        """Before the fields: of another role's home every one of them is wrong. What is no YAML is `from_yaml`'s."""
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            return
+        role = value.get("role") if isinstance(value, dict) else None
+        wanted = "site" if kind is SiteConfig else "coordinator"
+        if role in ("site", "coordinator") and role != wanted:
+            raise HomeError(
+                f"{self.root} is a {role}'s home; this command works with a {wanted}'s",
+                remedy=f"Give the home of a {wanted}, or use `wardround {role}`.",
+                code="home.role",
+            )
 
     def write(self, config: SiteConfig | CoordinatorConfig, federation: Federation) -> None:
         write_atomically(self.root / CONFIG, yaml.safe_dump(config.to_json(), sort_keys=False).encode())

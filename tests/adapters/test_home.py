@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.home import Home, HomeError, SiteConfig, write_atomically
+from adapters.home import CoordinatorConfig, Home, HomeError, SiteConfig, write_atomically
 from adapters.outbox import Outbox, Slot
 from ledger.errors import InputError
 
@@ -65,3 +65,13 @@ def test_a_release_counts_as_built_only_with_its_entry(tmp_path: Path) -> None:
     assert outbox.kept(SLOT) is None
     outbox.keep(SLOT, update=b"made again", entry=b"entry 2")
     assert outbox.kept(SLOT) == (b"made again", b"entry 2")
+
+
+@pytest.mark.parametrize(("kind", "role"), [(SiteConfig, "coordinator"), (CoordinatorConfig, "site")])
+def test_a_home_of_the_other_role_is_named_as_such(
+    tmp_path: Path, kind: type[SiteConfig] | type[CoordinatorConfig], role: str
+) -> None:
+    (tmp_path / "institution.yaml").write_text(f"role: {role}\nname: somebody\n")
+    with pytest.raises(HomeError) as refused:
+        Home(tmp_path).read(kind)
+    assert refused.value.code == "home.role" and f"is a {role}'s home" in refused.value.public_message
