@@ -8,20 +8,42 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ledger import checkpoint, tiles
-from ledger.errors import InputError
+from ledger import checkpoint, note, tiles
+from ledger.archive import Archive
+from ledger.errors import CodedError, InputError
 from ledger.export import CHECKPOINT, POLICY, VKEY
+from ledger.log import Log
 from ledger.reader import MissingFileError
 from ledger.static_files import StaticFiles
 
 
 class ArchiveTargetError(InputError):
     code = "ledger.archive.target"
+
+
+def require_target(target: Path, log: Log) -> None:
+    """Raise if a file is there that is anything else than an earlier archive of the same log."""
+    try:
+        if not os.path.lexists(target):
+            return
+        if target.is_file() and _is_gzip(target):
+            with Archive(target) as files:
+                data = files.read(CHECKPOINT)
+                if data is not None:
+                    head = checkpoint.verify(data, note.parse_vkey(log.vkey))
+                    if head.size <= log.size and log.root_at(head.size) == head.root:
+                        return
+    except (OSError, CodedError):
+        pass  # whatever it is, it is not for us to replace
+    raise ArchiveTargetError(
+        f"{target} exists and is no archive of this ledger", remedy="Choose another --archive."
+    )
 
 
 def write_archive(files: StaticFiles, target: Path) -> None:
@@ -45,10 +67,15 @@ def write_archive(files: StaticFiles, target: Path) -> None:
             except BaseException:
                 Path(beside.name).unlink(missing_ok=True)
                 raise
-    except OSError:
+    except OSError as error:
         raise ArchiveTargetError(
-            "the archive cannot be written", remedy="Choose another --archive."
+            f"cannot write {target}: {os.strerror(error.errno or 0)}", remedy="Choose another --archive."
         ) from None
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _needed(files: StaticFiles, data: bytes) -> Iterator[tuple[str, bytes]]:

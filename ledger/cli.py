@@ -10,8 +10,8 @@
     python -m ledger witness status WITNESS_DB [--export LOG] [--evidence DIR] [--json]
 
 LOG is a static export: a folder, or a .zip, .tar or .tar.gz of one. Exit codes: 0 done, 2 bad input or usage,
-3 verification failed, 1 anything else. What the commands do is `ledger.commands`'s; logs that others serve are
-read through `wardround ledger`.
+3 verification failed, 130 interrupted, 1 anything else. What the commands do is `ledger.commands`'s; logs that
+others serve are read through `wardround ledger`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ledger import commands
 from ledger.errors import CodedError
 from ledger.listing import Listing
 
+_INTERRUPTED = 130
 _EXIT = {"input": 2, "policy": 3, "fault": 1}
 
 
@@ -38,8 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CodedError as error:
         sys.stderr.write(f"{error}\n")
         return _EXIT[error.kind]
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"[ledger.cli.file] {where}{os.strerror(error.errno or 0)}\n")
+        return _EXIT["input"]
     return 0
 
 

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ledger import note, proof, source
-from ledger.archive_writer import write_archive
+from ledger.archive_writer import require_target, write_archive
 from ledger.errors import InputError
 from ledger.export import Exported, export
 from ledger.listing import HEADINGS, RIGHT_ALIGNED, Listing
 from ledger.log import Log
 from ledger.policy import Policy, parse_policy
+from ledger.proof import TlogProof
 from ledger.report import Report, VerificationFailedError
-from ledger.static_files import Folder
+from ledger.static_files import Folder, StaticFiles
+from ledger.storage import StorageCorruptError, StorageMissingError
 from ledger.verify import Events, verify_database, verify_static
 from ledger.witness_status import WitnessAlarmError, WitnessStatus, read_status
 
@@ -34,18 +36,20 @@ def verify(path: Path, vkey: str | None, policy_path: Path | None, *, events: Ev
     policy = read_policy(policy_path)
     kind = source.kind_of(path)
     if kind == "evidence":
-        _say(source.verify_evidence(path, evidence_key(vkey)))
+        proven = source.verify_evidence(path, evidence_key(vkey))
+        _say(json.dumps({"ok": True, "path": str(path), "proven": proven}) if as_json else proven)
         return
     try:
         if kind == "database":
+            source.require_database(path)
             report = verify_database(path, log_vkey=vkey, events="skip" if events == "skip" else "require")
         else:
             with source.static_files(path) as files:
                 report = verify_static(files, log_vkey=vkey, policy=policy, events=events)
     except VerificationFailedError as error:
-        _print_report(error.report, as_json=as_json)
+        _print_report(path, error.report, as_json=as_json)
         raise
-    _print_report(report, as_json=as_json)
+    _print_report(path, report, as_json=as_json)
 
 
 def show(path: Path, listing: Listing, *, as_json: bool) -> None:
@@ -60,12 +64,7 @@ def show(path: Path, listing: Listing, *, as_json: bool) -> None:
 def prove(path: Path, index: int, output: Path | None, entry_path: Path | None) -> None:
     with source.static_files(path) as files:
         made, entry = source.opened(files).prove(index)
-    if entry_path is not None:
-        entry_path.write_bytes(entry)
-    if output is None:
-        sys.stdout.write(made.encode().decode())
-    else:
-        output.write_bytes(made.encode())
+    write_proof(made, entry, output, entry_path)
     sys.stderr.write(f"{how_to_check('python -m ledger', output, entry_path)}\n")
 
 
@@ -88,10 +87,10 @@ def export_database(
 
 def witness_status(path: Path, export_path: Path | None, evidence: Path | None, *, as_json: bool) -> None:
     if export_path is None:
-        status = read_status(path)
+        status = witness_state(path, None)
     else:
         with source.static_files(export_path) as files:
-            status = read_status(path, files)
+            status = witness_state(path, files)
     for line in [json.dumps(status.to_json())] if as_json else status.lines():
         _say(line)
     if evidence is not None:
@@ -123,6 +122,14 @@ def check_proof(path: Path, entry: Path, vkey: str | None, policy: Policy | None
     return f"verified: entry {parsed.index} of {head.origin} at size {head.size}{final}"
 
 
+def write_proof(made: TlogProof, entry: bytes, output: Path | None, entry_path: Path | None) -> None:
+    """Into new files, both or neither; the proof to standard output if it has no file."""
+    targets = ((entry_path, entry), (output, made.encode()))
+    source.write_files([(target, data) for target, data in targets if target is not None])
+    if output is None:
+        sys.stdout.write(made.encode().decode())
+
+
 def how_to_check(program: str, output: Path | None, entry: Path | None) -> str:
     """What to say beside a proof: it is worth nothing to whoever does not check it."""
     named, entry_named = output or "PROOF", entry or "ENTRY"
@@ -137,6 +144,8 @@ def export_log(
     log: Log, directory: Path, checkpoint_note: bytes | None, *, policy: Policy | None, archive: Path | None
 ) -> str:
     """Export, pack if asked to, and say what was written."""
+    if archive is not None:
+        require_target(archive, log)
     done: Exported = export(log, directory, checkpoint_note, policy=policy)
     said = (
         f"exported {log.origin}: size {done.old_size} -> {done.new_size}, {done.files} files of tiles written"
@@ -148,15 +157,29 @@ def export_log(
     return said
 
 
+def witness_state(path: Path, files: StaticFiles | None) -> WitnessStatus:
+    """`read_status`, whose errors then name the file."""
+    source.require_sqlite(path)
+    try:
+        return read_status(path, files)
+    except (StorageCorruptError, StorageMissingError) as error:
+        raise type(error)(
+            f"{path}: {error.public_message}", diagnostics=error.diagnostics(), code=error.code
+        ) from None
+
+
 def write_evidence(statuses: Sequence[WitnessStatus], folder: Path) -> list[Path]:
     """One new file a proof, named by its witness; those that are there already stay."""
     written = []
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise source.unwritable(folder, error) from None
     for status in statuses:
         key_id = note.parse_vkey(status.vkey).key_id.hex()  # a name may hold what no file's name may
         for number, data in enumerate(status.evidences):
             path = folder / f"evidence-{key_id}-{number}.json"
-            if not path.is_file() or path.read_bytes() != data:
+            if not path.is_file() or source.read_file(path) != data:
                 source.write_file(path, data)
             written.append(path)
     return written
@@ -168,18 +191,25 @@ def require_calm(statuses: Sequence[WitnessStatus]) -> None:
     if alarmed:
         raise WitnessAlarmError(
             f"{', '.join(alarmed)}: holds proof of two histories, or disagrees with the export",
-            remedy="Write it with --evidence and show it to the other members; stop using this log.",
+            remedy="Write it with --evidence and show it to the other members; stop using this log."
+            if any(status.evidences for status in statuses)
+            else "Ask the other members what their witnesses say; stop using this log until you know.",
         )
 
 
-def _print_report(report: Report, *, as_json: bool) -> None:
+def verdict(report: Report, where: str) -> str:
+    """The last line of a report. Where the checkpoint was not reached, nothing has an origin or a size."""
+    found = f"{report.origin} at size {report.size}" if report.origin else where
+    return f"{'verified' if report.ok else 'NOT verified'}: {found}"
+
+
+def _print_report(path: Path, report: Report, *, as_json: bool) -> None:
     if as_json:
         _say(json.dumps(report.to_json()))
         return
     for line in report.lines():
         _say(line)
-    verdict = "verified" if report.ok else "NOT verified"
-    _say(f"{verdict}: {report.origin} at size {report.size}")
+    _say(verdict(report, str(path)))
 
 
 def _aligned(cells: Sequence[str]) -> str:

@@ -37,7 +37,9 @@ class CodedError(Exception):
 
     def __str__(self) -> str:
         text = f"[{self.code}] {self.public_message}"
-        return f"{text} {self.remedy}" if self.remedy else text
+        if not self.remedy:
+            return text
+        return f"{text} {self.remedy}" if text.endswith((".", "!", "?")) else f"{text}. {self.remedy}"
 
     def diagnostics(self) -> str:
         """Details that must not leave the institution."""

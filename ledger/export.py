@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger import checkpoint, note, tiles
+from ledger.checkpoint import Checkpoint
 from ledger.errors import InputError, VerificationError
 from ledger.log import Log
 from ledger.policy import Policy
@@ -76,6 +77,16 @@ def export(
     head = checkpoint.verify(data, vkey)
     if head.size > log.size or log.root_at(head.size) != head.root:
         raise ExportDivergedError("the checkpoint is not one of this log")
+    try:
+        return _brought_up(log, directory, data, head, policy)
+    except OSError as error:
+        raise ExportError(
+            f"cannot export to {directory}: {os.strerror(error.errno or 0)}",
+            remedy="Choose a folder that this user may write.",
+        ) from None
+
+
+def _brought_up(log: Log, directory: Path, data: bytes, head: Checkpoint, policy: Policy | None) -> Exported:
     # 2. So is what lies in the directory.
     old_size = _exported_size(log, directory)
     if old_size > head.size:
@@ -99,7 +110,9 @@ def _exported_size(log: Log, directory: Path) -> int:
     path = directory / CHECKPOINT
     if not path.exists():
         if directory.is_dir() and any(directory.iterdir()):
-            raise ExportError("the directory holds something else than an export")
+            raise ExportError(
+                f"{directory} holds something else than an export", remedy="Choose an empty folder."
+            )
         return 0
     found = checkpoint.verify(path.read_bytes(), note.parse_vkey(log.vkey))
     if found.size > log.size or log.root_at(found.size) != found.root:

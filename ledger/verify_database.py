@@ -45,7 +45,7 @@ def verify_database(
 ) -> Report:
     """Return the report if every check passed, else raise VerificationFailedError that carries it."""
     if not path.is_file():
-        raise NoDatabaseError("there is no ledger database of this name")
+        raise NoDatabaseError(f"there is no ledger database {path}")
     engine = sqlite.open_readonly_engine(path)
     try:
         return verify_engine(engine, log_vkey=log_vkey, events=events)
@@ -178,7 +178,8 @@ def _compare(connection: Connection, name: tiles.TileName, data: bytes) -> Misma
     )
     found = connection.scalars(query).all()
     if found != [data]:
-        return Mismatch(f"tile {name.n} of level {name.level} is not what the entries hash to", index=name.n)
+        what = "is not what the entries hash to" if found else "is missing"
+        return Mismatch(f"tile {name.n} of level {name.level} {what}", index=name.n)
     return None
 
 

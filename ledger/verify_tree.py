@@ -40,13 +40,16 @@ def walk(
                 bundle = reader.read_bundle(fetch, name)
                 data = reader.read_tile(fetch, TileName(0, name.n, name.width))
             except InputError as error:
-                raise Mismatch(f"{name.path}: {error.public_message}", index=name.start) from error
+                message = error.public_message
+                named = message if name.path in message else f"{name.path}: {message}"
+                raise Mismatch(named, index=_first_cut(fetch, name)) from error
             first = bundle[0] if first is None else first
             leaves = tree.leaf_hashes(bundle)
             if b"".join(leaves) != data:
-                raise Mismatch(
-                    f"{name.path} does not hash to its tile", index=_first_difference(leaves, data, name)
-                )
+                index = _first_difference(leaves, data, name)
+                tile = TileName(0, name.n, name.width).path
+                # Either may be the altered one: only the tiles above could tell, and they are not checked yet.
+                raise Mismatch(f"{name.path}: entry {index} and its hash in {tile} do not agree", index=index)
             changed = grown.extend(leaves)
             if tile_problem is None:
                 tile_problem = _compare(fetch, changed)
@@ -90,7 +93,8 @@ def _compare(fetch: reader.Fetch, changed: dict[TileName, bytes]) -> Mismatch | 
         except InputError as error:
             return Mismatch(error.public_message, index=name.start)
         if found != expected:
-            return Mismatch(f"{name.path} is missing or is not what the entries hash to", index=name.start)
+            what = "is missing" if found is None else "is not what the entries hash to"
+            return Mismatch(f"{name.path} {what}", index=name.start)
     return None
 
 
@@ -139,6 +143,19 @@ def _older(fetch: reader.Fetch, name: TileName, width: int) -> None:
         matches = reader.read_tile(fetch, current)[: name.width * HASH_BYTES] == data
     if not matches:
         raise Mismatch(f"{name.path} is not the beginning of the tile in force", index=name.start)
+
+
+def _first_cut(fetch: reader.Fetch, name: TileName) -> int:
+    """The first entry of a bundle that is not whole; the bundle's first where that is not what is wrong."""
+    try:
+        data = fetch(name.path) or b""
+    except InputError:
+        return name.start
+    at = whole = 0
+    while at + 2 <= len(data) and whole < name.width:
+        at += 2 + int.from_bytes(data[at : at + 2])
+        whole += at <= len(data)
+    return name.start + (whole if whole < name.width else 0)
 
 
 def _first_difference(leaves: list[bytes], data: bytes, name: TileName) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -135,6 +136,8 @@ def test_verify_reads_evidence_and_databases(federation, tmp_path, capsys):
     assert main(["verify", str(tmp_path / "evidence")]) == 2
     assert main(["verify", str(tmp_path / "evidence"), "--vkey", federation.log.vkey]) == 0
     assert capsys.readouterr().out.endswith("of sizes 1 and 1\n")
+    assert main(["verify", str(tmp_path / "evidence"), "--vkey", federation.log.vkey, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
     (tmp_path / "evidence").write_bytes(
         Equivocation(federation.log.checkpoint(), federation.log.checkpoint()).encode()
     )
@@ -162,6 +165,7 @@ def test_archives_are_read_like_folders(archive, exported, tmp_path, capsys):
     for path in (archive, str(exported)):
         assert main(["show", path]) == 0
         assert main(["prove", path, "5", "--entry", str(tmp_path / "entry")]) == 0
+        (tmp_path / "entry").unlink()
         said.append(capsys.readouterr())
     assert said[0] == said[1]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["x"]  # nothing was unpacked
@@ -290,6 +294,131 @@ def test_export_refuses_what_is_not_its_own(make_federation, tmp_path, capsys):
     (tmp_path / "y/readme").touch()
     assert main(["export", database, str(tmp_path / "y")]) == 2
     assert not (tmp_path / "x").exists()
+
+
+def test_an_archive_replaces_only_an_earlier_one_of_its_log(make_federation, tmp_path, capsys):
+    federation = make_federation(storage=SqliteStorage(tmp_path / "ledger.sqlite"))
+    federation.grow(3)
+    federation.storage.close()
+    database, target = tmp_path / "ledger.sqlite", tmp_path / "x.tar.gz"
+    arguments = ["export", str(database), str(tmp_path / "x"), "--archive"]
+    (tmp_path / "thesis").write_text("the only copy")
+    foreign = make_federation()
+    foreign.grow(2)
+    foreign.log.append([b"another history"])  # under the same key: this archive is evidence
+    export(foreign.log, tmp_path / "foreign")
+    shutil.make_archive(str(tmp_path / "foreign"), "gztar", tmp_path / "foreign")
+    before = database.read_bytes()
+    assert main([*arguments, str(target)]) == 0
+    first = target.read_bytes()
+    assert main([*arguments, str(target)]) == 0 and target.read_bytes() == first
+    for kept in (database, tmp_path / "thesis", tmp_path / "x", tmp_path / "foreign.tar.gz"):
+        held = kept.read_bytes() if kept.is_file() else None
+        assert main([*arguments, str(kept)]) == 2, kept
+        assert f"{kept} exists" in capsys.readouterr().err
+        assert held is None or kept.read_bytes() == held
+    assert database.read_bytes() == before
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_written_is_said_with_its_path(make_federation, exported, tmp_path, capsys):
+    federation = make_federation(storage=SqliteStorage(tmp_path / "ledger.sqlite"))
+    federation.grow(1)
+    federation.storage.close()
+    (tmp_path / "file").touch()
+    missing, inside = tmp_path / "no/such", tmp_path / "file/inside"
+    for arguments, named in (
+        (["prove", exported, "5", "-o", missing], missing),
+        (["prove", exported, "5", "-o", inside], inside),
+        (["prove", exported, "5", "--entry", missing], missing),
+        (["export", tmp_path / "ledger.sqlite", inside], inside),
+        (["export", tmp_path / "ledger.sqlite", tmp_path / "file"], tmp_path / "file"),
+    ):
+        assert main([str(argument) for argument in arguments]) == 2, arguments
+        error = capsys.readouterr().err
+        assert error.startswith("[ledger.") and str(named) in error and error.count("\n") == 1
+
+
+def test_prove_replaces_nothing_and_leaves_nothing_half_written(exported, tmp_path, capsys):
+    kept, other = tmp_path / "kept", tmp_path / "other"
+    kept.write_text("kept")
+    for targets in (
+        ["-o", kept, "--entry", other],
+        ["-o", other, "--entry", kept],
+        ["-o", other, "--entry", other],
+    ):
+        assert main(["prove", str(exported), "5", *map(str, targets)]) == 2
+        assert "[ledger.source.unwritable]" in capsys.readouterr().err
+        assert kept.read_text() == "kept" and not other.exists()
+
+
+def test_files_of_another_kind_are_not_called_damaged(exported, tmp_path, capsys):
+    for name, data in (("empty", b""), ("random", bytes(range(7, 99))), ("text", b"root:x:0:0\n")):
+        (tmp_path / name).write_bytes(data)
+        for command in (["verify"], ["export"]):
+            rest = [str(tmp_path / "target")] if command == ["export"] else []
+            assert main([*command, str(tmp_path / name), *rest]) == 2
+            assert f"[ledger.source.unknown] {tmp_path / name} " in capsys.readouterr().err
+    database = sqlite3.connect(tmp_path / "other.sqlite")
+    database.execute("create table recipes (name text)")
+    database.close()
+    assert main(["verify", str(tmp_path / "other.sqlite")]) == 2
+    assert "not of a ledger" in capsys.readouterr().err
+    (tmp_path / "damaged").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 8)
+    assert main(["verify", str(tmp_path / "damaged")]) == 3
+    assert f"NOT verified: {tmp_path / 'damaged'}\n" in capsys.readouterr().out
+
+
+def test_paths_that_hold_no_export_are_named(tmp_path, capsys):
+    assert main(["verify", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds no checkpoint. Name a static" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "nothing")]) == 2
+    assert f"{tmp_path / 'nothing'} does not exist." in capsys.readouterr().err
+    for url in ("https://ledger.example/wards", "postgresql://ledger@db/ledger"):
+        assert main(["verify", url]) == 2
+        assert "`wardround ledger`" in capsys.readouterr().err
+
+
+def test_a_pipe_or_a_device_in_place_of_a_tile_is_refused(exported, capsys):
+    bundle = exported / "tile/entries/000.p/12"
+    bundle.unlink()
+    os.mkfifo(bundle)
+    assert main(["verify", str(exported)]) == 3
+    assert "is not a regular file" in capsys.readouterr().err
+    bundle.unlink()
+    bundle.symlink_to("/dev/zero")
+    assert main(["verify", str(exported)]) == 3
+    assert "is not a regular file" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_quietly(exported, capsys, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ledger.commands.show", interrupted)
+    assert main(["show", str(exported)]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_an_altered_tile_is_not_blamed_on_the_entry_alone(exported, capsys):
+    tile = exported / "tile/0/000.p/12"
+    data = bytearray(tile.read_bytes())
+    data[10 * 32] ^= 1
+    tile.write_bytes(data)
+    assert main(["verify", str(exported)]) == 3
+    assert "entry 10 and its hash in tile/0/000.p/12 do not agree" in capsys.readouterr().err
+    tile.unlink()
+    assert main(["verify", str(exported)]) == 3
+    assert capsys.readouterr().err.count("tile/0/000.p/12") == 1
+
+
+def test_a_bundle_that_ends_early_names_the_first_entry_that_it_lacks(exported, capsys):
+    bundle = exported / "tile/entries/000.p/12"
+    bundle.write_bytes(bundle.read_bytes()[:-1])
+    assert main(["verify", str(exported)]) == 3
+    assert "at index 11" in capsys.readouterr().err
 
 
 # -- alone -----------------------------------------------------------------------------------------------------

@@ -181,4 +181,8 @@ def test_a_damaged_witness_database_is_not_believed(watched, federation, tmp_pat
     assert changed("delete from state") == 2
     assert status(tmp_path / "nothing") == 2 and status(tmp_path) == 2
     (tmp_path / "text").write_text("no database")
+    assert status(tmp_path / "text") == 2
+    assert f"{tmp_path / 'text'} is no database" in capsys.readouterr().err
+    (tmp_path / "text").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 8)
     assert status(tmp_path / "text") == 3
+    assert f"{tmp_path / 'text'}: " in capsys.readouterr().err
