@@ -302,6 +302,68 @@ def test_paths_without_a_ledger(wardround: Command, run: Path, tmp_path: Path) -
             done = wardround("ledger", *command, path)
             assert done.code == 2 and done.error.startswith("[ledger.not-found]")
     assert wardround("ledger", "show", run / "coordinator").code == 2
-    assert wardround("ledger", "verify", tmp_path / "x.sqlite").code == 3
+    done = wardround("ledger", "verify", tmp_path / "x.sqlite")
+    assert done.code == 2 and done.error.startswith(f"[ledger.source.unknown] {tmp_path / 'x.sqlite'} ")
     assert wardround("ledger", "verify", run, "--vkey", "x").code == 2
     assert wardround("ledger", "verify", run, "--policy", tmp_path / "no").code == 2
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------
+
+
+def test_witness_status_leaves_no_site_out(wardround: Command, copy: Path) -> None:
+    """A hospital whose memory is gone would cosign a second history: that is an alarm, not silence."""
+    for path in (copy / "sites/hospital-a").glob("witness.sqlite*"):
+        path.unlink()
+    for path in (copy / "sites/hospital-b").glob("witness.sqlite-*"):
+        path.unlink()
+    (copy / "sites/hospital-b/witness.sqlite").write_bytes(b"")
+    (copy / "sites/hospital-c/institution.yaml").write_text("role: [")
+    done = wardround("ledger", "witness", "status", copy)
+    assert done.code == 3 and "hospital-a, hospital-b, hospital-c: no state" in done.error
+    assert (
+        f"hospital-a\n  no state   there is no database {copy / 'sites/hospital-a/witness.sqlite'}"
+        in done.out
+    )
+    assert "hospital-d/witness" in done.out or "hospital-d" in done.out
+    rows = [
+        json.loads(line) for line in wardround("ledger", "witness", "status", copy, "--json").out.splitlines()
+    ]
+    assert [row["name"] for row in rows] == list(SITES)
+    assert rows[1]["path"] == str(copy / "sites/hospital-b/witness.sqlite") and rows[1]["error"]
+
+
+def test_an_export_to_compare_with_must_be_one(wardround: Command, run: Path, tmp_path: Path) -> None:
+    for path, why in ((tmp_path, "holds no checkpoint"), (tmp_path / "nothing", "does not exist")):
+        done = wardround("ledger", "witness", "status", run, "--export", path)
+        assert done.code == 2 and f"{path} {why}" in done.error
+        arguments = ["witness", "status", str(run / "sites/hospital-a/witness.sqlite"), "--export", str(path)]
+        assert ledger_main(arguments) == 2
+
+
+def test_prove_takes_whole_numbers_alone(wardround: Command, run: Path, tmp_path: Path) -> None:
+    for number in ("1.5", "one", "1e1"):
+        done = wardround("ledger", "prove", run, number)
+        assert done.code == 2 and done.error.startswith("[usage.option]") and done.out == ""
+    both = wardround("ledger", "prove", run, "1", "--out", tmp_path / "p", "--entry", tmp_path / "p")
+    assert both.code == 2 and not (tmp_path / "p").exists()
+
+
+def test_what_cannot_be_written_is_said_with_its_path(wardround: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "file", tmp_path / "file/inside"):
+        done = wardround("ledger", "export", run, target)
+        assert done.code == 2 and str(target) in done.error and "fault" not in done.error
+    done = wardround("ledger", "export", run, tmp_path / "x", "--archive", run / "coordinator/ledger.sqlite")
+    assert done.code == 2 and not (tmp_path / "x").exists()
+
+
+def test_names_and_keys_are_not_folded(
+    wardround: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    vkey = (run / "exchange/ledger" / VKEY).read_text().strip()
+    done = wardround("ledger", "verify", run)
+    assert vkey in done.out and done.err == ""
+    shown = wardround("ledger", "show", run).out
+    assert "federation.founded" in shown and "training.receipt" in shown

@@ -51,4 +51,5 @@ class EntriesProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._shown:  # one that never began would still end its line
+            self._bar.stop()

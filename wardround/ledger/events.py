@@ -13,6 +13,7 @@ from rich.table import Table
 
 from wardround.ledger.sources import Serving, open_export
 
+_WHOLE = ("TYPE", "STUDY")  # names that a reader copies
 PAGE = 2000  # so that memory stays flat
 
 
@@ -64,6 +65,9 @@ def _table(headings: tuple[str, ...]) -> Table:
     table = Table()
     for heading in headings:
         table.add_column(
-            heading.lower(), justify="right" if heading in RIGHT_ALIGNED else "left", overflow="fold"
+            heading.lower(),
+            justify="right" if heading in RIGHT_ALIGNED else "left",
+            overflow="fold",
+            no_wrap=heading in _WHOLE,
         )
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from wardround.ledger.sources import LedgerOptionError, Serving, open_export
 
 def prove(
     path: str,
-    index: int,
+    index: str,
     /,
     *,
     out: Annotated[Path | None, Parameter(help="Write the proof to this new file instead of stdout.")] = None,
@@ -32,19 +33,18 @@ def prove(
         Number of the entry, as `show` lists it.
     """
     from ledger import source
-    from ledger.commands import how_to_check
+    from ledger.commands import how_to_check, write_proof
 
+    # As text: converted by the command line, 1.5 would be rounded, to the proof of another entry.
+    if re.fullmatch(r"-?[0-9]{1,18}", index) is None:
+        raise LedgerOptionError(
+            f"{index} is no entry's number", remedy="Give a whole number, as `show` lists it."
+        )
+    number = int(index)
     with open_export(path, serving) as files:
         opened = source.opened(files)
-        if not 0 <= index < opened.tree.size:
-            raise LedgerOptionError(f"there is no entry {index}: the ledger has {opened.tree.size}, from 0")
-        made, data = opened.prove(index)
-    if entry is not None:
-        source.write_file(entry, data)
-    if out is None:
-        sys.stdout.write(made.encode().decode())
-    else:
-        source.write_file(out, made.encode())
+        made, data = opened.prove(number)
+    write_proof(made, data, out, entry)
     sys.stderr.write(f"{how_to_check('wardround ledger', out, entry)}\n")
 
 

@@ -64,18 +64,27 @@ class Places:
 
 def find(where: str) -> Places:
     from adapters.served_log import is_url
-    from ledger.source import kind_of
+    from ledger.source import unreadable
 
     if is_url(where):
         return Places(export=where)
     if _is_database_url(where):
         return Places(database=where)
     path = Path(where)
+    try:
+        return _places(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _places(path: Path) -> Places:
+    from ledger.source import kind_of
+
     if path.is_file():
         kind = kind_of(path)
         if kind == "archive":
-            return Places(export=where)
-        return Places(evidence=path) if kind == "evidence" else Places(database=where)
+            return Places(export=str(path))
+        return Places(evidence=path) if kind == "evidence" else Places(database=str(path))
     for folder in (path, path / "ledger", path / "exchange" / "ledger"):
         if (folder / CHECKPOINT).is_file():
             return Places(export=str(folder), database=_database(path / "coordinator"))
@@ -83,13 +92,18 @@ def find(where: str) -> Places:
     if database is not None:
         return Places(database=database)
     why = "holds no ledger" if path.is_dir() else "does not exist"
-    raise NoLedgerError(f"{where} {why}", remedy=_REMEDY)
+    raise NoLedgerError(f"{path} {why}", remedy=_REMEDY)
 
 
 def coordinator_home(where: str) -> Path | None:
     """The coordinator's home at or in a folder, None if this is no such folder."""
+    from ledger.source import unreadable
+
     path = Path(where)
-    return next((home for home in (path / "coordinator", path) if _database(home) is not None), None)
+    try:
+        return next((home for home in (path / "coordinator", path) if _database(home) is not None), None)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 @contextmanager
@@ -118,9 +132,11 @@ def open_log(where: str) -> Iterator[Log]:
 
 def verify_database(database: str, vkey: str | None) -> Report:
     from ledger import verify_database as verification
+    from ledger.source import require_database
 
     if _is_database_url(database):
         return verification.verify_url(database, log_vkey=vkey)
+    require_database(Path(database))
     return verification.verify_database(Path(database), log_vkey=vkey)
 
 

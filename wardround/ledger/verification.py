@@ -19,6 +19,7 @@ from wardround.ledger.sources import Serving, find, open_files, printable, verif
 if TYPE_CHECKING:
     from ledger.policy import Policy
 
+_WORD = 40  # longer ones would be folded in a terminal of 80 columns
 _STYLES = {
     "passed": "[green]ok[/green]",
     "failed": "[bold red]FAILED[/bold red]",
@@ -57,7 +58,9 @@ def verify(
 
     places = find(path)
     if places.evidence is not None:
-        sys.stdout.write(f"{verify_evidence(places.evidence, evidence_key(vkey))}\n")
+        proven = verify_evidence(places.evidence, evidence_key(vkey))
+        found = {"ok": True, "path": path, "proven": proven}
+        sys.stdout.write(f"{json_text.dumps(found) if json else proven}\n")
         return
     trusted = read_policy(policy)
     reports: list[Report] = []
@@ -91,20 +94,25 @@ def _verify_files(place: str, serving: Serving | None, vkey: str | None, trusted
 
 
 def _show_report(place: str, report: Report) -> None:
+    from ledger.commands import verdict
+
     console = Console(highlight=False)
-    table = Table(title=printable(place), title_justify="left")
+    table, below = Table(title=printable(place), title_justify="left"), list[str]()
     for heading in ("", "check", "", "detail"):
         table.add_column(heading, overflow="fold")
     for check in report.checks:
         at = "" if check.index is None else f" (at index {check.index})"
-        table.add_row(
-            str(check.number), check.title, _STYLES[check.outcome], printable(f"{check.detail}{at}")
-        )
+        detail = printable(f"{check.detail}{at}")
+        if any(len(word) > _WORD for word in detail.split()):  # a key or a root is copied whole or not at all
+            below.append(f"{check.number}: {detail}")
+            detail = "see below"
+        table.add_row(str(check.number), check.title, _STYLES[check.outcome], detail)
     console.print(table)
+    for line in below:
+        console.print(line, soft_wrap=True)
     for notice in report.notices:
         console.print(f"note: {printable(notice)}", soft_wrap=True)
-    verdict = "verified" if report.ok else "NOT verified"
-    console.print(f"{verdict}: {printable(report.origin)} at size {report.size}\n", soft_wrap=True)
+    console.print(f"{printable(verdict(report, place))}\n", soft_wrap=True)
 
 
 def _agree(export: Report, database: Report) -> None:

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ledger.errors import CodedError
 from ledger.export import CHECKPOINT
+from ledger.listing import plain
+from ledger.source import unreadable
 from wardround.ledger.sources import NoLedgerError, Serving, open_files
 
 if TYPE_CHECKING:
     from ledger.witness_status import WitnessStatus
 
 _DATABASE = "witness.sqlite"
+_SITES = "sites"
 
 
 def status(
@@ -40,10 +44,24 @@ def status(
         A site's home, the folder of a demo or a federation (all its sites), or a witness.sqlite.
     """
     from ledger.commands import require_calm, write_evidence
+    from ledger.witness_status import WitnessAlarmError
 
-    statuses = []
-    for database in _databases(path):
-        found = _status(database, export or _beside(database), serving)
+    statuses, unread = [], []
+    try:
+        databases = _databases(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if export is not None:
+        _require_checkpoint(export, serving)
+    for database in databases:
+        try:
+            found = _status(database, export, serving)
+        except (CodedError, OSError) as error:
+            if database.parent.parent != path / _SITES:
+                raise  # asked for by name
+            unread.append(database.parent.name)
+            _say_unread(database, error, json=json)
+            continue
         statuses.append(found)
         for line in [json_text.dumps(found.to_json())] if json else found.lines():
             sys.stdout.write(line + "\n")
@@ -51,15 +69,42 @@ def status(
         for written in write_evidence(statuses, evidence):
             sys.stderr.write(f"wrote {written}\n")
     require_calm(statuses)
+    if unread:
+        raise WitnessAlarmError(
+            f"{', '.join(unread)}: no state can be read",
+            remedy="Restore witness.sqlite there; a hospital without it remembers nothing that it cosigned.",
+        )
 
 
 def _status(database: Path, export: str | None, serving: Serving | None) -> WitnessStatus:
-    from ledger.witness_status import read_status
+    from ledger.commands import witness_state
 
+    export = export or _beside(database)
     if export is None:
-        return read_status(database)
+        return witness_state(database, None)
     with open_files(export, serving) as files:
-        return read_status(database, files)
+        return witness_state(database, files)
+
+
+def _require_checkpoint(export: str, serving: Serving | None) -> None:
+    """An export that was named and is none is a mistake, where one that is not there yet would be none."""
+    with open_files(export, serving) as files:
+        if files.read(CHECKPOINT) is None:
+            raise NoLedgerError(f"{export} holds no checkpoint", remedy="Name a static export of a ledger.")
+
+
+def _say_unread(database: Path, error: CodedError | OSError, *, json: bool) -> None:
+    site = database.parent.name
+    if isinstance(error, OSError):
+        error = unreadable(database, error)
+    missing = error.public_message
+    if str(database) not in missing:
+        missing = f"{database}: {missing}"
+    if json:
+        found = {"name": site, "path": str(database), "error": error.code, "message": missing}
+        sys.stdout.write(json_text.dumps(found) + "\n")
+    else:
+        sys.stdout.write(f"{plain(site)}\n  no state   {plain(missing)}\n")
 
 
 def _databases(path: Path) -> list[Path]:
@@ -67,7 +112,8 @@ def _databases(path: Path) -> list[Path]:
         return [path]
     if (path / _DATABASE).is_file():
         return [path / _DATABASE]
-    found = sorted((path / "sites").glob(f"*/{_DATABASE}"))
+    sites = path / _SITES
+    found = [site / _DATABASE for site in sorted(sites.iterdir()) if site.is_dir()] if sites.is_dir() else []
     if not found:
         raise NoLedgerError(
             f"{path} holds no witness", remedy="Give a site's home, a demo's folder or a witness.sqlite."
