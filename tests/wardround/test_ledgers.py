@@ -344,7 +344,7 @@ def test_an_export_to_compare_with_must_be_one(wardround: Command, run: Path, tm
 def test_prove_takes_whole_numbers_alone(wardround: Command, run: Path, tmp_path: Path) -> None:
     for number in ("1.5", "one", "1e1"):
         done = wardround("ledger", "prove", run, number)
-        assert done.code == 2 and done.error.startswith("[usage.option]") and done.out == ""
+        assert done.code == 2 and done.error.startswith("[usage]") and done.out == ""
     both = wardround("ledger", "prove", run, "1", "--out", tmp_path / "p", "--entry", tmp_path / "p")
     assert both.code == 2 and not (tmp_path / "p").exists()
 

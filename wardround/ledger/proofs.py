@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
-from wardround.ledger.sources import LedgerOptionError, Serving, open_export
+from wardround.ledger.sources import Serving, open_export
+
+
+def _whole(_kind: object, tokens: Sequence[Token]) -> int:
+    """The command line's own conversion would round 1.5, to the proof of another entry."""
+    if re.fullmatch(r"-?[0-9]{1,18}", tokens[0].value, re.ASCII) is None:
+        raise ValueError("INDEX must be a whole number, as `show` lists it.")
+    return int(tokens[0].value)
 
 
 def prove(
     path: str,
-    index: str,
+    index: Annotated[int, Parameter(converter=_whole)],
     /,
     *,
     out: Annotated[Path | None, Parameter(help="Write the proof to this new file instead of stdout.")] = None,
@@ -35,15 +43,9 @@ def prove(
     from ledger import source
     from ledger.commands import how_to_check, write_proof
 
-    # As text: converted by the command line, 1.5 would be rounded, to the proof of another entry.
-    if re.fullmatch(r"-?[0-9]{1,18}", index) is None:
-        raise LedgerOptionError(
-            f"{index} is no entry's number", remedy="Give a whole number, as `show` lists it."
-        )
-    number = int(index)
     with open_export(path, serving) as files:
         opened = source.opened(files)
-        made, data = opened.prove(number)
+        made, data = opened.prove(index)
     write_proof(made, data, out, entry)
     sys.stderr.write(f"{how_to_check('wardround ledger', out, entry)}\n")
 
