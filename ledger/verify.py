@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger import checkpoint, finality, note
+from ledger import canonical, checkpoint, finality, note
 from ledger.checkpoint import Checkpoint
 from ledger.errors import InputError
 from ledger.event import parse_entry
@@ -191,4 +191,5 @@ def _founding(
         if policy is None and named:
             # A folder without its policy is no way round the quorum: the founding event says who must cosign.
             finality.finalized(head, log_vkey=key, policy=quorum_policy(key, named))
-        details.append(f"{len(named)} witnesses")
+        # What the members signed is this document: SHA-256 of their federation.json, to be compared with theirs.
+        details.append(f"{len(named)} witnesses; document {canonical.digest(canonical.encode(body))}")

@@ -48,6 +48,15 @@ def test_the_founding_is_the_coordinators_to_record() -> None:
     assert empty.refusals(entry) == {"federation.founder"}
 
 
+def test_whoever_has_the_signed_document_admits_no_other_founding() -> None:
+    said = Assembly().entry(COORDINATOR, federation())
+    for digest, codes in (
+        (federation().content_digest(), set()),
+        (federation(cap=51).content_digest(), {"federation.document"}),
+    ):
+        assert Assembly(state=FederationState(ORIGIN, founding_digest=digest)).refusals(said) == codes
+
+
 def test_only_members_speak_and_only_for_themselves() -> None:
     assembly = at("published")
     speech = assembly.approval()
