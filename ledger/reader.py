@@ -80,10 +80,15 @@ class VerifiedTree:
     def __init__(self, fetch: Fetch, size: int, root: Hash) -> None:
         self._fetch, self.size, self.root = fetch, size, root
         self._verified: OrderedDict[tuple[int, int], list[Hash]] = OrderedDict()
-        edge = TileTree.restore(size, self._raw_tile)
-        if edge.root() != root:
+        self._edge = TileTree.restore(size, self._raw_tile).partial
+        self._summits: dict[tuple[int, int], Hash] = {}
+        """The perfect subtrees of [0, size), each within a partial tile: every proof needs some of them."""
+        for height, index in tree.cover(0, size):
+            level, inner = divmod(height, tiles.HEIGHT)
+            first = (index << inner) % WIDTH
+            self._summits[height, index] = tree.perfect_root(self._edge[level][first : first + (1 << inner)])
+        if (tree.fold(list(self._summits.values())) if size else tree.EMPTY_ROOT) != root:
             raise TileMismatchError(f"the rightmost tiles do not lead to the root of size {size}")
-        self._edge = edge.partial
 
     def tile(self, level: int, n: int) -> list[Hash]:
         """The hashes of a tile of this tree."""
@@ -131,7 +136,12 @@ class VerifiedTree:
 
     def inclusion_proof(self, index: int) -> tuple[Hash, ...]:
         """Made from tiles that nobody checked, then checked itself, which costs a hash a level, not a tile's."""
-        nodes = tiles.node_reader(self._unchecked_tile, self.size)
+        within = tiles.node_reader(self._unchecked_tile, self.size)
+
+        def nodes(height: int, index: int) -> Hash:
+            known = self._summits.get((height, index))
+            return within(height, index) if known is None else known
+
         proof = tree.inclusion_proof(index, self.size, nodes)
         tree.verify_inclusion(nodes(0, index), index, self.size, proof, self.root)
         return proof
