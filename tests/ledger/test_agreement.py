@@ -76,7 +76,9 @@ class Spending(HostileSequencer):
         return event_of(entry).time_s
 
 
-@pytest.mark.parametrize(("sites", "liars", "rollbacks"), [(4, 1, 0), (4, 0, 1), (5, 1, 0), (7, 2, 0), (7, 1, 1)])
+@pytest.mark.parametrize(
+    ("sites", "liars", "rollbacks"), [(4, 1, 0), (4, 0, 1), (5, 1, 0), (7, 2, 0), (7, 1, 1)]
+)
 def test_no_two_final_checkpoints_contradict(sites, liars, rollbacks):
     machine = type("Machine", (Spending,), {"sites": sites, "liars": liars, "rollbacks": rollbacks})
     run_state_machine_as_test(machine, settings=histories(40, 50))
