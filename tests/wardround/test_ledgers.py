@@ -67,6 +67,15 @@ def test_verify_exits_3_where_a_byte_changed(wardround: Command, copy: Path) -> 
     assert wardround("ledger", "verify", copy / "coordinator/ledger.sqlite").code == 3
 
 
+def test_a_database_that_cannot_be_read_hides_no_failure_of_the_export(
+    wardround: Command, copy: Path
+) -> None:
+    bundle = max((copy / "exchange/ledger/tile/entries").rglob("*.p/*"), key=lambda path: path.stat().st_size)
+    bundle.write_bytes(bundle.read_bytes()[:-1])
+    (copy / "coordinator" / "ledger.sqlite").write_bytes(b"no database")
+    assert wardround("ledger", "verify", copy).code == 3
+
+
 def test_an_export_of_another_ledger_beside_the_database_is_refused(
     wardround: Command, copy: Path, tmp_path: Path
 ) -> None:

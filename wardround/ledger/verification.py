@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from ledger.errors import VerificationError
+from ledger.errors import CodedError, VerificationError
 from ledger.report import Report, VerificationFailedError
 from wardround.ledger.entries_progress import EntriesProgress
 from wardround.ledger.sources import Serving, find, open_files, printable, verify_database
@@ -75,6 +75,11 @@ def verify(
                 report = verify_database(place, vkey)
         except VerificationFailedError as error:
             report, failure = error.report, failure or error
+        except CodedError as error:
+            if failure is None:
+                raise
+            sys.stderr.write(f"{error}\n")  # what cannot be looked at hides no failure that was found
+            continue
         reports.append(report)
         if json:
             sys.stdout.write(json_text.dumps({"path": place, **report.to_json()}) + "\n")
