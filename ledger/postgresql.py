@@ -70,6 +70,12 @@ class PostgresqlStorage(SqlStorage):
     def __init__(self, url: str) -> None:
         super().__init__(open_engine(url))
 
+    def _create_alone(self, connection: Connection) -> None:
+        # CREATE TABLE of two at once fails in the catalogue, whichever words it uses.
+        connection.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtext('wardround ledger ' || current_schema()))")
+        )
+
     def _insert_entries(self, connection: Connection, first: int, entries: Sequence[bytes]) -> None:
         for start in range(0, len(entries), _CHUNK):
             chunk = list(entries[start : start + _CHUNK])

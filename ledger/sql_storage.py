@@ -73,6 +73,10 @@ class SqlStorage(ABC):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def _create_alone(self, connection: Connection) -> None:
+        """Keep others from making the tables now. Where a write transaction does that already, nothing is to do."""
+        return
+
     @abstractmethod
     def _insert_entries(self, connection: Connection, first: int, entries: Sequence[bytes]) -> None:
         """Entries from index `first` on; none of them is there yet."""
@@ -101,6 +105,7 @@ class SqlStorage(ABC):
 
     def create(self, state: LogState) -> None:
         with translated(), writing(self._engine) as connection:
+            self._create_alone(connection)
             try:
                 metadata.create_all(connection)
                 connection.execute(sa.insert(log_table).values(id=1, **_columns(state)))
