@@ -25,13 +25,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from ledger.errors import InputError
-from ledger.static_files import OversizedFileError, UnreadableError, byte_limit
+from ledger.static_files import OversizedFileError, StaticFiles, UnreadableError, byte_limit
 
 TIMEOUT_S = 15.0
 FILE_S = 120.0
@@ -67,7 +65,7 @@ class TooSlowError(UnreadableError):
     code = "served.slow"
 
 
-class ServedLog:
+class ServedLog(StaticFiles):
     """The files below one URL (`static_files.StaticFiles`). Any thread may read."""
 
     def __init__(self, url: str, *, ca: Path | None = None, insecure_http: bool = False) -> None:
@@ -103,14 +101,6 @@ class ServedLog:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _top_up(self) -> None:
         while len(self._coming) < AHEAD:

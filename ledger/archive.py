@@ -22,8 +22,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ledger.archive_members import (
     ArchiveDuplicateError,
@@ -35,13 +33,13 @@ from ledger.archive_members import (
     decompressed,
 )
 from ledger.export import CHECKPOINT
-from ledger.static_files import OversizedFileError, byte_limit
+from ledger.static_files import OversizedFileError, StaticFiles, byte_limit
 
 # What the libraries raise over bytes that are no archive; recursion, over headers about headers about headers.
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 
-class Archive:
+class Archive(StaticFiles):
     """The files of the log in an archive (`static_files.StaticFiles`). Any thread may read."""
 
     def __init__(self, path: Path) -> None:
@@ -84,14 +82,6 @@ class Archive:
 
     def close(self) -> None:
         self._members.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def is_archive(path: Path) -> bool:

@@ -57,11 +57,13 @@ class StaticFiles(Protocol):
 
     def close(self) -> None: ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def byte_limit(path: str) -> int:
@@ -71,7 +73,7 @@ def byte_limit(path: str) -> int:
     return TILE_BYTES if path.startswith("tile/") else TEXT_BYTES
 
 
-class Folder:
+class Folder(StaticFiles):
     """The files below a folder."""
 
     def __init__(self, root: Path) -> None:
@@ -100,14 +102,6 @@ class Folder:
 
     def close(self) -> None:
         """Nothing to release."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _bounded(handle: int, path: str) -> bytes | None:

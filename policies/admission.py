@@ -53,7 +53,7 @@ def violations_of(state: FederationState, institution: str, body: Body) -> list[
         return [Violation("event.role", f"a {role} may not say this")]
     match body:
         case IdentityRotated():
-            return []  # who must sign it, and that the new key does, is `ledger.chain`'s
+            return _rotation(federation, body)
         case MemberRetired():
             return _retirement(federation, body)
         case PolicyAdopted():
@@ -91,6 +91,15 @@ def _founding(state: FederationState, institution: str, body: Federation) -> lis
     if body.coordinator().name != institution:
         found.append(Violation("federation.founder", "the coordinator records the founding"))
     return found
+
+
+def _rotation(federation: Federation, body: IdentityRotated) -> list[Violation]:
+    """Who must sign, and that the new key does, is `ledger.chain`'s; a member can sign for its own witness key."""
+    try:
+        federation.with_key(body.name, body.key, body.valid_until_s)
+    except InputError as error:
+        return [Violation("member.key", error.public_message)]
+    return []
 
 
 def _retirement(federation: Federation, body: MemberRetired) -> list[Violation]:
