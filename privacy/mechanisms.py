@@ -3,8 +3,8 @@
 A mechanism here is a statement, not code: it is written into plans, reservations and receipts, and
 `privacy.accounting` turns it into a cost. No noise is drawn here (`privacy.noise`) and no cost is computed.
 
-Adjacency is add/remove of one patient, sensitivity is in L2, and `noise_multiplier` is always the standard
-deviation of the noise divided by that sensitivity.
+Adjacency is add/remove of one patient. `noise_multiplier` is always the Gaussian's sigma divided by the L2
+sensitivity; the `scale` of a Laplace distribution is divided by the L1 sensitivity.
 
 Each class is a frozen dataclass that also nests in a pydantic model (closed, strict, told apart by `kind`);
 there a wrong field is reported with all the others, because the error is a `ValueError` too.
@@ -23,6 +23,9 @@ from ledger.errors import InputError
 MINIMUM_NOISE_MULTIPLIER: Final = 0.01
 """Below it one step costs an epsilon in the hundreds or worse: no guarantee that anyone could mean."""
 MAXIMUM_NOISE_MULTIPLIER: Final = 1e6
+MINIMUM_SCALE: Final = 0.01
+"""The epsilon of one release is 1 / scale: 100 at the least scale."""
+MAXIMUM_SCALE: Final = 1e6
 MAXIMUM_COUNT: Final = 100_000_000
 
 
@@ -46,7 +49,11 @@ class SubsampledGaussian:
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, "subsampled-gaussian")
-        _check_noise_multiplier(self.noise_multiplier)
+        _check_number(
+            self.noise_multiplier,
+            what="the noise multiplier",
+            bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER),
+        )
         if not (_is_number(self.sampling_rate) and 0 < self.sampling_rate <= 1):
             raise MechanismInvalidError("the sampling rate must be above 0 and at most 1")
         _check_count(self.steps, what="steps")
@@ -83,7 +90,11 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, "gaussian")
-        _check_noise_multiplier(self.noise_multiplier)
+        _check_number(
+            self.noise_multiplier,
+            what="the noise multiplier",
+            bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER),
+        )
         _check_count(self.count, what="count")
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -95,17 +106,83 @@ class Gaussian:
         return cls(noise_multiplier=_number(fields, "noise_multiplier"), count=_integer(fields, "count"))
 
 
-Mechanism: TypeAlias = SubsampledGaussian | Gaussian
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscreteGaussian:
+    """`count` releases of whole numbers, each with noise of the discrete Gaussian on every coordinate.
+
+    The noise has probability proportional to exp(-x^2 / (2 sigma^2)) on the integers (Canonne, Kamath, Steinke
+    2020, definition 1); `noise_multiplier` is this sigma, not the standard deviation, over the L2 sensitivity.
+    What is released must be whole before the noise, or the cost is not what is said here.
+    """
+
+    noise_multiplier: float
+    count: int
+    kind: Literal["discrete-gaussian"] = "discrete-gaussian"
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    def __post_init__(self) -> None:
+        _check_kind(self.kind, "discrete-gaussian")
+        _check_number(
+            self.noise_multiplier,
+            what="the noise multiplier",
+            bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER),
+        )
+        _check_count(self.count, what="count")
+
+    def to_json(self) -> dict[str, JsonValue]:
+        return {"kind": self.kind, "noise_multiplier": self.noise_multiplier, "count": self.count}
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> DiscreteGaussian:
+        fields = _fields(value, kind="discrete-gaussian", names=("noise_multiplier", "count"))
+        return cls(noise_multiplier=_number(fields, "noise_multiplier"), count=_integer(fields, "count"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laplace:
+    """`count` releases of the same L1 sensitivity about all patients, with Laplace noise on every coordinate.
+
+    `scale` is the distribution's b divided by that sensitivity (its standard deviation is b times root 2).
+    """
+
+    scale: float
+    count: int
+    kind: Literal["laplace"] = "laplace"
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    def __post_init__(self) -> None:
+        _check_kind(self.kind, "laplace")
+        _check_number(self.scale, what="the scale", bounds=(MINIMUM_SCALE, MAXIMUM_SCALE))
+        _check_count(self.count, what="count")
+
+    def to_json(self) -> dict[str, JsonValue]:
+        return {"kind": self.kind, "scale": self.scale, "count": self.count}
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> Laplace:
+        fields = _fields(value, kind="laplace", names=("scale", "count"))
+        return cls(scale=_number(fields, "scale"), count=_integer(fields, "count"))
+
+
+Mechanism: TypeAlias = SubsampledGaussian | Gaussian | DiscreteGaussian | Laplace
 
 
 def mechanism_from_json(value: JsonValue) -> Mechanism:
     """Read any mechanism by its `kind`; an unknown kind, field or type is refused."""
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind == "subsampled-gaussian":
-        return SubsampledGaussian.from_json(value)
-    if kind == "gaussian":
-        return Gaussian.from_json(value)
-    raise MechanismInvalidError("a mechanism must be of kind subsampled-gaussian or gaussian")
+    match value.get("kind") if isinstance(value, dict) else None:
+        case "subsampled-gaussian":
+            return SubsampledGaussian.from_json(value)
+        case "gaussian":
+            return Gaussian.from_json(value)
+        case "discrete-gaussian":
+            return DiscreteGaussian.from_json(value)
+        case "laplace":
+            return Laplace.from_json(value)
+    raise MechanismInvalidError(
+        "a mechanism must be of kind subsampled-gaussian, gaussian, discrete-gaussian or laplace"
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -117,14 +194,11 @@ def _check_kind(kind: object, expected: str) -> None:
         raise MechanismInvalidError(f"a mechanism of this class has the kind {expected}")
 
 
-def _check_noise_multiplier(value: object) -> None:
-    if not (isinstance(value, int | float) and _is_number(value)) or not (
-        MINIMUM_NOISE_MULTIPLIER <= value <= MAXIMUM_NOISE_MULTIPLIER
-    ):
-        raise MechanismInvalidError(
-            "the noise multiplier must lie between "
-            f"{MINIMUM_NOISE_MULTIPLIER} and {MAXIMUM_NOISE_MULTIPLIER:.0f}"
-        )
+def _check_number(value: object, *, what: str, bounds: tuple[float, float]) -> None:
+    """NaN compares false with everything, infinities and subnormals lie outside every range used here."""
+    least, most = bounds
+    if not (isinstance(value, int | float) and _is_number(value)) or not least <= value <= most:
+        raise MechanismInvalidError(f"{what} must lie between {least} and {most:.0f}")
 
 
 def _check_count(value: object, *, what: str) -> None:

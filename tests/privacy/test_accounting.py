@@ -16,7 +16,7 @@ from opacus.accountants import PRVAccountant
 from opacus.accountants.analysis import rdp as opacus_rdp
 
 from ledger import canonical
-from privacy import accounting
+from privacy import rdp
 from privacy.accounting import (
     LARGEST_MICRO,
     ORDERS,
@@ -105,11 +105,11 @@ def test_before_rounding_to_micro_units_a_cost_is_already_an_upper_bound() -> No
     with mpmath.workdps(120):
         for sigma in (0.3, 1.1, 7.7):
             exact = 1 / (2 * mpmath.mpf(sigma) ** 2)
-            for order, bound in zip(ORDERS, accounting._gaussian(sigma), strict=True):
+            for order, bound in zip(ORDERS, rdp._gaussian(sigma), strict=True):
                 assert exact * order <= mpmath.mpf(str(bound)) <= exact * order * (1 + mpmath.mpf(10) ** -45)
             q = mpmath.mpf(0.1)
             exact = mpmath.log(1 + q**2 * mpmath.expm1(1 / mpmath.mpf(sigma) ** 2))
-            bound = mpmath.mpf(str(accounting._subsampled_gaussian(sigma, 0.1)[0]))
+            bound = mpmath.mpf(str(rdp._subsampled_gaussian(sigma, 0.1)[0]))
             assert exact < bound < exact * (1 + mpmath.mpf(10) ** -40)
 
 

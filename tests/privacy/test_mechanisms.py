@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ledger import canonical
 from privacy.mechanisms import (
+    DiscreteGaussian,
     Gaussian,
+    Laplace,
     Mechanism,
     MechanismInvalidError,
     SubsampledGaussian,
@@ -22,6 +25,8 @@ STEPS = st.integers(1, 10_000_000)
 MECHANISMS: st.SearchStrategy[Mechanism] = st.one_of(
     st.builds(SubsampledGaussian, noise_multiplier=SIGMAS, sampling_rate=RATES, steps=STEPS),
     st.builds(Gaussian, noise_multiplier=SIGMAS, count=STEPS),
+    st.builds(DiscreteGaussian, noise_multiplier=SIGMAS, count=STEPS),
+    st.builds(Laplace, scale=SIGMAS, count=STEPS),
 )
 
 
@@ -31,13 +36,25 @@ def test_a_mechanism_survives_canonical_json(mechanism: Mechanism) -> None:
     assert mechanism_from_json(received) == mechanism
 
 
-@pytest.mark.parametrize("sigma", [math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-9, 1e7, True, "1", None])
+MEANINGLESS = [math.nan, math.inf, -math.inf, 0, 0.0, -0.0, -1.0, 5e-324, 1e-9, 1e7, 10**400, True, "1", None]
+
+
+@pytest.mark.parametrize("sigma", MEANINGLESS)
 def test_a_noise_multiplier_without_meaning_is_refused(sigma: float) -> None:
     with pytest.raises(MechanismInvalidError) as refusal:
         SubsampledGaussian(noise_multiplier=sigma, sampling_rate=0.1, steps=1)
     assert refusal.value.code == "privacy.mechanism-invalid"
     with pytest.raises(MechanismInvalidError):
         Gaussian(noise_multiplier=sigma, count=1)
+    with pytest.raises(MechanismInvalidError):
+        DiscreteGaussian(noise_multiplier=sigma, count=1)
+
+
+@pytest.mark.parametrize("scale", MEANINGLESS)
+def test_a_scale_without_meaning_is_refused(scale: float) -> None:
+    with pytest.raises(MechanismInvalidError) as refusal:
+        Laplace(scale=scale, count=1)
+    assert refusal.value.code == "privacy.mechanism-invalid"
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -0.1, 1.0000001, True, "0.1", None])
@@ -50,8 +67,11 @@ def test_a_sampling_rate_outside_its_range_is_refused(rate: float) -> None:
 def test_a_number_of_steps_that_is_no_count_is_refused(steps: int) -> None:
     with pytest.raises(MechanismInvalidError):
         SubsampledGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=steps)
+    for kind in (Gaussian, DiscreteGaussian):
+        with pytest.raises(MechanismInvalidError):
+            kind(noise_multiplier=1.0, count=steps)
     with pytest.raises(MechanismInvalidError):
-        Gaussian(noise_multiplier=1.0, count=steps)
+        Laplace(scale=1.0, count=steps)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +81,10 @@ def test_a_number_of_steps_that_is_no_count_is_refused(steps: int) -> None:
         [],
         {},
         {"kind": "laplace", "noise_multiplier": 1.0, "count": 1},
+        {"kind": "laplace", "scale": "1", "count": 1},
+        {"kind": "laplace", "scale": 1.0, "count": 1, "noise_multiplier": 1.0},
+        {"kind": "discrete-gaussian", "scale": 1.0, "count": 1},
+        {"kind": "discrete-gaussian", "noise_multiplier": 1.0, "count": 0},
         {"kind": "gaussian", "noise_multiplier": 1.0},
         {"kind": "gaussian", "noise_multiplier": 1.0, "count": 1, "free": 1},
         {"kind": "gaussian", "noise_multiplier": "1", "count": 1},
@@ -100,6 +124,25 @@ def test_the_kind_cannot_be_chosen() -> None:
         Gaussian(noise_multiplier=1.0, count=1, kind="laplace")  # type: ignore[arg-type]
     with pytest.raises(MechanismInvalidError):
         SubsampledGaussian(noise_multiplier=1.0, sampling_rate=0.1, steps=1, kind="gaussian")  # type: ignore[arg-type]
+    with pytest.raises(MechanismInvalidError):
+        DiscreteGaussian(noise_multiplier=1.0, count=1, kind="gaussian")  # type: ignore[arg-type]
+    with pytest.raises(MechanismInvalidError):
+        Laplace(scale=1.0, count=1, kind="gaussian")  # type: ignore[arg-type]
+
+
+def test_a_document_tells_mechanisms_apart_by_their_kind() -> None:
+    """A discrete Gaussian has the fields of a continuous one; only the kind says which ran."""
+    adapter: TypeAdapter[Mechanism] = TypeAdapter(Annotated[Mechanism, Field(discriminator="kind")])
+    for mechanism in (
+        DiscreteGaussian(noise_multiplier=2.0, count=3),
+        Gaussian(noise_multiplier=2.0, count=3),
+        Laplace(scale=2.0, count=3),
+    ):
+        read = adapter.validate_json(canonical.encode(mechanism.to_json()))
+        assert read == mechanism and type(read) is type(mechanism)
+    for unknown in ({"kind": "laplacian", "scale": 1.0, "count": 1}, {"scale": 1.0, "count": 1}):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(unknown)
 
 
 def test_a_mechanism_is_closed_by_itself_not_by_the_document_around_it() -> None:
