@@ -3,6 +3,7 @@
     python -m ledger verify LOG      [--vkey V] [--policy FILE] [--events auto|require|skip] [--json]
     python -m ledger verify DATABASE [--vkey V] [--events require|skip] [--json]
     python -m ledger verify EVIDENCE --vkey V         a witness's proof that the log key signed a contradiction
+    python -m ledger verify PACKAGE  [--vkey V] [--policy FILE] [--json]      the evidence package of one round
     python -m ledger show   LOG [--type T] [--institution I] [--study S] [--json]
     python -m ledger prove  LOG INDEX [-o PROOF] [--entry FILE]
     python -m ledger check  PROOF ENTRY [--vkey V] [--policy FILE]
@@ -79,8 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ledger", description="Check and read a ledger offline.")
     every = parser.add_subparsers(dest="command", required=True)
     log = "a static export: a folder, or a .zip, .tar or .tar.gz of one"
-    verify = every.add_parser("verify", help="check every byte of a static export, a database or evidence")
-    verify.add_argument("path", type=Path, help=f"{log}; a database; a witness's evidence")
+    verify = every.add_parser(
+        "verify", help="check every byte of a static export, a database, a package or evidence"
+    )
+    verify.add_argument(
+        "path", type=Path, help=f"{log}; a database; an evidence package; a witness's evidence"
+    )
     verify.add_argument("--vkey", help="the log's verifier key")
     verify.add_argument("--policy", type=Path, help="a tlog-policy file: whose cosignatures count")
     verify.add_argument("--events", choices=("auto", "require", "skip"), default="auto")

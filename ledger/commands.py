@@ -14,6 +14,8 @@ from pathlib import Path
 from ledger import note, proof, source
 from ledger.archive_writer import require_target, write_archive
 from ledger.errors import InputError
+from ledger.evidence_package import is_package
+from ledger.evidence_verify import verify_package
 from ledger.export import Exported, export
 from ledger.listing import HEADINGS, RIGHT_ALIGNED, Listing
 from ledger.log import Log
@@ -34,6 +36,10 @@ class UsageError(InputError):
 
 def verify(path: Path, vkey: str | None, policy_path: Path | None, *, events: Events, as_json: bool) -> None:
     policy = read_policy(policy_path)
+    source.refuse_url(path)
+    if is_package(path):
+        _verify_package(path, vkey, policy, as_json=as_json)
+        return
     kind = source.kind_of(path)
     if kind == "evidence":
         proven = source.verify_evidence(path, evidence_key(vkey))
@@ -49,6 +55,20 @@ def verify(path: Path, vkey: str | None, policy_path: Path | None, *, events: Ev
     except VerificationFailedError as error:
         _print_report(path, error.report, as_json=as_json)
         raise
+    _print_report(path, report, as_json=as_json)
+
+
+def _verify_package(path: Path, vkey: str | None, policy: Policy | None, *, as_json: bool) -> None:
+    try:
+        with verify_package(path, log_vkey=vkey, policy=policy) as found:
+            report = found.report
+    except VerificationFailedError as error:
+        _print_report(path, error.report, as_json=as_json)
+        raise
+    report.notices.append(
+        "what derives from the entries was not made again here: `wardround evidence verify` runs the rules and "
+        "the accounting"
+    )
     _print_report(path, report, as_json=as_json)
 
 

@@ -1,0 +1,455 @@
+"""Evidence packages: what verifies with the ledger alone, and that nothing else does."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger import evidence_manifest, evidence_zip, tree
+from ledger.archive_members import ArchiveError
+from ledger.cli import main
+from ledger.errors import CodedError, InputError
+from ledger.evidence_manifest import FileDigest
+from ledger.evidence_package import Cut, NotFinalYetError, PackageContentsError, is_package, package
+from ledger.evidence_verify import verify_package
+from ledger.evidence_zip import PackedFiles, pack
+from ledger.export import static_files
+from ledger.keys import MemorySigner
+from ledger.log import Log
+from ledger.memory import MemoryStorage
+from ledger.report import VerificationFailedError
+
+PLAN = "ab" * 32
+DERIVED = {"accounting.json": b'{"pools":[]}', "receipts/1.json": b"{}", "empty": b""}
+
+
+def ended(federation, *, entries: int = 270, round_number: int = 1) -> Cut:
+    """A log whose last entry refuses a model."""
+    federation.grow(entries)
+    body = {"plan_digest": PLAN, "round": round_number, "passed": False, "violations": ["a.b"]}
+    federation.log.append([federation.coordinator.event("gate.verdict", body)])
+    return Cut(plan_digest=PLAN, round_number=round_number, size=federation.log.size)
+
+
+def packaged(federation, cut: Cut, **changed) -> bytes:
+    return package(
+        federation.log,
+        cut,
+        **{
+            "derived": DERIVED,
+            "final_checkpoint": federation.cosign(),
+            "policy": federation.policy,
+            "extras": {"sbom.json": b"{}"},
+            **changed,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def members(make_federation) -> dict[str, bytes]:
+    """The files of a package of N = 271 entries under a checkpoint of size 274."""
+    federation = make_federation()
+    cut = ended(federation)
+    federation.grow(3)
+    with zipfile.ZipFile(io.BytesIO(packaged(federation, cut))) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+def written(folder: Path, files: dict[str, bytes]) -> Path:
+    path = folder / "package.zip"
+    path.write_bytes(pack(files))
+    return path
+
+
+def with_manifest(files: dict[str, bytes], **changed) -> dict[str, bytes]:
+    """The same files under a manifest that fits them, as whoever tampers would write it."""
+    manifest = evidence_manifest.parse(files["payload/manifest.json"])
+    listed = {
+        name.removeprefix("payload/"): FileDigest.of(data)
+        for name, data in files.items()
+        if name.startswith("payload/") and name != "payload/manifest.json"
+    }
+    fitting = replace(manifest, **{"files": listed, **changed})
+    return {**files, "payload/manifest.json": fitting.encode()}
+
+
+def with_entries(files: dict[str, bytes], entries: list[bytes]) -> dict[str, bytes]:
+    """Another ledger in the same package, its tiles, root and manifest recomputed."""
+    signer = MemorySigner("log", seed=b"not the log's")
+    log = Log.create(MemoryStorage(), origin="any", signer=signer)
+    log.append(entries)
+    kept = {name: data for name, data in files.items() if not name.startswith("payload/ledger/")}
+    kept |= {f"payload/ledger/{name}": data for name, data in static_files(log, 0, log.size)}
+    return with_manifest(kept, size=log.size, root=log.root)
+
+
+def entries_of(path: Path) -> list[bytes]:
+    with verify_package(path) as found:
+        return list(found.entries())
+
+
+def failure(path: Path, **trust) -> str:
+    """The check that fails."""
+    with pytest.raises(VerificationFailedError) as caught:
+        verify_package(path, **trust).close()
+    assert not caught.value.report.ok and caught.value.kind == "policy"
+    return caught.value.code.removeprefix("ledger.verify.")
+
+
+# -- what verifies ---------------------------------------------------------------------------------------------
+
+
+def test_a_package_verifies_on_a_machine_that_has_nothing_but_the_ledger(members, tmp_path):
+    path = written(tmp_path, members)
+    with verify_package(path) as found:
+        assert [check.name for check in found.report.checks] == [
+            "package", "manifest", "keys", "checkpoint", "signature", "quorum", "entries", "tiles", "root",
+            "events", "consistency", "founding", "end",
+        ]  # fmt: skip
+        assert all(check.outcome == "passed" for check in found.report.checks)
+        assert (found.manifest.size, found.report.size) == (271, 274)
+        assert found.payload("accounting.json") == DERIVED["accounting.json"]
+        assert len(list(found.entries())) == 271
+    blocked = (
+        "import sys\n"
+        "class No:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in {'policies', 'privacy', 'adapters', 'tasks', 'flows', 'wardround'}:\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, No())\n"
+        "from ledger.cli import main\n"
+        "sys.exit(main(['verify', sys.argv[1]]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, path],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "13. ok" in done.stdout and "verified: ledger.example/wards" in done.stdout
+
+
+def test_an_ordinary_unzip_reads_it(members, tmp_path):
+    with zipfile.ZipFile(written(tmp_path, members)) as packed:
+        assert packed.testzip() is None
+        assert packed.namelist() == sorted(members)
+
+
+def test_keys_from_the_members_are_trusted_instead_of_the_package_s(members, make_federation, tmp_path):
+    path, federation = written(tmp_path, members), make_federation()
+    with verify_package(path, log_vkey=federation.log.vkey, policy=federation.policy) as found:
+        assert not found.report.trusted_on_first_use
+    with verify_package(path) as found:
+        assert found.report.trusted_on_first_use
+    other = Log.create(MemoryStorage(), origin=federation.log.origin, signer=MemorySigner("x", seed=b"x"))
+    assert failure(path, log_vkey=other.vkey) == "keys"
+
+
+def test_the_command_says_what_was_checked_and_which_check_failed(members, tmp_path, capsys):
+    path = written(tmp_path, members)
+    assert main(["verify", str(path)]) == 0
+    assert "wardround evidence verify" in capsys.readouterr().out
+    tampered = {**members, "payload/accounting.json": b'{"pools":[1]}'}
+    assert main(["verify", str(written(tmp_path, tampered)), "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["checks"][-1]["name"] == "manifest"
+    assert "ledger.verify.manifest" in err and "payload/accounting.json" in err
+
+
+# -- the file itself -------------------------------------------------------------------------------------------
+
+
+def refused_as(path: Path) -> str:
+    assert is_package(path)
+    with pytest.raises(VerificationFailedError) as caught:
+        verify_package(path).close()
+    assert caught.value.number == 1
+    return caught.value.cause_code
+
+
+@given(st.dictionaries(st.text("abc/x.", min_size=1, max_size=9), st.binary(max_size=40), max_size=9))
+def test_the_same_files_have_one_spelling(files):
+    data = pack(files)
+    assert data == pack(dict(reversed(files.items())))
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == files
+
+
+def test_no_other_spelling_of_the_same_files_is_read(members, tmp_path):
+    path = tmp_path / "package.zip"
+    whole = pack(members)
+    for spelt in (
+        whole + b"x",
+        b"x" + whole,
+        whole[:-2] + b"\1\0x",
+        whole.replace(b"\x21\x00", b"\x22\x00", 1),
+    ):
+        path.write_bytes(spelt)
+        with pytest.raises(CodedError):
+            PackedFiles(path).close()
+    for options in ({"compression": zipfile.ZIP_DEFLATED}, {"compression": zipfile.ZIP_STORED}):
+        with zipfile.ZipFile(path, "w", **options) as packed:
+            for name, data in members.items():
+                packed.writestr(name, data)
+        assert refused_as(path) == "ledger.archive.member"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("/etc/passwd", "ledger.archive.path"),
+        ("payload/../../x", "ledger.archive.path"),
+        ("payload\\x", "ledger.archive.path"),
+        ("C:/x", "ledger.archive.path"),
+        ("./payload/x", "ledger.archive.member"),
+        ("payload/folder/", "ledger.archive.path"),
+    ],
+)
+def test_names_that_mean_another_place_are_refused(members, tmp_path, name, code):
+    assert refused_as(written(tmp_path, {**members, name: b""})) == code
+
+
+def test_one_name_cannot_stand_for_two_files(members, tmp_path):
+    path = tmp_path / "package.zip"
+    with zipfile.ZipFile(path, "w") as packed, pytest.warns(UserWarning):
+        for name in (*members, "payload/accounting.json"):
+            packed.writestr(name, members[name])
+    assert refused_as(path) == "ledger.archive.duplicate"
+
+
+def test_a_bomb_is_not_unpacked(members, tmp_path):
+    path = tmp_path / "package.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("payload/manifest.json", b"\0" * (256 << 20))
+    assert path.stat().st_size < 1 << 20
+    assert refused_as(path) == "ledger.archive.bomb"
+
+
+def test_a_file_that_was_cut_short_is_no_package(members, tmp_path):
+    path = written(tmp_path, members)
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(ArchiveError):
+        PackedFiles(path).close()
+    assert main(["verify", str(path)]) == 2
+
+
+def test_more_files_than_a_zip_holds_are_not_packed(monkeypatch):
+    monkeypatch.setattr(evidence_zip, "_MAX_MEMBERS", 2)
+    with pytest.raises(InputError):
+        pack({"a": b"", "b": b"", "c": b""})
+    with pytest.raises(InputError):
+        pack({"ä": b""})
+
+
+# -- what is in it ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=120)
+@given(data=st.data())
+def test_no_byte_of_the_payload_can_be_changed(members, tmp_path_factory, data):
+    """Whoever flips it fixes the zip's checksums too."""
+    name = data.draw(st.sampled_from(sorted(name for name in members if name.startswith("payload/"))))
+    content = bytearray(members[name] or b"?")
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255)) if members[name] else 0
+    assert failure(written(tmp_path_factory.mktemp("flip"), {**members, name: bytes(content)}))
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_no_byte_of_the_file_that_counts_can_be_changed(members, tmp_path_factory, data):
+    """A raw flip anywhere but in what is told beside the evidence."""
+    whole = bytearray(pack(members))
+    beside = whole.index(b"detached/sbom.json")
+    outside = [*range(beside), *range(beside + 40, len(whole))]
+    place = data.draw(st.sampled_from(outside))
+    whole[place] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.mktemp("flip") / "package.zip"
+    path.write_bytes(whole)
+    with pytest.raises(CodedError):
+        verify_package(path).close()
+
+
+def test_every_single_file_counts(members, tmp_path):
+    for name in members:
+        if name == "detached/sbom.json":
+            continue
+        without = {other: data for other, data in members.items() if other != name}
+        assert failure(written(tmp_path, without)) in ("manifest", "package"), name
+        renamed = {**without, f"{name}x": members[name]}
+        assert failure(written(tmp_path, renamed)) == "manifest", name
+
+
+@pytest.mark.parametrize(
+    "name", ["payload/extra.json", "detached/extra.json", "extra", "payload/ledger/tile/9/000"]
+)
+def test_nothing_travels_along_unlisted(members, tmp_path, name):
+    assert failure(written(tmp_path, {**members, name: b"{}"})) == "manifest"
+
+
+def test_files_of_no_ledger_are_not_listed_either(members, tmp_path):
+    for name in ("payload/ledger/tile/9/000", "payload/ledger/tile/entries/000.p/3", "payload/ledger/notes"):
+        assert failure(written(tmp_path, with_manifest({**members, name: b"x"}))) == "manifest"
+
+
+def test_an_older_size_that_claims_no_entries_is_refused(members, tmp_path):
+    empty = {name: data for name, data in members.items() if not name.startswith("payload/ledger/")}
+    assert failure(written(tmp_path, with_manifest(empty, size=0, root=tree.EMPTY_ROOT))) == "manifest"
+    assert failure(written(tmp_path, with_manifest(members, size=2**53 - 1))) == "manifest"
+
+
+# -- stories of attack -----------------------------------------------------------------------------------------
+
+
+def test_the_last_reservation_cannot_be_left_out_even_with_a_fitting_manifest(members, tmp_path):
+    """A coordinator hides a use of a pool: it drops the entry, and recomputes tiles, root and manifest."""
+    entries = entries_of(written(tmp_path, members))
+    hidden = with_entries(members, [*entries[:-2], entries[-1]])
+    assert failure(written(tmp_path, hidden)) == "consistency"
+    # To end the ledger before the reservation leaves a ledger that ends no round.
+    short = with_entries(members, entries[:-2])
+    assert failure(written(tmp_path, short)) in ("consistency", "end")
+
+
+def test_no_entry_can_be_changed_even_with_a_fitting_manifest(members, tmp_path):
+    entries = entries_of(written(tmp_path, members))
+    swapped = with_entries(members, [*entries[:9], entries[10], entries[9], *entries[11:]])
+    assert failure(written(tmp_path, swapped)) == "consistency"  # two sites' events, each sound in itself
+    other = bytearray(entries[9])
+    other[-9] ^= 1  # within the signature
+    forged = with_entries(members, [*entries[:9], bytes(other), *entries[10:]])
+    assert failure(written(tmp_path, forged)) == "events"
+
+
+def test_no_entry_can_be_added(members, make_federation, make_author, tmp_path):
+    entries = entries_of(written(tmp_path, members))
+    federation = make_federation()
+    cut = ended(federation)
+    more = federation.coordinator.event("gate.verdict", {"plan_digest": PLAN, "round": 2, "passed": False})
+    added = with_manifest(with_entries(members, [*entries, more]), round_number=2)
+    assert cut.size == len(entries)
+    assert failure(written(tmp_path, added)) == "consistency"
+
+
+def test_the_checkpoint_of_another_log_proves_nothing(members, make_federation, tmp_path):
+    other = make_federation()
+    other.log_signer = MemorySigner("log", seed=b"another")
+    other.log = Log.create(MemoryStorage(), origin="ledger.example/other", signer=other.log_signer)
+    other.log.append([b"x"] * 280)
+    swapped = {**members, "detached/checkpoint": other.log.checkpoint()}
+    assert failure(written(tmp_path, swapped)) in ("checkpoint", "signature")
+    # With the other log's key beside it, it is not cosigned; with its own witnesses, it is not this history.
+    swapped["detached/log.vkey"] = f"{other.log.vkey}\n".encode()
+    assert failure(written(tmp_path, swapped)) == "keys"
+
+
+def test_the_same_log_s_other_history_proves_nothing(members, make_federation, tmp_path):
+    """A hostile quorum's checkpoint over entries that this ledger never had."""
+    forked = make_federation()
+    forked.grow(280)
+    swapped = {**members, "detached/checkpoint": forked.cosign()}
+    assert failure(written(tmp_path, swapped)) == "consistency"
+
+
+def test_a_checkpoint_without_a_quorum_is_refused(members, make_federation, tmp_path):
+    federation = make_federation()
+    cut = ended(federation)
+    lonely = federation.cosign(names=("site-a",))
+    with zipfile.ZipFile(io.BytesIO(packaged(federation, cut, final_checkpoint=lonely))) as packed:
+        files = {name: packed.read(name) for name in packed.namelist()}
+    assert failure(written(tmp_path, files)) == "quorum"
+
+
+def test_a_weaker_quorum_does_not_travel_with_the_evidence(members, tmp_path):
+    policy = members["detached/policy"]
+    weaker = policy.replace(b" 3 ", b" 1 ", 1)
+    assert weaker != policy
+    assert failure(written(tmp_path, {**members, "detached/policy": weaker})) == "keys"
+
+
+def test_a_package_is_of_the_round_that_it_says(members, tmp_path):
+    assert failure(written(tmp_path, with_manifest(members, round_number=2))) == "end"
+    assert failure(written(tmp_path, with_manifest(members, plan_digest="cd" * 32))) == "end"
+    assert failure(written(tmp_path, with_manifest(members, origin="ledger.example/other"))) == "events"
+
+
+@pytest.mark.parametrize("passed", [True, "false", 1, None])
+def test_a_round_ends_with_a_refusal_or_a_registration(make_federation, tmp_path, passed):
+    federation = make_federation()
+    federation.grow(5)
+    body = {"plan_digest": PLAN, "round": 1, "passed": passed}
+    federation.log.append([federation.coordinator.event("gate.verdict", body)])
+    cut = Cut(plan_digest=PLAN, round_number=1, size=6)
+    (tmp_path / "package.zip").write_bytes(packaged(federation, cut))
+    assert failure(tmp_path / "package.zip") == "end"
+
+
+# -- building --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_packed_that_is_not_final(make_federation):
+    federation = make_federation()
+    federation.grow(5)
+    early = federation.cosign()
+    cut = ended(federation, entries=2)
+    with pytest.raises(NotFinalYetError):
+        packaged(federation, cut, final_checkpoint=early)
+
+
+def test_nothing_takes_the_place_of_the_ledger(make_federation):
+    federation = make_federation()
+    cut = ended(federation, entries=5)
+    for derived in ({"manifest.json": b""}, {"ledger/tile/0/000": b""}):
+        with pytest.raises(PackageContentsError):
+            packaged(federation, cut, derived=derived)
+    with pytest.raises(PackageContentsError):
+        packaged(federation, cut, extras={"anything": b""})
+
+
+def test_a_later_checkpoint_leaves_the_payload_as_it_was(make_federation):
+    federation = make_federation()
+    cut = ended(federation, entries=20)
+
+    def payload() -> dict[str, bytes]:
+        with zipfile.ZipFile(io.BytesIO(packaged(federation, cut))) as packed:
+            return {name: packed.read(name) for name in packed.namelist() if name.startswith("payload/")}
+
+    first = payload()
+    federation.grow(400)
+    assert payload() == first
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"schema_version": 2},
+        {"size": -1},
+        {"size": "1"},
+        {"size": True},
+        {"round": 1001},
+        {"root": "AB" * 32},
+        {"plan_digest": ""},
+        {"origin": ""},
+        {"files": []},
+        {"files": {"x": {"sha256": "ab" * 32}}},
+        {"files": {"x": {"sha256": "ab" * 32, "size": True}}},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_is_exactly_its_format(members, changed):
+    value = json.loads(members["payload/manifest.json"])
+    data = json.dumps({**value, **changed}, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(InputError):
+        evidence_manifest.parse(data)
