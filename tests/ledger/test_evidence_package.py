@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import evidence_manifest, evidence_zip, tree
+from ledger import evidence_manifest, evidence_zip, note, tree
 from ledger.archive_members import ArchiveError
 from ledger.cli import main
 from ledger.errors import CodedError, InputError
@@ -27,6 +27,7 @@ from ledger.export import static_files
 from ledger.keys import MemorySigner
 from ledger.log import Log
 from ledger.memory import MemoryStorage
+from ledger.policy import Policy, PolicyLog
 from ledger.report import VerificationFailedError
 
 PLAN = "ab" * 32
@@ -363,6 +364,29 @@ def test_the_same_log_s_other_history_proves_nothing(members, make_federation, t
     assert failure(written(tmp_path, swapped)) == "consistency"
 
 
+def test_the_same_tree_under_another_log_s_name_proves_nothing(members, tmp_path):
+    entries = entries_of(written(tmp_path, members))
+    signer = MemorySigner("log", seed=b"another")
+    other = Log.create(MemoryStorage(), origin="ledger.example/other", signer=signer)
+    other.append(entries)
+    lonely = {
+        **members,
+        "detached/checkpoint": other.checkpoint(),
+        "detached/consistency": b"old 271\n",
+        "detached/log.vkey": f"{other.vkey}\n".encode(),
+    }
+    assert failure(written(tmp_path, lonely)) == "keys"
+    trust = {"policy": Policy((PolicyLog(note.parse_vkey(other.vkey)),), (), (), "none")}
+    assert failure(written(tmp_path, lonely), **trust) == "consistency"
+
+
+def test_a_proof_from_another_size_is_not_this_package_s(members, tmp_path):
+    proof = members["detached/consistency"]
+    assert proof.startswith(b"old 271\n")
+    for changed in (proof.replace(b"271", b"270", 1), proof + b"\n", proof[:-1], b"", b"old 271\n"):
+        assert failure(written(tmp_path, {**members, "detached/consistency": changed})) == "consistency"
+
+
 def test_a_checkpoint_without_a_quorum_is_refused(members, make_federation, tmp_path):
     federation = make_federation()
     cut = ended(federation)
@@ -391,6 +415,21 @@ def test_a_round_ends_with_a_refusal_or_a_registration(make_federation, tmp_path
     federation.grow(5)
     body = {"plan_digest": PLAN, "round": 1, "passed": passed}
     federation.log.append([federation.coordinator.event("gate.verdict", body)])
+    cut = Cut(plan_digest=PLAN, round_number=1, size=6)
+    (tmp_path / "package.zip").write_bytes(packaged(federation, cut))
+    assert failure(tmp_path / "package.zip") == "end"
+
+
+def test_no_other_event_ends_a_round(make_federation, tmp_path):
+    federation = make_federation()
+    federation.grow(5)
+    federation.log.append(
+        [
+            federation.sites["site-a"].event(
+                "budget.reserved", {"plan_digest": PLAN, "round": 1, "passed": False}
+            )
+        ]
+    )
     cut = Cut(plan_digest=PLAN, round_number=1, size=6)
     (tmp_path / "package.zip").write_bytes(packaged(federation, cut))
     assert failure(tmp_path / "package.zip") == "end"

@@ -1,0 +1,254 @@
+"""What a round's model card says, in the fields of the CHAI Applied Model Card (v0.2), as JSON and as Markdown.
+
+Only what is on the ledger, so that it says nothing new about patients: no counts, no exact site figures. The one
+exception is the AUC on public images, which are nobody's training data and which the ledger does not know. A
+field that nobody here can fill says so; whoever takes a model to the clinic fills it and answers for it. The field
+names are those of the Coalition for Health AI's schema; numbers are text in it.
+
+Sites are hostile or honest, so the card says what the federation's gates found, never what a model is good for.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ledger.canonical import JsonValue
+from policies.events import PlanPublished
+from policies.gates import epsilon_text
+from policies.plan import Plan
+from policies.recount import decimal_text
+from policies.state import FederationState
+from privacy.accounting import MICRO
+from privacy.histogram import SUBGROUPS
+
+NOT_STATED = "Not stated."
+LIMITS = (
+    "Research within the federation. Not a medical device; not validated for clinical use. A hostile site can "
+    "under-noise its own patients' contribution or lie about its code; the evidence package says what was checked."
+)
+SUMMED = "A patient known to several sites is protected by the sum of their guarantees."
+
+_TITLES = {
+    "BasicInfo": "Model",
+    "ReleaseInfo": "Release",
+    "ModelSummary": "Summary",
+    "UsesAndDirections": "Uses and directions",
+    "Warnings": "Warnings",
+    "AISystemFacts": "AI system facts",
+    "TransparencyInformation": "Transparency",
+    "UsefulnessUsabilityEfficacy": "Usefulness, usability and efficacy",
+    "FairnessEquity": "Fairness and equity",
+    "SafetyReliability": "Safety and reliability",
+    "Resources": "Resources",
+}
+
+
+def applied_model_card(
+    state: FederationState, published: PlanPublished, round_number: int, *, public_auc: float | None = None
+) -> dict[str, JsonValue]:
+    """The card of a round, passed or failed, from the state at its end or later."""
+    plan, key = published.plan, (published.plan_digest, round_number)
+    registered, released = state.registered.get(key), state.released.get(key)
+    verdict = state.verdicts.get(key)
+    stage = "candidate: it passed every gate of its plan"
+    if verdict is not None and not verdict.passed:
+        stage = f"refused by its gates: {', '.join(verdict.violations)}"
+    network = (
+        f"MONAI {plan.network.name}, channels {_list(plan.network.channels)}, strides "
+        f"{_list(plan.network.strides)}, group norm of {plan.network.norm_groups}"
+    )
+    digest = "none: the sum was not opened" if released is None else f"SHA-256 {released.model_digest}"
+    version = "" if registered is None else f", version {registered.version} of {registered.model_name}"
+    return {
+        "BasicInfo": {
+            "ModelName": f"{plan.study}, round {round_number}",
+            "ModelDeveloper": f"federation {state.founded().name}",
+            "DeveloperContact": NOT_STATED,
+        },
+        "ReleaseInfo": {
+            "ReleaseStage": stage,
+            "ReleaseDate": datetime.fromtimestamp(state.log_time_s, UTC).strftime("%Y-%m-%d"),
+            "ReleaseVersion": f"plan {plan.name}, edition {plan.edition}, round {round_number}{version}",
+            "GlobalAvailability": "The members of the federation.",
+        },
+        "ModelSummary": {
+            "Summary": f"{network}; model file (safetensors): {digest}; plan {published.plan_digest}; "
+            f"ledger {state.origin}.",
+            "Keywords": ["federated learning", "differential privacy", plan.study],
+        },
+        "UsesAndDirections": {
+            "IntendedUseAndWorkflow": LIMITS,
+            "PrimaryIntendedUsers": "Researchers of the members.",
+            "HowToUse": "Load the safetensors file of that digest into the network named here.",
+            "TargetedPatientPopulation": f"Patients of {_sites(state, published, round_number)} who consented to "
+            "the plan's purpose.",
+            "CautionedOutOfScopeSettings": "Any clinical decision; patients and devices unlike those of these sites.",
+        },
+        "Warnings": {
+            "KnownRisksAndLimitations": LIMITS,
+            "KnownBiasesOrEthicalConsiderations": "Sites differ in patients and devices, and weigh alike whatever "
+            "their size. Subgroups are compared only where the plan asks for it.",
+            "ClinicalRiskLevel": f"Risk tier of the plan: {plan.risk_tier}. No clinical use.",
+        },
+        "TrustIngredients": {
+            "AISystemFacts": _facts(state, plan, network),
+            "TransparencyInformation": {
+                "FundingSource": NOT_STATED,
+                "StakeholdersConsulted": "The data stewards of the sites that approved the plan.",
+            },
+        },
+        "KeyMetrics": {
+            "UsefulnessUsabilityEfficacy": _usefulness(state, published, round_number, public_auc),
+            "FairnessEquity": _fairness(state, published, round_number),
+            "SafetyReliability": _privacy(state),
+        },
+        "Resources": {
+            "EvaluationReferences": f"Evidence package of plan {published.plan_digest}, round {round_number}.",
+            "PeerReviewedPublications": "None.",
+            "PatientConsentOrDisclosure": f"Consent policy {plan.consent.policy_version}, purpose "
+            f"{plan.consent.purpose}, applied by each site.",
+        },
+        "Bibliography": "",
+    }
+
+
+def markdown(card: dict[str, JsonValue]) -> str:
+    """The same card for people."""
+    basic = card["BasicInfo"]
+    name = basic["ModelName"] if isinstance(basic, dict) else ""
+    lines = [f"# {name}", ""]
+    for section, value in card.items():
+        if isinstance(value, dict):
+            lines += _section(section, value)
+    return "\n".join(lines)
+
+
+def _section(section: str, value: dict[str, JsonValue]) -> list[str]:
+    nested = {key: inner for key, inner in value.items() if isinstance(inner, dict)}
+    if nested:
+        return [line for key, inner in nested.items() for line in _section(key, inner)]
+    lines = [f"## {_TITLES.get(section, section)}", "", "| | |", "|---|---|"]
+    for key, inner in value.items():
+        if key == "Results" and isinstance(inner, list):
+            rows = [item for item in inner if isinstance(item, dict)]
+            lines += [f"| {_cell(row['Label'])} | {_cell(row['ValueJson'])} |" for row in rows]
+        else:
+            text = ", ".join(map(str, inner)) if isinstance(inner, list) else str(inner)
+            lines.append(f"| {_words(key)} | {_cell(text)} |")
+    return [*lines, ""]
+
+
+def _cell(text: JsonValue) -> str:
+    return str(text).strip('"').replace("|", "\\|")
+
+
+def _words(name: str) -> str:
+    """ModelName → Model name."""
+    split = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+    return split[:1].upper() + split[1:]
+
+
+def _list(values: tuple[int, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _sites(state: FederationState, published: PlanPublished, round_number: int) -> str:
+    return ", ".join(sorted(state.reported(published.plan_digest, round_number))) or "no site"
+
+
+def _facts(state: FederationState, plan: Plan, network: str) -> dict[str, JsonValue]:
+    training, image = plan.training, plan.data.image
+    return {
+        "OutcomesAndOutputs": f"A score for each of the labels {_list(plan.data.labels)}.",
+        "ModelType": f"{network}; DP-SGD at each site, sums under {plan.protection.scheme} encryption.",
+        "InputDataSource": f"Registers of the sites: {', '.join(site.name for site in state.founded().sites())}.",
+        "OutputAndInputDataTypes": f"Images of {image.height_px} x {image.width_px} pixels, "
+        f"{', '.join(image.modalities)}; scores.",
+        "DevelopmentDataCharacterization": "Known to each site alone. A site signed that its data met the plan's "
+        "contract; the number of its patients never leaves it.",
+        "BiasMitigationApproaches": NOT_STATED,
+        "OngoingMaintenance": "Later rounds and plans of the study; the ledger names the model in force.",
+        "Security": "Plan, code, policy, receipts and verdict are on a witnessed ledger; a site's update is never "
+        "opened alone.",
+        "Transparency": f"Noise multiplier {decimal_text(training.noise_multiplier)}, sampling rate "
+        f"{decimal_text(training.sampling_rate)}, {training.steps} steps a round, clip "
+        f"{decimal_text(training.clip_l2)}.",
+    }
+
+
+def _usefulness(
+    state: FederationState, published: PlanPublished, round_number: int, public_auc: float | None
+) -> JsonValue:
+    evaluated = state.evaluated.get((published.plan_digest, round_number))
+    auc_micro = None if evaluated is None else evaluated.auc_micro
+    results = [_result("Federated AUC, held-out patients, noised", _auc(auc_micro))]
+    if public_auc is not None:
+        results.append(_result("AUC on public test images", f"{public_auc:.3f}"))
+    return _metric(
+        f"AUC of at least {decimal_text(published.plan.gates.minimum_auc)}.",
+        results,
+        "Read off a noised histogram of all sites' scores: its own noise is part of the figure.",
+    )
+
+
+def _fairness(state: FederationState, published: PlanPublished, round_number: int) -> JsonValue:
+    plan, evaluated = published.plan, state.evaluated.get((published.plan_digest, round_number))
+    groups = SUBGROUPS[plan.evaluation.subgroups]
+    values = () if evaluated is None else evaluated.subgroup_auc_micro
+    results = [
+        _result(f"AUC, {plan.evaluation.subgroups} {group}", _auc(value))
+        for group, value in zip(groups, values, strict=False)
+    ]
+    gap = plan.gates.maximum_subgroup_gap
+    goal = "None set by the plan." if gap is None else f"A gap between AUCs of at most {decimal_text(gap)}."
+    return _metric(
+        goal, results or [_result("Subgroup AUC", "not measured")], "Noised like the whole figure."
+    )
+
+
+def _privacy(state: FederationState) -> JsonValue:
+    results: list[JsonValue] = []
+    for site in state.founded().sites():
+        if site.pool is not None:
+            spent = epsilon_text(site.pool.epsilon_micro(state.spent_by(site.name)))
+            cap = epsilon_text(site.pool.epsilon_cap_micro)
+            results.append(
+                _result(f"ε spent at {site.name}", f"{spent} of {cap} at δ = {decimal_text(site.pool.delta)}")
+            )
+    return _metric(
+        "Every site's register stays under its own privacy budget.",
+        results,
+        f"Patient-level differential privacy, for all that this federation used these patients for so far. {SUMMED}",
+        test_type="Recomputed from the ledger",
+        data="Every reservation and settlement on the ledger.",
+    )
+
+
+def _metric(
+    goal: str,
+    results: list[JsonValue],
+    meaning: str,
+    *,
+    test_type: str = "Internal, federated",
+    data: str = "A split by patient at every site, the same for all plans, never trained on.",
+) -> dict[str, JsonValue]:
+    return {
+        "MetricGoal": goal,
+        "Results": results,
+        "Interpretation": meaning,
+        "TestType": test_type,
+        "TestingDataDescription": data,
+        "ValidationProcessAndJustification": "Every witness recomputed it before it cosigned the ledger.",
+    }
+
+
+def _result(label: str, value: str) -> JsonValue:
+    return {"Label": label, "ValueJson": f'"{value}"'}
+
+
+def _auc(micro: int | None) -> str:
+    """Three digits by whole-number arithmetic, rounded half up."""
+    if micro is None:
+        return "not defined"
+    thousandths = (micro + 500) // 1000
+    return f"{thousandths // 1000}.{thousandths % 1000:03d}" if micro <= MICRO else str(micro)

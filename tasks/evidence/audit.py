@@ -1,0 +1,163 @@
+"""The audit of an evidence package: all that the ledger alone can check, then the rules and the accounting.
+
+     1-13            `ledger.evidence_verify`: bytes, signatures, proofs, quorum
+    14 rules         every entry may stand where it stands: all rules run again, entry by entry
+    15 accounting    every pool counted anew from the raw events; the fold, each event and accounting.json agree to
+                     the micro-unit, and no pool is over its cap
+    16 payload       every derived file, made again from the entries, is the one in the package, byte for byte
+
+Rules are code, so an audit needs the version whose policy was in force; under any other it says so and judges
+nothing. What an audit cannot see: whether a site ran the code that it signed for, or under-noised its own patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger import canonical
+from ledger.errors import InputError
+from ledger.evidence_manifest import Manifest
+from ledger.evidence_package import LEDGER, MANIFEST
+from ledger.evidence_verify import VerifiedPackage, verify_package
+from ledger.policy import Policy
+from ledger.report import Checklist, Mismatch, Report
+from ledger.verify_tree import Progress
+from policies.recount import PoolAccount, Recount
+from policies.state import FederationState
+from tasks.evidence import documents
+from tasks.evidence.payload import derived
+from tasks.evidence.reading import Reading, read_round
+from tasks.evidence.rules import RuleFiles, installed_rule_files
+
+_POLICY = "policy/policy.json"
+_NONE_ENCLOSED = RuleFiles("", {})
+
+
+class OtherPolicyError(InputError):
+    """Neither sound nor unsound: this installation judges by other rules than those that were in force."""
+
+    code = "evidence.other-policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit that passed found."""
+
+    report: Report
+    manifest: Manifest
+    reading: Reading
+    accounts: tuple[PoolAccount, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the round's model passed its gates; an audit of a refused round is as sound."""
+        key = self.reading.plan_digest, self.reading.round_number
+        return key in self.reading.state.registered
+
+
+def audit(
+    path: Path,
+    *,
+    vkey: str | None = None,
+    policy: Policy | None = None,
+    rules: RuleFiles | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Return what was found if every check passed, else raise VerificationFailedError; OtherPolicyError."""
+    run = Checklist()
+    with verify_package(path, log_vkey=vkey, policy=policy, progress=progress, run=run) as found:
+        installed = rules or installed_rule_files()
+        enclosed = _require_policy(found, installed)
+        reading = _folded(run, found)
+        accounts = _counted(run, found, reading)
+        _rebuilt(run, found, reading, accounts, installed if enclosed else _NONE_ENCLOSED)
+        if not enclosed:
+            run.report.notices.append("the package encloses no rules: its builder ran another policy's")
+        return Audit(run.report, found.manifest, reading, accounts)
+
+
+def _require_policy(found: VerifiedPackage, installed: RuleFiles) -> bool:
+    """Raise unless these are the rules that were in force, as the package says; whether it encloses them.
+
+    That it says the truth is found out by check 16.
+    """
+    said = canonical.decode(found.payload(_POLICY)) if _POLICY in found.manifest.files else None
+    digest = said.get("policy_digest") if isinstance(said, dict) else None
+    if isinstance(digest, str) and digest != installed.policy_digest:
+        raise OtherPolicyError(
+            f"the round was judged by policy {digest[:16]}…, and this installation judges by "
+            f"{installed.policy_digest[:16]}…",
+            remedy="Install the version of that policy, whose code digests are in code.json. The ledger's own checks "
+            "passed; `python -m ledger verify` repeats them.",
+        )
+    return isinstance(said, dict) and said.get("enclosed") is True
+
+
+def _folded(run: Checklist, found: VerifiedPackage) -> Reading:
+    manifest = found.manifest
+    with run.check("rules", "every entry may stand where it stands") as details:
+        reading = read_round(
+            found.entries(),
+            origin=manifest.origin,
+            plan_digest=manifest.plan_digest,
+            round_number=manifest.round_number,
+        )
+        if reading.size != manifest.size:
+            raise Mismatch("the round ended earlier than the package does", index=reading.size)
+        details.append(f"{reading.size} entries under policy {reading.state.policy_digest[:16]}…")
+    return reading
+
+
+def _counted(run: Checklist, found: VerifiedPackage, reading: Reading) -> tuple[PoolAccount, ...]:
+    with run.check("accounting", "every pool, counted anew, is what everybody says it is") as details:
+        # From the package's own entries once more, sharing nothing with the fold.
+        recount = Recount()
+        for entry in found.entries():
+            recount.take(entry)
+        accounts = recount.accounts()
+        problems = list(_disagreements(accounts, reading.state))
+        told = canonical.encode(documents.accounting(reading, accounts))
+        name = "accounting.json"
+        if name not in found.manifest.files or found.payload(name) != told:
+            problems.append("accounting.json is not what the ledger adds up to")
+        if problems:
+            raise Mismatch("; ".join(problems))
+        uses = sum(len(account.uses) for account in accounts)
+        details.append(f"{len(accounts)} pools, {uses} reservations")
+    return accounts
+
+
+def _disagreements(accounts: tuple[PoolAccount, ...], state: FederationState) -> Iterator[str]:
+    for account in accounts:
+        if account.spent != state.spent_by(account.site):
+            yield f"{account.site}: the fold adds up to another total"
+        if account.epsilon_micro > account.terms.epsilon_cap_micro:
+            yield f"{account.site} is over its cap: {account.epsilon_micro} of {account.terms.epsilon_cap_micro}"
+    if set(state.spent) - {account.site for account in accounts}:
+        yield "somebody without a pool has drawn on one"
+
+
+def _rebuilt(
+    run: Checklist,
+    found: VerifiedPackage,
+    reading: Reading,
+    accounts: tuple[PoolAccount, ...],
+    rules: RuleFiles,
+) -> None:
+    with run.check("payload", "every derived file, made again, is the one in the package") as details:
+        made = derived(reading, accounts, rules)
+        held = {name for name in found.manifest.files if not name.startswith(LEDGER)}
+        problems = [
+            f"{name} is no part of such a package" for name in sorted(held - made.keys() - {MANIFEST})
+        ]
+        problems += [f"{name} is missing" for name in sorted(made.keys() - held)]
+        problems += [
+            f"{name} is not what the ledger says"
+            for name in sorted(held & made.keys())
+            if found.payload(name) != made[name]
+        ]
+        if problems:
+            raise Mismatch("; ".join(problems))
+        details.append(f"{len(made)} files")
