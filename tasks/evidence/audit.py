@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger import canonical
-from ledger.errors import InputError
+from ledger.errors import CodedError, InputError
 from ledger.evidence_manifest import Manifest
 from ledger.evidence_package import LEDGER, MANIFEST
 from ledger.evidence_verify import VerifiedPackage, verify_package
@@ -79,34 +79,52 @@ def audit(
 
 
 def _require_policy(found: VerifiedPackage, installed: RuleFiles) -> bool:
-    """Raise unless these are the rules that were in force, as the package says; whether it encloses them.
+    """Raise if another policy than this installation's was in force; whether the package says it encloses its rules.
 
-    That it says the truth is found out by check 16.
+    The package's word is enough to go on: that it is true is found out by check 16. Its word that the policy is
+    another one is not enough to judge nothing: then the ledger is asked which it was.
     """
-    said = canonical.decode(found.payload(_POLICY)) if _POLICY in found.manifest.files else None
+    try:
+        said = canonical.decode(found.payload(_POLICY)) if _POLICY in found.manifest.files else None
+    except InputError:
+        said = None
     digest = said.get("policy_digest") if isinstance(said, dict) else None
     if isinstance(digest, str) and digest != installed.policy_digest:
+        _require_lie(found, installed, digest)
+    return not (isinstance(said, dict) and said.get("enclosed") is False)
+
+
+def _require_lie(found: VerifiedPackage, installed: RuleFiles, digest: str) -> None:
+    """Raise OtherPolicyError unless the ledger says that this installation's policy was in force after all."""
+    try:
+        in_force = _read(found).state.policy_digest
+    except CodedError:
+        in_force = digest  # these rules cannot even read the ledger
+    if in_force != installed.policy_digest:
         raise OtherPolicyError(
-            f"the round was judged by policy {digest[:16]}…, and this installation judges by "
-            f"{installed.policy_digest[:16]}…",
+            f"the round was judged by policy {digest[:16]!a}, and this installation judges by "
+            f"{installed.policy_digest[:16]}",
             remedy="Install the version of that policy, whose code digests are in code.json. The ledger's own checks "
             "passed; `python -m ledger verify` repeats them.",
         )
-    return isinstance(said, dict) and said.get("enclosed") is True
+
+
+def _read(found: VerifiedPackage) -> Reading:
+    manifest = found.manifest
+    return read_round(
+        found.entries(),
+        origin=manifest.origin,
+        plan_digest=manifest.plan_digest,
+        round_number=manifest.round_number,
+    )
 
 
 def _folded(run: Checklist, found: VerifiedPackage) -> Reading:
-    manifest = found.manifest
     with run.check("rules", "every entry may stand where it stands") as details:
-        reading = read_round(
-            found.entries(),
-            origin=manifest.origin,
-            plan_digest=manifest.plan_digest,
-            round_number=manifest.round_number,
-        )
-        if reading.size != manifest.size:
+        reading = _read(found)
+        if reading.size != found.manifest.size:
             raise Mismatch("the round ended earlier than the package does", index=reading.size)
-        details.append(f"{reading.size} entries under policy {reading.state.policy_digest[:16]}…")
+        details.append(f"{reading.size} entries under policy {reading.state.policy_digest[:16]}")
     return reading
 
 
