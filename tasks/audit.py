@@ -148,20 +148,18 @@ def check_power(canaries: int, *, claimed_epsilon_micro: int, delta: float) -> f
     detectable = one_run_audit.largest_bound(canaries, delta=delta)
     if detectable * MICRO > claimed_epsilon_micro:
         return detectable
-    enough = next(
-        (
-            number
-            for number in range(canaries - canaries % 100 + 100, MAXIMUM_CANARIES + 1, 100)
-            if one_run_audit.largest_bound(number, delta=delta) * MICRO > claimed_epsilon_micro
-        ),
-        None,
-    )
+    enough = canaries
+    while enough < MAXIMUM_CANARIES:
+        enough = min(MAXIMUM_CANARIES, enough + enough // 10 + 10)
+        if one_run_audit.largest_bound(enough, delta=delta) * MICRO > claimed_epsilon_micro:
+            remedy = f"Take at least {enough} canaries."
+            break
+    else:
+        remedy = f"{MAXIMUM_CANARIES} cannot either at this δ: audit a plan that claims less."
     raise AuditPowerlessError(
         f"{canaries} canaries can show an ε of {detectable:.2f} at most, and the plan claims "
         f"{claimed_epsilon_micro / MICRO:.2f}: the audit could not fail",
-        remedy=f"Take at least {enough} canaries."
-        if enough is not None
-        else f"{MAXIMUM_CANARIES} cannot either at this δ: audit a plan that claims less.",
+        remedy=remedy,
     )
 
 

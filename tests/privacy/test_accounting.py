@@ -20,14 +20,17 @@ from privacy import rdp
 from privacy.accounting import (
     LARGEST_MICRO,
     ORDERS,
+    CapInvalidError,
     CostTooLargeError,
     Curve,
     CurveInvalidError,
     DeltaInvalidError,
     best_order,
     curve,
+    default_order,
     epsilon_micro,
     epsilon_micro_at,
+    rdp_cap_micro,
     total,
 )
 from privacy.mechanisms import Gaussian, SubsampledGaussian
@@ -248,3 +251,71 @@ def test_values_and_counts_that_are_no_whole_numbers_are_refused() -> None:
     for count in (True, -1):
         with pytest.raises(CurveInvalidError):
             Curve.zero().scaled(count)
+
+
+@given(st.integers(0, LARGEST_MICRO), st.sampled_from((1e-9, 1e-5, 1e-3, 0.3, 0.9)), CURVES)
+def test_what_fits_the_rdp_cap_is_exactly_what_stays_within_the_epsilon_cap(
+    cap: int, delta: float, cost: Curve
+) -> None:
+    for order in ORDERS[::7]:
+        fits = cost.at(order) <= rdp_cap_micro(cap, delta, order=order)
+        assert fits == (epsilon_micro_at(cost, delta, order=order) <= cap)
+
+
+@given(st.integers(0, 10**9), st.sampled_from((1e-9, 1e-5, 0.3)), st.sampled_from(ORDERS))
+def test_the_rdp_cap_is_the_largest_cost_that_fits_and_minus_one_where_none_does(
+    cap: int, delta: float, order: int
+) -> None:
+    room = rdp_cap_micro(cap, delta, order=order)
+
+    def cost(micro: int) -> Curve:
+        return Curve((micro,) * len(ORDERS))
+
+    assert epsilon_micro_at(cost(room + 1), delta, order=order) > cap
+    if room >= 0:
+        assert epsilon_micro_at(cost(room), delta, order=order) <= cap
+    else:
+        assert room == -1
+
+
+@pytest.mark.parametrize(
+    ("cap", "delta"), [(500_000, 1e-5), (3_000_000, 1e-5), (8_000_000, 1e-3), (10**9, 0.3)]
+)
+def test_the_default_order_admits_the_most_of_a_gaussian(cap: int, delta: float) -> None:
+    def admitted(order: int) -> int:
+        one = curve(Gaussian(noise_multiplier=10.0, count=1)).at(order)
+        return rdp_cap_micro(cap, delta, order=order) // one
+
+    pinned = default_order(cap, delta)
+    assert admitted(pinned) == max(map(admitted, ORDERS))
+
+
+def test_golden_orders() -> None:
+    """Pools pin these: a change here changes what every pool admits."""
+    assert default_order(3_000_000, 1e-5) == 8
+    assert rdp_cap_micro(3_000_000, 1e-5, order=8) == 1_785_890
+    # No cap at all: the order whose conversion misses it by the least, and nothing fits.
+    assert default_order(0, 1e-5) == 1024
+    assert rdp_cap_micro(0, 1e-5, order=1024) == -1
+
+
+@pytest.mark.parametrize("cap", [-1, True, 1.0, "1", None, 2**53])
+def test_a_cap_that_is_no_number_of_micro_units_is_refused(cap: int) -> None:
+    with pytest.raises(CapInvalidError) as refusal:
+        default_order(cap, 1e-5)
+    assert refusal.value.code == "privacy.cap-invalid"
+    with pytest.raises(CapInvalidError):
+        rdp_cap_micro(cap, 1e-5, order=8)
+
+
+def test_a_filter_is_given_a_real_delta_and_a_published_order() -> None:
+    for delta in (0.0, 1.0, math.nan):
+        with pytest.raises(DeltaInvalidError):
+            default_order(1, delta)
+        with pytest.raises(DeltaInvalidError):
+            rdp_cap_micro(1, delta, order=8)
+    for order in (1, 65, True):
+        with pytest.raises(CurveInvalidError):
+            rdp_cap_micro(1, 1e-5, order=order)
+        with pytest.raises(CurveInvalidError):
+            Curve.zero().at(order)
