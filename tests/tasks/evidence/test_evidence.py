@@ -268,6 +268,36 @@ def test_a_verdict_that_does_not_follow_from_the_ledger_is_found(tmp_path: Path)
     assert check == "rules" and f"entry {len(made.entries) - 2}" in message
 
 
+def test_nothing_follows_the_end_of_a_round_unread(tmp_path: Path) -> None:
+    """A second end behind the first, which no rule would let stand, and between them whatever one likes."""
+    made = Witnessed(plan=plan(gates={"minimum_auc": 1.0}))
+    made.reach("judged")
+    files = files_of(made.build())
+    made.entries.append(made.entry(COORDINATOR, made.verdict(1)))
+    check, message = failure(written(tmp_path / "x.zip", _with_ledger(files, made)))
+    assert check == "rules" and "ended earlier" in message
+
+
+class _NoRules:
+    """A federation whose rules refuse nothing."""
+
+    digest = "0" * 64
+
+    def decide(self, decision: str, facts: object) -> tuple[str, ...]:
+        return ()
+
+
+def test_a_pool_over_its_cap_is_found_whatever_the_rules_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("budget", "gates", "rounds"):
+        monkeypatch.setattr(f"policies.{module}.installed_rules", _NoRules)
+    made = Witnessed(cap=0.5)
+    made.reach("registered")
+    check, message = failure(written(tmp_path / "x.zip", files_of(made.build())))
+    assert check == "accounting" and "site-a is over its cap" in message
+
+
 def _with_ledger(files: dict[str, bytes], made: Witnessed) -> dict[str, bytes]:
     """The same package over another ledger, which the log key signed and all witnesses cosigned."""
     from ledger import evidence_manifest
