@@ -3,6 +3,9 @@
     <home>/institution.yaml     who this is, where its data and the exchange are (`SiteConfig`, `CoordinatorConfig`)
     <home>/federation.json      the founding document that it signed: its root of trust, not the exchange's copy
     <home>/keys/                encrypted private keys, one file a purpose, and the secret that keys patients
+    <home>/pool/                what was drawn on the register (`adapters.pool_journal`), unless the configuration
+                                names a folder that several homes of the hospital share
+    <home>/consent/             the patients' consents, encrypted (`adapters.consent`)
     <home>/outbox/              releases, kept before they are sent and resent byte for byte
     <home>/site.log             diagnostics; they never leave this folder
     <home>/report.json          what only this institution may see of its own results
@@ -30,8 +33,9 @@ from ledger.errors import InputError
 from ledger.keys import FileSigner, Signer
 from ledger.token_signer import TokenSigner
 from policies.document import Document
-from policies.federation import Federation
+from policies.federation import ConsentPolicy, Federation
 from policies.plan import Digest, Name
+from policies.site_policy import SitePolicy
 
 CONFIG = "institution.yaml"
 
@@ -47,6 +51,15 @@ class SourceConfig(Document):
     path: str
 
 
+class ConsentConfig(Document):
+    """On what basis patients are taken in. `records`: only who consented (`adapters.consent`). `waiver`: an ethics
+    board waived consent for the whole source, and the hospital answers for it."""
+
+    basis: Literal["records", "waiver"]
+    policies: tuple[ConsentPolicy, ...] = ()
+    """The versions of the consent policy that this site publishes on the ledger with its next run."""
+
+
 class SiteConfig(Document):
     """A site's own configuration. Paths are absolute or relative to the home."""
 
@@ -59,6 +72,12 @@ class SiteConfig(Document):
     approved_plans: tuple[Digest, ...] = ()
     approved_policies: tuple[Digest, ...] = ()
     """With `listed`: the policies that this site votes for (`policies.code`), once the code that it runs has them."""
+    policy: SitePolicy
+    """The limits that this hospital sets, whatever plan comes."""
+    consent: ConsentConfig
+    pool: str = "pool"
+    """Folder of the journal of everything drawn on the register; the homes of one hospital in several federations
+    name the same one."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     token: TokenConfig | None = None
 

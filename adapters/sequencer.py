@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from adapters import mail
 from adapters.exchange import Exchange
+from ledger import tree
 from ledger.errors import CodedError, PolicyViolation, Violation
 from ledger.event import entry_digest, parse_entry
 from ledger.export import static_files
 from ledger.finality import QuorumError, finalized, merge_cosignatures
 from ledger.log import Log
 from ledger.policy import Policy
+from ledger.tree import Frontier
 from policies.federation import Federation
 from policies.state import FederationState
 
@@ -167,8 +169,23 @@ class Sequencer:
             self.final_root, self.final_size = final.root, final.size
 
 
+class LogAlteredError(CodedError):
+    code = "ledger.altered"
+
+
 def folded(log: Log, state: FederationState) -> FederationState:
-    """The fold of everything in the log, into a state that is still empty."""
+    """The fold of everything in the log, into a state that is still empty. Every entry was judged before it was
+    appended, so that it is enough that they hash to the root which the log's key signed."""
+    altered = LogAlteredError(
+        "the stored entries are not those that the log's key signed", remedy="Restore a backup."
+    )
+    frontier = Frontier()
     for index, entry in enumerate(log.entries(0, log.size)):
-        state.advance(index, entry)
+        frontier.append(tree.leaf_hash(entry))
+        try:
+            state.replay(index, entry)
+        except Exception:  # whatever an entry that nobody judged breaks
+            raise altered from None
+    if frontier.root() != log.root:
+        raise altered
     return state

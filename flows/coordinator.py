@@ -18,8 +18,8 @@ from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from policies.events import PlanPublished
-from policies.gates import MICRO
 from policies.plan import Plan
+from privacy.accounting import MICRO
 from tasks.coordinator.collect import close, collect, open_sum
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish

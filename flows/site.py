@@ -18,11 +18,13 @@ from policies.events import PlanPublished
 from policies.receipt import Step
 from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
+from tasks.site.consents import publish_consent_policies, publish_consent_state
 from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
 from tasks.site.opening import follow_model, open_sum
 from tasks.site.party import Site, opened_site
 from tasks.site.prepare import agree_on_key, prepare
 from tasks.site.report import compare, keep_seconds
+from tasks.site.settle import settle
 from tasks.worker.site_session import Prepared
 
 
@@ -40,11 +42,13 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
         return
     # A new key is used even if the plan is refused: the coordinator is there to take it.
     await rotate_key(site)
+    await publish_consent_policies(site)
     # The coordinator's verdict first: a plan that failed its gate needs no refusal of ours. Then our own checks.
     if not await await_verdict(site, published, 0):
         site.tell("plan refused")
         return
     await accept(site, published)
+    await publish_consent_state(site)
     public = await agree_on_key(site, published)
     prepared: Prepared | CodedError
     try:
@@ -54,6 +58,7 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     model = objects.load(site.exchange, published.base_model_digest)
     for round_number in range(1, published.plan.rounds + 1):
         following = await take_round(site, published, round_number, model, public, prepared)
+        await settle(site, published, round_number)
         if following is None or not await await_verdict(site, published, round_number):
             site.tell("plan ended", round_number)
             return

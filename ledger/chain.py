@@ -6,6 +6,7 @@ run the very same code. Events that change it, by type and body:
     federation.founded   {"members":[{"name":...,"key":{...}},...], ...}    index 0, only there; every member signs
     member.admitted      {"name":...,"key":{...}, ...}     signed by quorum(members) of the members
     member.retired       {"name":..., ...}                 signed by the member itself, or by quorum(members)
+    phase.advanced, site.released                          signed by quorum(members) of the members
     key.rotated          {"name":...,"key":{...}, ...}     signed by the new key, and by the old key or, if that is
                                                            lost, by quorum(members) of the members
 
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field, replace
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError, VerificationError
-from ledger.event import NO_PREVIOUS, Event, SignedEvent, parse_entry
+from ledger.event import NO_PREVIOUS, Event, SignedEvent, entry_digest, parse_entry, read_judged
 from ledger.keys import VerificationKey
 from ledger.policy import quorum
 
@@ -32,6 +33,8 @@ FOUNDED = "federation.founded"
 ADMITTED = "member.admitted"
 RETIRED = "member.retired"
 ROTATED = "key.rotated"
+BY_QUORUM = frozenset({"phase.advanced", "site.released"})
+"""Types that only a quorum of the members can say; what they mean is decided outside the ledger."""
 
 
 class ChainError(VerificationError):
@@ -121,6 +124,30 @@ class EventChain:
         self.log_time_s = log_time_s
         return signed
 
+    def replay(self, index: int, entry: bytes) -> Event:
+        """Take in an entry again that was taken in before: its signatures are not verified (see `Gate.replay`)."""
+        event = read_judged(entry)
+        if index != self.size:
+            raise ChainError(index, f"entry {self.size} is due", "ledger.chain.order")
+        members = self._founders(index, event) if index == 0 else dict(self.members)
+        author = members[event.institution]
+        members[author.name] = replace(author, next_sequence=event.sequence + 1, previous=entry_digest(entry))
+        if event.type == ADMITTED:
+            _add(index, members, event.body)
+        elif event.type == RETIRED:
+            name = _name(index, event.body)
+            members[name] = replace(members[name], active=False)
+        elif _brings_key(event):
+            subject = members[_name(index, event.body)]
+            key, until = _key(index, event.body, members), _valid_until(index, event.body)
+            members[subject.name] = replace(subject, key=key, valid_until_s=until)
+        if members.keys() != self.members.keys() or _brings_key(event):
+            self.used_keys |= {member.key.keyid for member in members.values()}
+        self.members = members
+        self.size += 1
+        self.log_time_s = max(self.log_time_s, event.time_s)
+        return event
+
     def _founders(self, index: int, event: Event) -> dict[str, Member]:
         listed = event.body.get("members")
         if not isinstance(listed, list) or not listed:
@@ -136,9 +163,11 @@ class EventChain:
         self, index: int, signed: SignedEvent, approvers: set[str], members: dict[str, Member]
     ) -> None:
         event = signed.event
+        enough = len(approvers) >= quorum(_active(self.members))
+        if event.type in BY_QUORUM and not enough:
+            raise ChainError(index, "too few members signed this", "ledger.chain.quorum")
         if event.type not in (ADMITTED, RETIRED) and not _brings_key(event):
             return
-        enough = len(approvers) >= quorum(_active(self.members))
         if event.type == ADMITTED:
             if not enough:
                 raise ChainError(index, "too few members signed the admission", "ledger.chain.quorum")
@@ -176,7 +205,7 @@ def _brings_key(event: Event) -> bool:
 def _approvers(index: int, signed: SignedEvent, members: dict[str, Member], log_time_s: int) -> set[str]:
     """The members whose keys in force signed. A signature of anybody else, or one too many, is refused: it would
     let others change the bytes, and so the digest, of what the author signed."""
-    several = signed.event.type in (FOUNDED, ADMITTED, RETIRED) or _brings_key(signed.event)
+    several = signed.event.type in {FOUNDED, ADMITTED, RETIRED, *BY_QUORUM} or _brings_key(signed.event)
     if len(signed.keyids) > 1 and not several:
         raise ChainError(index, "an event of this type carries one signature", "ledger.chain.signature")
     owners = {member.key.keyid: member for member in members.values() if member.active}

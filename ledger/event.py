@@ -12,7 +12,9 @@ but for the few that carry keys (`ledger.chain`).
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,6 +134,13 @@ def parse_entry(data: bytes) -> SignedEvent:
     if signed.payload_type != PAYLOAD_TYPE:
         raise MalformedEventError("the entry's payload is not an event", code="ledger.event.payload-type")
     return SignedEvent(Event.from_json(canonical.decode(signed.payload)), signed.keyids, data, signed)
+
+
+def read_judged(data: bytes) -> Event:
+    """The event of an entry that `parse_entry` took before, and whose bytes are known to be the same: not every rule
+    of the format is held against it again."""
+    payload = json.loads(data)["payload"]
+    return Event.from_json(json.loads(base64.b64decode(payload)))
 
 
 def check_entry_size(data: bytes) -> None:

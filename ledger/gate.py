@@ -14,6 +14,10 @@ class Gate(Protocol):
     def advance(self, index: int, entry: bytes) -> None:
         """Take one entry; raise to refuse it. A gate that raised is thrown away."""
 
+    def replay(self, index: int, entry: bytes) -> None:
+        """Take one entry again that was let pass before, without judging it. The caller holds all of the entries
+        against a root that it signed itself, and throws the gate away if they differ."""
+
     def fork(self) -> Gate:
         """An independent copy of the state so far."""
 
@@ -23,6 +27,9 @@ class OpenGate:
 
     def advance(self, index: int, entry: bytes) -> None:
         """Refuses nothing."""
+
+    def replay(self, index: int, entry: bytes) -> None:
+        """Nothing to take."""
 
     def fork(self) -> OpenGate:
         return self

@@ -23,7 +23,7 @@ from ledger import checkpoint, cosignature, equivocation, note, rollback, tree
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import HASH_BYTES
 from ledger.errors import CodedError, InputError, VerificationError
-from ledger.event import parse_entry
+from ledger.event import parse_entry, read_judged
 from ledger.gate import Gate
 from ledger.keys import Signer
 from ledger.note import Note, VerifierKey
@@ -158,16 +158,20 @@ class Witness:
         """Rebuild the gate from entries [0, size), which must hash to the root last cosigned."""
         with self._lock:
             gate, frontier, log_time_s = self._gate.fork(), Frontier(), 0
+            other = WitnessRefusedError(
+                "these entries are not what this witness cosigned", code="ledger.witness.resume"
+            )
             for index, entry in enumerate(entries):
                 if index == self._state.size:
                     raise WitnessRefusedError("too many entries to resume", code="ledger.witness.resume")
-                _pass(gate, index, entry)
                 frontier.append(tree.leaf_hash(entry))
-                log_time_s = max(log_time_s, parse_entry(entry).event.time_s)
+                try:
+                    gate.replay(index, entry)
+                    log_time_s = max(log_time_s, read_judged(entry).time_s)
+                except Exception:  # whatever an entry that this witness did not judge breaks
+                    raise other from None
             if (frontier.size, frontier.root()) != (self._state.size, self._state.root):
-                raise WitnessRefusedError(
-                    "these entries are not what this witness cosigned", code="ledger.witness.resume"
-                )
+                raise other
             if log_time_s != self._state.log_time_s:
                 raise WitnessRefusedError(
                     "the witness's state contradicts itself", code="ledger.witness.state"

@@ -14,7 +14,7 @@ from pydantic import Field
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.document import Document
-from policies.federation import Federation, PublicKey
+from policies.federation import ConsentPolicy, Federation, Phase, PublicKey
 from policies.opening import SignedOpening
 from policies.plan import Digest, Name, Plan
 from policies.receipt import DeclaredMechanism, Statement, Step
@@ -80,6 +80,50 @@ class BudgetReserved(Document):
     epsilon_total_micro: Micro
 
 
+class BudgetSpent(Document):
+    """Settles a reservation. The mechanisms of steps that are not `released` are given back: their `Release` was
+    never built, and the ledger takes none any more. `epsilon_total_micro` is the pool's total after it."""
+
+    plan_digest: Digest
+    round: Round
+    attempt: Annotated[int, Field(ge=1, le=1000)]
+    released: Annotated[tuple[Step, ...], Field(max_length=2)]
+    epsilon_total_micro: Micro
+
+
+class ConsentPublished(ConsentPolicy):
+    """A new version of the site's consent policy, or one that replaces what it published under that version."""
+
+
+class ConsentState(Document):
+    """The keyed root of a site's consents, once a cadence whether anything changed or not
+    (docs/ledger-privacy.md)."""
+
+    cadence: Annotated[int, Field(ge=0, lt=2**53)]
+    """Number of the cadence since 1970."""
+    root: Digest
+
+
+class SiteQuarantined(Document):
+    """Nothing of the site counts from here on, by its own word or the coordinator's."""
+
+    site: Name
+    code: Code
+
+
+class SiteReleased(Document):
+    """A quorum of the members takes a site back."""
+
+    site: Name
+
+
+class PhaseAdvanced(Document):
+    """A quorum of the members takes the rollout to its next phase, or back, on the evidence of that digest."""
+
+    phase: Phase
+    evidence_digest: Digest
+
+
 class TrainingReceipt(Document):
     statement: Statement
 
@@ -118,6 +162,8 @@ class AggregateReleased(Document):
     round: Round
     sum_digest: Digest
     model_digest: Digest
+    norm_l2_micro: Micro
+    """L2 norm of the decoded sum, which sites confirm with the model."""
     openings: Openings
 
 
@@ -125,9 +171,11 @@ class EvaluationRecorded(Document):
     plan_digest: Digest
     round: Round
     sum_digest: Digest
-    histogram: Annotated[tuple[Lane, ...], Field(min_length=8, max_length=512)]
+    histogram: Annotated[tuple[Lane, ...], Field(min_length=8, max_length=1536)]
     """The opened, noised sum itself, so that everybody recomputes the AUC."""
     auc_micro: Micro | None
+    subgroup_auc_micro: Annotated[tuple[Micro | None, ...], Field(max_length=8)]
+    """Of the plan's subgroups, in their order; none where it has none."""
     openings: Openings
 
 
@@ -157,6 +205,12 @@ Body = (
     | PlanPublished
     | PlanApproved
     | BudgetReserved
+    | BudgetSpent
+    | ConsentPublished
+    | ConsentState
+    | SiteQuarantined
+    | SiteReleased
+    | PhaseAdvanced
     | TrainingReceipt
     | UpdateRefused
     | RoundClosed
@@ -174,6 +228,12 @@ TYPES: dict[str, tuple[type[Body], ...]] = {
     "plan.published": (PlanPublished,),
     "plan.approved": (PlanApproved,),
     "budget.reserved": (BudgetReserved,),
+    "budget.spent": (BudgetSpent,),
+    "consent.published": (ConsentPublished,),
+    "consent.state": (ConsentState,),
+    "site.quarantined": (SiteQuarantined,),
+    "site.released": (SiteReleased,),
+    "phase.advanced": (PhaseAdvanced,),
     "training.receipt": (TrainingReceipt,),
     "update.refused": (UpdateRefused,),
     "round.closed": (RoundClosed,),
@@ -191,13 +251,21 @@ class UnknownEventError(InputError):
 
 def parse_body(event_type: str, body: dict[str, JsonValue]) -> Body:
     """Read the typed body of an event, or refuse it naming every wrong field."""
-    kinds = TYPES.get(event_type)
-    if kinds is None:
+    if event_type not in TYPES:
         raise UnknownEventError("this event type is not known to this version")
-    kind = kinds[0]
-    if len(kinds) > 1:
-        kind = next((each for each in kinds if _purpose(each) == body.get("purpose")), kind)
-    return kind.from_value(body, what=f"event {event_type}")
+    return _kind(event_type, body).from_value(body, what=f"event {event_type}")
+
+
+def read_body(event_type: str, body: dict[str, JsonValue]) -> Body:
+    """As `parse_body`, of an event that was parsed before: without a detour over text."""
+    return _kind(event_type, body).model_validate(body, strict=False)
+
+
+def _kind(event_type: str, body: dict[str, JsonValue]) -> type[Body]:
+    kinds = TYPES[event_type]
+    if len(kinds) == 1:
+        return kinds[0]
+    return next((kind for kind in kinds if _purpose(kind) == body.get("purpose")), kinds[0])
 
 
 def type_of(body: Body) -> str:

@@ -8,19 +8,24 @@ one purpose: who could cosign with the log's key, or with another's, would count
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from ledger.keys import VerificationKey
 from ledger.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
 from policies.document import Document
-from policies.plan import Base64, Digest, Name, Origin
+from policies.plan import Base64, ConsentVersion, Digest, Name, Origin
+from privacy import accounting
+from privacy.accounting import ORDERS, Curve
 
 Vkey = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{0,199}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{1,60}={0,2}$")]
 """A verifier key of a signed note (`ledger.note`)."""
+Phase = Literal["foundation", "pilot", "expansion", "clinical"]
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+"""In their order."""
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -44,10 +49,63 @@ class PublicKey(Document):
 
 
 class Pool(Document):
-    """A data pool: by default a site's whole patient register. The cap is in micro-epsilon at `delta`."""
+    """A data pool: by default a site's whole patient register. The cap is in micro-epsilon at `delta`.
+
+    Uses are admitted one after another, each chosen with the results of those before in view. That is an RDP filter
+    (Feldman and Zrnic 2021), whose order is fixed in advance; picking the best order afterwards proves nothing.
+    """
 
     epsilon_cap_micro: Annotated[int, Field(ge=0, lt=2**53)]
     delta: Annotated[float, Field(gt=0, le=1e-3)]
+    order: Annotated[int, Field(ge=2)]
+    """One of `privacy.accounting.ORDERS`."""
+
+    @field_validator("order")
+    @classmethod
+    def _published(cls, value: int) -> int:
+        if value not in ORDERS:
+            raise ValueError("the order is not one of the published orders")
+        return value
+
+    @classmethod
+    def of(cls, *, epsilon_cap_micro: int, delta: float) -> Pool:
+        """A pool with the order that leaves the most room under its cap."""
+        order = accounting.default_order(epsilon_cap_micro, delta)
+        return cls(epsilon_cap_micro=epsilon_cap_micro, delta=delta, order=order)
+
+    @property
+    def rdp_cap_micro(self) -> int:
+        """The most that may be drawn at `order`, in micro-units of Rényi divergence."""
+        return accounting.rdp_cap_micro(self.epsilon_cap_micro, self.delta, order=self.order)
+
+    def rdp_micro(self, cost: Curve) -> int:
+        """What `cost` draws at the pool's order, in the same units."""
+        return cost.rdp_micro[ORDERS.index(self.order)]
+
+    def epsilon_micro(self, spent: Curve) -> int:
+        """The epsilon that all those draws together guarantee; zero for a pool that nothing drew on."""
+        if spent == Curve.zero():
+            return 0
+        return accounting.epsilon_micro_at(spent, self.delta, order=self.order)
+
+
+class ConsentPolicy(Document):
+    """A version of a site's consent policy: what its patients can agree to, by the digest of what they are given to
+    read."""
+
+    policy_version: ConsentVersion
+    document_digest: Digest
+    purposes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=32)]
+    valid_from_s: Annotated[int, Field(ge=0, lt=2**53)]
+    valid_until_s: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+
+    @model_validator(mode="after")
+    def _in_force_at_all(self) -> ConsentPolicy:
+        if len(set(self.purposes)) != len(self.purposes):
+            raise ValueError("a purpose is listed twice")
+        if self.valid_until_s is not None and self.valid_until_s <= self.valid_from_s:
+            raise ValueError("the consent policy ends before it begins")
+        return self
 
 
 class Member(Document):
@@ -59,6 +117,8 @@ class Member(Document):
     sealing_key: Hex32 | None = None
     witness_vkey: Vkey | None = None
     pool: Pool | None = None
+    consent_policies: Annotated[tuple[ConsentPolicy, ...], Field(max_length=32)] = ()
+    """The versions in force when the federation is founded; `consent.published` adds others."""
     valid_until_s: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     """Log time from which on `key` signs nothing; `ledger.chain` reads it by this name."""
 
@@ -79,6 +139,10 @@ class Federation(Document):
     log_vkey: Vkey
     policy_digest: Digest
     """The policy that is in force first (`policies.code`); `policy.adopted` changes it."""
+    phase: Phase
+    """How far the rollout has come when the federation is founded; `phase.advanced` changes it."""
+    consent_cadence_s: Annotated[int, Field(ge=60, le=31 * 86_400)]
+    """How often every site publishes the root of its consents, in log time; one more than twice as old is stale."""
     members: Annotated[tuple[Member, ...], Field(min_length=2, max_length=1001)]
     key_holders: Annotated[tuple[Name, ...], Field(min_length=2)]
     """Sites that hold the key of homomorphic sums; f+1 of them must open a sum identically."""

@@ -1,21 +1,25 @@
 """The gates: what a plan must meet before anything is trained, and a model before it is registered.
 
-Pure functions of the folded state, so that every witness recomputes them. They collect every violation.
-Messages are written for a data steward and name sites, caps and figures that are on the ledger, nothing else.
+The rules decide (`policies/rules`, over `policies.facts`); this module asks them and says their verdict in words for
+a data steward: sites, caps and figures that are on the ledger, nothing else. Pure functions of the folded state, so
+that every witness recomputes them; every violation is collected.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ledger.errors import Violation
+from policies import facts
 from policies.cost import epsilon_micro, plan_cost
+from policies.federation import Federation, Member
 from policies.plan import Plan
+from policies.rego import Rules, installed_rules
+from privacy.accounting import MICRO, Curve
 
 if TYPE_CHECKING:
     from policies.state import FederationState
-
-MICRO = 1_000_000
 
 
 def epsilon_text(micro: int) -> str:
@@ -23,110 +27,135 @@ def epsilon_text(micro: int) -> str:
     return f"{-(-micro // 10_000) / 100:.2f}"
 
 
-def plan_violations(state: FederationState, plan: Plan, *, site: str | None = None) -> list[Violation]:
-    """Round 0: may this plan be trained at all? With `site`, only that site's pool is asked."""
+def plan_violations(
+    state: FederationState,
+    plan: Plan,
+    *,
+    site: str | None = None,
+    cost: Curve | None = None,
+    log_time_s: int | None = None,
+    rules: Rules | None = None,
+) -> list[Violation]:
+    """Round 0: may this plan be trained at all? With `site`, only that site's pool and consents are asked.
+
+    `cost` is what is still to be drawn, by default that of all rounds; `log_time_s` now, by default the log's.
+    """
     federation = state.federation
     if federation is None:
         return [Violation("federation.not-founded", "the federation is not founded")]
-    found: list[Violation] = []
-    if not plan.code_digests:
-        found.append(Violation("plan.no-code", "the plan approves no code"))
-    sites = federation.sites()
-    if len(sites) < plan.participation.minimum_sites:
-        found.append(
-            Violation(
-                "plan.too-few-members",
-                f"the plan needs {plan.participation.minimum_sites} sites, the federation has {len(sites)}",
-            )
-        )
-    if len(sites) > plan.update.maximum_sites:
-        found.append(
-            Violation(
-                "plan.too-many-members",
-                f"the plan's encoding holds {plan.update.maximum_sites} sites at most",
-            )
-        )
-    known = {site.name for site in sites}
-    found.extend(
-        Violation("plan.unknown-site", f"the plan requires {name}, which is not a member")
-        for name in plan.participation.required
-        if name not in known
-    )
-    cost = plan_cost(plan)
-    own = epsilon_micro(cost, plan.budget.delta)
-    cap = int(plan.budget.epsilon_cap * MICRO)
-    if own > cap:
-        found.append(
-            Violation(
-                "budget.plan-cap",
-                f"the plan costs ε={epsilon_text(own)} at δ={plan.budget.delta:g}, over its own cap of "
-                f"{plan.budget.epsilon_cap:g}",
-            )
-        )
-    for member in sites:
-        if member.pool is None or site not in (None, member.name):
-            continue
-        before = epsilon_micro(state.spent_by(member.name), member.pool.delta)
-        after = epsilon_micro(state.spent_by(member.name) + cost, member.pool.delta)
-        if after > member.pool.epsilon_cap_micro:
-            found.append(
-                Violation(
-                    "budget.pool-cap",
-                    f"{member.name} has spent ε={epsilon_text(before)} of its cap "
-                    f"{member.pool.epsilon_cap_micro / MICRO:g} at δ={member.pool.delta:g}; "
-                    f"with this plan it would be {epsilon_text(after)}",
-                )
+    rules = rules or installed_rules()
+    drawn = plan_cost(plan) if cost is None else cost
+    now_s = state.log_time_s if log_time_s is None else log_time_s
+    found = [
+        Violation(code, plan_message(code, plan, federation, phase=state.phase))
+        for code in rules.decide("plan", facts.plan_facts(plan, federation, state.phase))
+    ]
+    for member in federation.sites():
+        if site in (None, member.name):
+            told = facts.member_facts(state, plan, member, cost=drawn, log_time_s=now_s)
+            found.extend(
+                Violation(code, member_message(code, state, plan, member, drawn))
+                for code in rules.decide("member", told)
             )
     return found
 
 
-def release_violations(state: FederationState, plan_digest: str, round_number: int) -> list[Violation]:
-    """May the model of this round be registered? Decided in order: a later rule needs the earlier ones."""
+def release_violations(
+    state: FederationState, plan_digest: str, round_number: int, *, rules: Rules | None = None
+) -> list[Violation]:
+    """May the model of this round be registered?"""
     plan = state.plans[plan_digest].plan
-    closed = state.closed.get((plan_digest, round_number, "training"))
-    receipts = state.usable_receipts(plan_digest, round_number, "training")
-    reported = {
-        receipt.site for receipt in receipts if closed is None or receipt.entry_digest in closed.receipts
+    told = facts.release_facts(state, plan, plan_digest, round_number)
+    return [
+        Violation(code, _release_message(code, state, plan, plan_digest, round_number))
+        for code in (rules or installed_rules()).decide("release", told)
+    ]
+
+
+def plan_message(code: str, plan: Plan, federation: Federation, *, phase: str) -> str:
+    """The verdict of the decision `plan`, in words."""
+    least, most, has = plan.participation.minimum_sites, plan.update.maximum_sites, len(federation.sites())
+    own = epsilon_text(epsilon_micro(plan_cost(plan), plan.budget.delta))
+    known = {member.name for member in federation.sites()}
+    strangers = ", ".join(name for name in plan.participation.required if name not in known)
+    return {
+        "plan.no-code": "the plan approves no code",
+        "plan.too-few-members": f"the plan needs {least} sites, the federation has {has}",
+        "plan.too-many-members": f"the plan's encoding holds {most} sites at most",
+        "plan.unknown-site": f"the plan requires {strangers}, which is not a member",
+        "budget.plan-cap": f"the plan costs ε={own} at δ={plan.budget.delta:g}, over its own cap of "
+        f"{plan.budget.epsilon_cap:g}",
+        "phase.risk-tier": f"the federation is in its phase {phase}, which permits no plan of "
+        f"{plan.risk_tier} risk",
+    }.get(code, f"the rule {code} refuses the plan")
+
+
+def member_message(code: str, state: FederationState, plan: Plan, member: Member, cost: Curve) -> str:
+    """The verdict of the decisions `member` and `reservation` about one site, in words."""
+    name, terms = member.name, plan.consent
+    messages: dict[str, Callable[[], str]] = {
+        "budget.pool-cap": lambda: _pool_message(state, member, cost),
+        "consent.version": lambda: f"{name} has published no consent policy {terms.policy_version}",
+        "consent.purpose": lambda: (
+            f"the consent policy {terms.policy_version} of {name} does not cover the purpose {terms.purpose}"
+        ),
+        "consent.not-in-force": lambda: (
+            f"the consent policy {terms.policy_version} of {name} is not in force now"
+        ),
+        "consent.state-missing": lambda: f"{name} has not published the state of its consents",
+        "consent.state-stale": lambda: f"the state of its consents that {name} published last is too old",
+        "plan.not-approved": lambda: f"{name} has not approved the plan",
+        "site.quarantined": lambda: f"{name} is in quarantine ({state.quarantined.get(name, 'unknown')})",
     }
-    found = []
-    if len(reported) < plan.participation.minimum_sites:
-        found.append(
-            Violation(
-                "participation.too-few",
-                f"{len(reported)} sites reported in round {round_number}, "
-                f"the plan needs {plan.participation.minimum_sites}"
-                f"{_absent(state, plan_digest, round_number, reported)}",
-            )
-        )
-    found.extend(
-        Violation("participation.required-missing", f"{name}, which the plan requires, did not report")
-        for name in plan.participation.required
-        if name not in reported
+    return messages.get(code, lambda: f"the rule {code} refuses {name}")()
+
+
+def _pool_message(state: FederationState, member: Member, cost: Curve) -> str:
+    pool = member.pool
+    if pool is None:
+        return f"{member.name} has no data pool"
+    spent = state.spent_by(member.name)
+    return (
+        f"{member.name} has spent ε={epsilon_text(pool.epsilon_micro(spent))} of its cap "
+        f"{pool.epsilon_cap_micro / MICRO:g} at δ={pool.delta:g}; "
+        f"with this it would be {epsilon_text(pool.epsilon_micro(spent + cost))}"
     )
-    if found:
-        return found
-    if (plan_digest, round_number) not in state.released:
-        return [Violation("aggregate.missing", f"the sum of round {round_number} was not opened")]
-    evaluated = state.evaluated.get((plan_digest, round_number))
-    if evaluated is None or evaluated.auc_micro is None:
-        return [Violation("evaluation.missing", f"round {round_number} has no federated evaluation")]
-    if evaluated.auc_micro < round(plan.gates.minimum_auc * MICRO):
-        return [
-            Violation(
-                "evaluation.below-floor",
-                f"the federated AUC of round {round_number} is {evaluated.auc_micro / MICRO:.3f}, "
-                f"under the plan's floor of {plan.gates.minimum_auc:g}",
-            )
-        ]
-    return []
 
 
-def _absent(state: FederationState, plan_digest: str, round_number: int, reported: set[str]) -> str:
+def _release_message(
+    code: str, state: FederationState, plan: Plan, plan_digest: str, round_number: int
+) -> str:
+    key, gates = (plan_digest, round_number), plan.gates
+    reported = state.reported(plan_digest, round_number)
+    evaluated = state.evaluated.get(key)
+    auc = "none" if evaluated is None else auc_text(evaluated.auc_micro)
+    groups = () if evaluated is None else evaluated.subgroup_auc_micro
+    missing = ", ".join(name for name in plan.participation.required if name not in reported)
+    return {
+        "participation.too-few": f"{len(reported)} sites reported in round {round_number}, the plan needs "
+        f"{plan.participation.minimum_sites}{_absent(state, plan_digest, round_number, reported)}",
+        "participation.required-missing": f"{missing}, which the plan requires, did not report",
+        "aggregate.missing": f"the sum of round {round_number} was not opened",
+        "update.norm": f"the sum of round {round_number} is larger than {len(reported)} updates within the plan's "
+        "clip can be",
+        "evaluation.missing": f"round {round_number} has no federated evaluation",
+        "evaluation.below-floor": f"the federated AUC of round {round_number} is {auc}, under the plan's floor of "
+        f"{gates.minimum_auc:g}",
+        "evaluation.regression": f"the federated AUC of round {round_number} is {auc}, more than "
+        f"{gates.maximum_regression or 0:g} under {auc_text(state.auc_in_force(plan.study))} of the model in force",
+        "evaluation.subgroups-missing": f"round {round_number} has no AUC for every subgroup",
+        "evaluation.subgroup-gap": f"the AUCs of subgroups in round {round_number} are "
+        f"{', '.join(map(auc_text, groups))}, further apart than {gates.maximum_subgroup_gap or 0:g}",
+    }.get(code, f"the rule {code} refuses the model")
+
+
+def auc_text(micro: int | None) -> str:
+    return "not defined" if micro is None else f"{micro / MICRO:.3f}"
+
+
+def _absent(state: FederationState, plan_digest: str, round_number: int, reported: frozenset[str]) -> str:
     """ ": <site> (<code>), ..." for every site that did not report, as far as the ledger knows why."""
-    federation = state.federation
-    gone = (
-        [] if federation is None else [site.name for site in federation.sites() if site.name not in reported]
-    )
+    gone = [site.name for site in state.founded().sites() if site.name not in reported]
     whole = {site: state.refusals.get((plan_digest, 0, "training", site)) for site in gone}
     codes = {site: state.refusals.get((plan_digest, round_number, "training", site)) for site in gone}
     named = [f"{site} ({codes[site] or whole[site] or 'site.silent'})" for site in gone]

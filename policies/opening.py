@@ -20,9 +20,9 @@ from ledger import envelope
 from ledger.errors import CodedError
 from policies.document import Document
 from policies.federation import Federation
-from policies.plan import Base64, Digest, Origin
+from policies.plan import Base64, Digest, Evaluation, Origin
 from policies.receipt import Step
-from privacy.histogram import auc
+from privacy.histogram import OTHER, SUBGROUPS, auc
 from privacy.packing import Lanes
 
 PAYLOAD_TYPE = "application/vnd.wardround.opening+json"
@@ -100,9 +100,21 @@ def sum_digest_of(lanes: Lanes) -> str:
     return hashlib.sha256(lanes.astype("<i8").tobytes()).hexdigest()
 
 
-def auc_micro_of(lanes: Lanes) -> int | None:
-    """The AUC of a summed, noised score histogram (row of negatives, then of positives), in micro-units."""
-    value = auc(lanes.reshape(2, -1))
+def histogram_lane_count(evaluation: Evaluation) -> int:
+    """Lanes of one histogram: for every subgroup a row of patients without the finding and one with it."""
+    return 2 * max(1, len(SUBGROUPS[evaluation.subgroups])) * evaluation.bins
+
+
+def aucs_micro_of(lanes: Lanes, evaluation: Evaluation) -> tuple[int | None, tuple[int | None, ...]]:
+    """In micro-units, the AUC of a summed, noised score histogram and those of the plan's named subgroups in their
+    order. A subgroup that says nothing (`OTHER`) counts in the whole alone."""
+    rows = lanes.reshape(-1, 2, evaluation.bins)
+    groups = zip(SUBGROUPS[evaluation.subgroups], rows, strict=False)
+    return _auc_micro(rows.sum(axis=0)), tuple(_auc_micro(row) for name, row in groups if name != OTHER)
+
+
+def _auc_micro(histogram: Lanes) -> int | None:
+    value = auc(histogram)
     return None if value is None else round(value * MICRO)
 
 

@@ -18,6 +18,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Origin = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{0,199}$")]
 """The origin line of a log."""
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{1,4096}={0,2}$")]
+ConsentVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
+RiskTier = Literal["minimal", "limited", "high"]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -39,6 +41,13 @@ class Image(Document):
         tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]{2,16}$")], ...], Field(min_length=1, max_length=8)
     ]
     """DICOM modality codes (PS3.3, C.7.3.1.1.1)."""
+
+
+class ConsentTerms(Document):
+    """What patients must have agreed to: a version of the consent policy, and the purpose of the plan's use."""
+
+    policy_version: ConsentVersion
+    purpose: Name
 
 
 class DataContract(Document):
@@ -99,6 +108,9 @@ class Evaluation(Document):
 
     bins: Annotated[int, Field(ge=4, le=256)]
     noise_std: PositiveFloat
+    subgroups: Literal["none", "sex"] = "none"
+    """One histogram a subgroup (`privacy.histogram.SUBGROUPS`). A patient is in one of them, so that they cost no
+    more together than one does."""
 
 
 class Budget(Document):
@@ -109,9 +121,13 @@ class Budget(Document):
 
 
 class Gates(Document):
-    """What a new model must meet to be registered."""
+    """What a new model must meet to be registered. All figures are the federated, noised ones."""
 
     minimum_auc: Annotated[float, Field(ge=0, le=1)]
+    maximum_regression: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How far its AUC may lie under that of the study's newest registered model."""
+    maximum_subgroup_gap: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How far the AUCs of two subgroups may lie apart."""
 
 
 class Plan(Document):
@@ -125,7 +141,10 @@ class Plan(Document):
     rounds: Annotated[int, Field(ge=1, le=1000)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     """Initial weights only. Noise and sampling come from the operating system's generator, never from here."""
+    risk_tier: RiskTier
+    """What is at stake for patients; the federation's phase decides which tiers may run."""
     participation: Participation
+    consent: ConsentTerms
     data: DataContract
     network: Network
     training: Training
@@ -143,4 +162,6 @@ class Plan(Document):
             raise ValueError("participation.minimum_sites exceeds update.maximum_sites")
         if len(set(self.data.labels)) != len(self.data.labels):
             raise ValueError("data.labels must differ from each other")
+        if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":
+            raise ValueError("gates.maximum_subgroup_gap needs evaluation.subgroups")
         return self

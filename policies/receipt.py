@@ -56,6 +56,9 @@ class Predicate(Document):
     code_digest: Digest
     dataset_commitment: Digest
     """HMAC of the cohort's keys under a secret that stays at the site, salted anew for every receipt."""
+    consent_root: Digest
+    """The site's newest `consent.state` when it reserved; its patients' consent decided about the cohort later
+    still."""
     mechanisms: tuple[DeclaredMechanism, ...]
     validation: Validation
     sum_key_digest: Digest

@@ -15,28 +15,36 @@ from dataclasses import dataclass, field
 
 from ledger.chain import EventChain
 from ledger.errors import CodedError, PolicyViolation, Violation
-from ledger.event import SignedEvent
+from ledger.event import entry_digest
 from ledger.policy import quorum
 from policies import admission
+from policies.budget import given_back, without
 from policies.events import (
     AggregateReleased,
     Body,
     BudgetReserved,
+    BudgetSpent,
+    ConsentPublished,
+    ConsentState,
     EvaluationRecorded,
     GateVerdict,
     IdentityRotated,
     MemberRetired,
     ModelRegistered,
+    PhaseAdvanced,
     PlanApproved,
     PlanPublished,
     PolicyAdopted,
     RoundClosed,
+    SiteQuarantined,
+    SiteReleased,
     SumKeyRotated,
     TrainingReceipt,
     UpdateRefused,
     parse_body,
+    read_body,
 )
-from policies.federation import Federation
+from policies.federation import ConsentPolicy, Federation, Phase
 from policies.receipt import FIRST_RECEIPT, Statement, Step
 from privacy import accounting
 from privacy.accounting import Curve
@@ -73,6 +81,13 @@ class FederationState:
     policy_digest: str = ""
     """The policy in force now; `policy_votes` are for others."""
     policy_votes: dict[str, frozenset[str]] = field(default_factory=dict)
+    phase: Phase = "foundation"
+    quarantined: dict[str, str] = field(default_factory=dict)
+    """Site → code of why nothing of it counts."""
+    consent_policies: dict[tuple[str, str], ConsentPolicy] = field(default_factory=dict)
+    """(site, version) → what its patients can agree to."""
+    consent_states: dict[str, ConsentState] = field(default_factory=dict)
+    """The newest root of every site's consents."""
     receipt_chains: dict[str, ReceiptChain] = field(default_factory=dict)
     spent: dict[str, Curve] = field(default_factory=dict)
     sum_keys: dict[str, SumKeyRotated] = field(default_factory=dict)
@@ -81,6 +96,10 @@ class FederationState:
     attempts: dict[tuple[str, int, str], int] = field(default_factory=dict)
     reserved_under: dict[tuple[str, int, str], str] = field(default_factory=dict)
     """The policy that was in force when a site last reserved for a round."""
+    consent_reserved: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    """The root of its consents under which a site last reserved for a round."""
+    settled: dict[tuple[str, int, str], BudgetSpent] = field(default_factory=dict)
+    """The last attempt that a site settled in a round."""
     receipts: dict[tuple[str, int, Step, str], Receipt] = field(default_factory=dict)
     refusals: dict[tuple[str, int, Step, str], str] = field(default_factory=dict)
     closed: dict[tuple[str, int, Step], RoundClosed] = field(default_factory=dict)
@@ -88,6 +107,8 @@ class FederationState:
     evaluated: dict[tuple[str, int], EvaluationRecorded] = field(default_factory=dict)
     verdicts: dict[tuple[str, int], GateVerdict] = field(default_factory=dict)
     registered: dict[tuple[str, int], ModelRegistered] = field(default_factory=dict)
+    in_force: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Study → plan and round of its newest registered model."""
     indices: dict[str, int] = field(default_factory=dict)
     """Entry digest → index, for every entry so far."""
 
@@ -122,21 +143,32 @@ class FederationState:
         except CodedError as error:
             raise PolicyViolation([Violation(error.code, error.public_message)]) from None
         # 2. It may say this now.
-        violations = admission.violations_of(self, signed.event.institution, body)
+        violations = admission.violations_of(
+            self, signed.event.institution, body, log_time_s=chain.log_time_s
+        )
         if violations:
             raise PolicyViolation(violations)
         # 3. Take it in.
-        self._apply(index, signed, body)
+        self._apply(index, signed.event.institution, signed.digest, body)
         self.chain = chain
         self.indices[signed.digest] = index
 
+    def replay(self, index: int, entry: bytes) -> None:
+        """Take in an entry that was judged before, without judging it again (see `ledger.gate`)."""
+        event = self.chain.replay(index, entry)
+        digest = entry_digest(entry)
+        self._apply(index, event.institution, digest, read_body(event.type, event.body))
+        self.indices[digest] = index
+
     # -- what it changes -----------------------------------------------------------------------------------
 
-    def _apply(self, index: int, signed: SignedEvent, body: Body) -> None:
-        site = signed.event.institution
+    def _apply(self, index: int, site: str, digest: str, body: Body) -> None:
         match body:
             case Federation():
-                self.federation, self.policy_digest = body, body.policy_digest
+                self.federation, self.policy_digest, self.phase = body, body.policy_digest, body.phase
+                for member in body.members:
+                    for policy in member.consent_policies:
+                        self.consent_policies[member.name, policy.policy_version] = policy
             case IdentityRotated():
                 self.federation = self.founded().with_key(body.name, body.key, body.valid_until_s)
             case MemberRetired():
@@ -154,11 +186,26 @@ class FederationState:
                 self.spent[site] = self.spent_by(site) + accounting.total(body.mechanisms)
                 self.attempts[body.plan_digest, body.round, site] = body.attempt
                 self.reserved_under[body.plan_digest, body.round, site] = self.policy_digest
+                self.consent_reserved[body.plan_digest, body.round, site] = self.consent_states[site].root
+            case BudgetSpent():
+                back = given_back(self.plans[body.plan_digest].plan, body.released)
+                self.spent[site] = without(self.spent_by(site), back)
+                self.settled[body.plan_digest, body.round, site] = body
+            case ConsentPublished():
+                self.consent_policies[site, body.policy_version] = body
+            case ConsentState():
+                self.consent_states[site] = body
+            case SiteQuarantined():
+                self._quarantine(body)
+            case SiteReleased():
+                del self.quarantined[body.site]
+            case PhaseAdvanced():
+                self.phase = body.phase
             case TrainingReceipt(statement=statement):
                 about = statement.predicate
                 key = (about.plan_digest, about.round, about.step, site)
-                self.receipts[key] = Receipt(site, index, signed.digest, statement)
-                self.receipt_chains[site] = ReceiptChain(about.receipt_sequence + 1, signed.digest)
+                self.receipts[key] = Receipt(site, index, digest, statement)
+                self.receipt_chains[site] = ReceiptChain(about.receipt_sequence + 1, digest)
             case UpdateRefused():
                 self.refusals[body.plan_digest, body.round, body.step, body.site] = body.code
             case RoundClosed():
@@ -171,6 +218,14 @@ class FederationState:
                 self.verdicts[body.plan_digest, body.round] = body
             case ModelRegistered():
                 self.registered[body.plan_digest, body.round] = body
+                self.in_force[self.plans[body.plan_digest].plan.study] = (body.plan_digest, body.round)
+
+    def _quarantine(self, body: SiteQuarantined) -> None:
+        """What the site reported counts no more, unless its step is closed: that set is fixed."""
+        self.quarantined[body.site] = body.code
+        for plan_digest, round_number, step, site in self.receipts:
+            if site == body.site and (plan_digest, round_number, step) not in self.closed:
+                self.refusals[plan_digest, round_number, step, site] = body.code
 
     def _vote(self, site: str, policy_digest: str) -> None:
         """Count a vote; the policy that reaches a quorum of the sites is in force, and the count starts anew."""
@@ -194,11 +249,16 @@ class FederationState:
 
     def usable_receipts(self, plan_digest: str, round_number: int, step: Step) -> tuple[Receipt, ...]:
         """Receipts of one step that were not refused, in the order of their sites' names."""
-        return tuple(
-            receipt
-            for (digest, number, kind, site), receipt in sorted(self.receipts.items())
-            if (digest, number, kind) == (plan_digest, round_number, step)
-            and (digest, number, kind, site) not in self.refusals
+        keys = ((plan_digest, round_number, step, site) for site in sorted(self.chain.members))
+        return tuple(self.receipts[key] for key in keys if key in self.receipts and key not in self.refusals)
+
+    def reported(self, plan_digest: str, round_number: int) -> frozenset[str]:
+        """The sites whose training counts in a round: of the closed set, or of all reports so far."""
+        closed = self.closed.get((plan_digest, round_number, "training"))
+        return frozenset(
+            receipt.site
+            for receipt in self.usable_receipts(plan_digest, round_number, "training")
+            if closed is None or receipt.entry_digest in closed.receipts
         )
 
     def model_before(self, plan_digest: str, round_number: int) -> str | None:
@@ -211,8 +271,10 @@ class FederationState:
 
     def latest_model(self, study: str) -> str | None:
         """Digest of the newest registered model of a study."""
-        latest = None
-        for (plan_digest, _), registered in self.registered.items():
-            if self.plans[plan_digest].plan.study == study:
-                latest = registered.model_digest
-        return latest
+        key = self.in_force.get(study)
+        return None if key is None else self.registered[key].model_digest
+
+    def auc_in_force(self, study: str) -> int | None:
+        """The federated AUC, in micro-units, of the newest registered model of a study."""
+        evaluated = self.evaluated.get(self.in_force.get(study, ("", 0)))
+        return None if evaluated is None else evaluated.auc_micro

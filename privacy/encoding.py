@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
@@ -110,6 +111,21 @@ class Encoding:
             raise EncodingInvalidError("counts are 64-bit integers")
         self.packing.check(counts)
         return counts.copy()
+
+    def sum_norm_micro(self, lanes: Lanes, *, sites: int) -> int:
+        """L2 norm of the sum that (n,) lanes of `sites` sites decode to, in millionths of x, rounded up; what
+        rounding alone can add (one lane a coordinate and site) is taken off. Exact, so that all machines agree.
+
+        `sites` honest updates, each of norm at most `bound`, give at most `sites * bound`.
+        """
+        self.packing.check(lanes, sites=sites)
+        # A lane of a sum is below 2^22: chunks of 2^16 squares fit 64 bits.
+        squares = sum(
+            int(np.dot(chunk, chunk)) for chunk in np.array_split(lanes, max(1, -(-len(lanes) // 2**16)))
+        )
+        rounding = sites * (math.isqrt(max(0, len(lanes) - 1)) + 1 if len(lanes) else 0)
+        whole = max(0, math.isqrt(max(0, squares - 1)) + 1 - rounding) if squares else 0
+        return math.ceil(Fraction(whole * 1_000_000) / Fraction(self.scale))
 
     def decode_sum(self, lanes: Lanes, *, sites: int) -> npt.NDArray[np.float64]:
         """(n,) summed lanes of `sites` sites to the (n,) sum of values; divided by `sites`, their mean."""

@@ -22,6 +22,11 @@ from privacy.mechanisms import Gaussian
 from privacy.noise import NoiseStream
 
 MAXIMUM_BINS: Final = 256
+OTHER: Final = "other"
+SUBGROUPS: Final[dict[str, tuple[str, ...]]] = {"none": (), "sex": ("female", "male", OTHER)}
+"""By what patients are told apart, and into which groups. Every patient is in one: whom a record does not place is in
+`OTHER`. One histogram a group is one histogram of more cells, of the same sensitivity.
+"""
 
 Histogram = npt.NDArray[np.int64]
 

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from adapters.clock import Clock, SystemClock
 from adapters.exchange import DirectoryExchange
-from adapters.home import CoordinatorConfig, Home, SiteConfig, SourceConfig, write_atomically
+from adapters.home import (
+    ConsentConfig,
+    CoordinatorConfig,
+    Home,
+    SiteConfig,
+    SourceConfig,
+    write_atomically,
+)
 from adapters.institution_log import create_log, create_witness, policy_of
 from adapters.key_token import Purpose, TokenConfig
 from ledger.cosignature import vkey_of as cosigner_vkey
@@ -22,7 +29,9 @@ from ledger.event import NO_PREVIOUS, Event, sign_event
 from ledger.keys import Signer
 from ledger.note import vkey_of
 from policies.code import running_policy_digest
-from policies.federation import Federation, Member, Pool, PublicKey, tolerated_faults
+from policies.federation import Federation, Member, Phase, Pool, PublicKey, tolerated_faults
+from policies.site_policy import SitePolicy
+from privacy.accounting import MICRO
 from privacy.sealing import SealingKey
 
 COORDINATOR = "coordinator"
@@ -32,10 +41,11 @@ _COORDINATOR_PURPOSES: tuple[Purpose, ...] = ("signing", "log")
 
 @dataclass(frozen=True, slots=True)
 class FoundingSite:
-    """What a site brings: its name and where its data lie."""
+    """What a site brings: its name, where its data lie, and on what basis its patients are taken in."""
 
     name: str
     source: SourceConfig
+    consent: ConsentConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,8 @@ def found(
     *,
     name: str,
     pool: Pool,
+    phase: Phase = "pilot",
+    consent_cadence_s: int = 86_400,
     public_test: SourceConfig | None = None,
     token_module: Path | None = None,
     clock: Clock | None = None,
@@ -86,7 +98,7 @@ def found(
         for site in sites:
             home = homes[site.name]
             signers[site.name] = _make_keys(home, site.name)
-            members.append(_make_site(home, site.name, signers[site.name], pool))
+            members.append(_make_site(home, site, signers[site.name], pool))
 
         # 2. The document, and the event that every member signs.
         holders = min(len(sites), max(2, tolerated_faults(len(sites)) + 2))
@@ -96,6 +108,8 @@ def found(
             origin=origin,
             log_vkey=str(vkey_of(origin, log_signer)),
             policy_digest=running_policy_digest(),
+            phase=phase,
+            consent_cadence_s=consent_cadence_s,
             members=tuple(members),
             key_holders=tuple(site.name for site in sites[:holders]),
         )
@@ -129,6 +143,12 @@ def found(
                 exchange="../../exchange",
                 source=site.source,
                 approval="automatic",
+                policy=SitePolicy(
+                    epsilon_cap=pool.epsilon_cap_micro / MICRO,
+                    delta=pool.delta,
+                    plan_epsilon_cap=pool.epsilon_cap_micro / MICRO,
+                ),
+                consent=site.consent,
                 token=homes[site.name].token,
             )
             homes[site.name].write(config, federation)
@@ -161,7 +181,8 @@ def _make_keys(home: Home, name: str) -> Signer:
     return home.make_signer("signing", name)
 
 
-def _make_site(home: Home, name: str, signer: Signer, pool: Pool) -> Member:
+def _make_site(home: Home, site: FoundingSite, signer: Signer, pool: Pool) -> Member:
+    name = site.name
     witness = home.make_signer("witness", name)
     sealing = SealingKey.generate()
     sealing.save(home.key("sealing"), home.passphrase)
@@ -173,4 +194,5 @@ def _make_site(home: Home, name: str, signer: Signer, pool: Pool) -> Member:
         sealing_key=sealing.public_bytes().hex(),
         witness_vkey=str(cosigner_vkey(name, witness)),
         pool=pool,
+        consent_policies=site.consent.policies,
     )

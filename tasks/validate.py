@@ -1,9 +1,8 @@
 """The step `validate`: the plan's data contract as a Great Expectations suite; only booleans come out.
 
-The suite is a function of the contract, described in canonical JSON and named by its SHA-256, so that two
-sites and an auditor mean the same checks. Results are asked for as BOOLEAN_ONLY, as every other format carries
-failing values. Great Expectations is imported on use (seconds), in memory only, with analytics, progress bars
-and its log lines off. Drift against a reference profile comes later. No data is read here.
+The suite is a function of the contract (`policies.contract`). Results are asked for as BOOLEAN_ONLY, as every other
+format carries failing values. Great Expectations is imported on use (seconds), in memory only, with analytics,
+progress bars and its log lines off. Drift against a reference profile comes later. No data is read here.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adapters.sources.cohort import FACTS, Cohort
-from ledger import canonical
+from adapters.sources.cohort import Cohort
 from ledger.errors import PolicyViolation, Violation
+from policies.contract import Check, suite, suite_digest
 from policies.plan import DataContract
 
 if TYPE_CHECKING:
@@ -37,15 +36,6 @@ _MESSAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One named check: the Great Expectations class and its arguments."""
-
-    name: str
-    expectation: str
-    arguments: dict[str, canonical.JsonValue]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What may leave the site: yes or no, in all and by check, and which suite was asked."""
 
@@ -56,46 +46,6 @@ class Verdict:
     @property
     def failed(self) -> tuple[str, ...]:
         return tuple(name for name, passed in self.checks if not passed)
-
-
-def suite(contract: DataContract) -> tuple[Check, ...]:
-    """The checks of a contract, in order. A check passes only if every expectation of its name does."""
-    image = contract.image
-
-    def within(name: str, column: str, low: float, high: float) -> Check:
-        arguments: dict[str, canonical.JsonValue] = {"column": column, "min_value": low, "max_value": high}
-        return Check(name, "ExpectColumnValuesToBeBetween", arguments)
-
-    def among(name: str, column: str, values: list[canonical.JsonValue]) -> Check:
-        return Check(name, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": values})
-
-    return (
-        Check("columns", "ExpectTableColumnsToMatchSet", {"column_set": list(FACTS), "exact_match": True}),
-        # The others skip missing values, so that a table of nothing else would pass them.
-        *(Check("complete", "ExpectColumnValuesToNotBeNull", {"column": column}) for column in FACTS),
-        among("modality", "modality", list(image.modalities)),
-        among("labels", "label", list(contract.labels)),
-        within("height", "rows", image.height_px, image.height_px),
-        within("width", "columns", image.width_px, image.width_px),
-        within("bits", "bits", 8, 16),
-        within("lowest-value", "minimum", 0.0, 1.0),
-        within("highest-value", "maximum", 0.0, 1.0),
-        among("finite", "finite", [True]),
-        Check(
-            "minimum-patients",
-            "ExpectColumnUniqueValueCountToBeBetween",
-            {"column": "patient", "min_value": contract.minimum_patients},
-        ),
-    )
-
-
-def suite_digest(contract: DataContract) -> str:
-    """SHA-256 (hex) of the canonical JSON of the suite."""
-    described: list[canonical.JsonValue] = [
-        {"name": check.name, "expectation": check.expectation, "arguments": check.arguments}
-        for check in suite(contract)
-    ]
-    return canonical.digest(canonical.encode(described))
 
 
 def validate(cohort: Cohort, contract: DataContract) -> Verdict:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from adapters.exchange import DirectoryExchange, Exchange
-from adapters.home import CoordinatorConfig, Home, SiteConfig, SourceConfig
+from adapters.home import ConsentConfig, CoordinatorConfig, Home, SiteConfig, SourceConfig
 from adapters.institution_log import read_state
 from flows.coordinator import run_plan
 from flows.site import take_part
@@ -39,6 +39,7 @@ from tasks.site.party import opened_site
 from tasks.worker.coordinator_session import CoordinatorSession
 from tasks.worker.process import InlineWorker, Worker
 from tasks.worker.site_session import SiteSession
+from tests.consents import WAIVER
 from tests.plans import tiny_plan as tiny_plan
 
 SITES = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
@@ -125,14 +126,15 @@ class Consortium:
         cap: float = 100.0,
         patients: dict[str, int] | None = None,
         token_module: Path | None = None,
+        consent: ConsentConfig = WAIVER,
     ) -> Consortium:
         for number, name in enumerate(sites):
             write_shard(root / "data" / f"{name}.npz", patients=(patients or {}).get(name, 200), seed=number)
         sources = tuple(
-            FoundingSite(name, SourceConfig(kind="npz", path=str(root / "data" / f"{name}.npz")))
+            FoundingSite(name, SourceConfig(kind="npz", path=str(root / "data" / f"{name}.npz")), consent)
             for name in sites
         )
-        pool = Pool(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
+        pool = Pool.of(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
         consortium = cls(found(root, sources, name="test", pool=pool, token_module=token_module))
         shutil.copy(_empty_lineage(), consortium.founded.coordinator / "mlflow.db")
         return consortium

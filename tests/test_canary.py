@@ -49,6 +49,7 @@ from tasks.site.party import Site, opened_site
 from tasks.worker.process import Worker, WorkerProcess
 from tasks.worker.site_session import SiteSession
 from tests.canary_site import Planted
+from tests.consents import WAIVER
 from tests.consortium import SITES, coordinator_worker, site_worker
 from tests.plans import tiny_plan
 
@@ -187,9 +188,9 @@ def founded_with(canary: Canary, root: Path) -> Founded:
     for site in SITES:
         canary.write_studies(root / "data" / site, site)
     sources = tuple(
-        FoundingSite(site, SourceConfig(kind="dicom", path=str(root / "data" / site))) for site in SITES
+        FoundingSite(site, SourceConfig(kind="dicom", path=str(root / "data" / site)), WAIVER) for site in SITES
     )
-    return found(root, sources, name="canary", pool=Pool(epsilon_cap_micro=100_000_000, delta=1e-5))
+    return found(root, sources, name="canary", pool=Pool.of(epsilon_cap_micro=100_000_000, delta=1e-5))
 
 
 async def run_round(

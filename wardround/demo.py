@@ -18,8 +18,8 @@ from rich.console import Console
 
 from ledger.errors import InputError, PolicyViolation
 from policies.federation import Pool
-from policies.gates import MICRO
 from policies.plan import Plan
+from privacy.accounting import MICRO
 from tasks import progress
 from tasks.progress import Progress
 from wardround.display import Display
@@ -228,7 +228,7 @@ def _found(
         out,
         tuple(FoundingSite(name, source(where)) for name, where in prepared.sources.items()),
         name="demo",
-        pool=Pool(epsilon_cap_micro=int(cap * MICRO), delta=DELTA),
+        pool=Pool.of(epsilon_cap_micro=int(cap * MICRO), delta=DELTA),
         public_test=None if prepared.public_test is None else source(prepared.public_test),
     )
     # Last: only a founded federation with its plan can be resumed.

@@ -131,7 +131,7 @@ def _write(
             beside,
             tuple(FoundingSite(site, _source(path)) for site, path in sources.items()),
             name=name,
-            pool=Pool(epsilon_cap_micro=int(epsilon_cap * MICRO), delta=delta),
+            pool=Pool.of(epsilon_cap_micro=int(epsilon_cap * MICRO), delta=delta),
             public_test=None if public_test is None else _source(public_test),
             token_module=None if token is None else token.absolute(),
         )

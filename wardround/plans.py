@@ -21,10 +21,10 @@ from ledger.canonical import JsonValue
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost
-from policies.gates import MICRO, epsilon_text
+from policies.gates import epsilon_text
 from policies.plan import Plan
 from privacy import accounting
-from privacy.accounting import Curve
+from privacy.accounting import MICRO, Curve
 from tasks.planning import read_plan
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"

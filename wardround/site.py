@@ -8,6 +8,7 @@ from the ledger afterwards, so that a round in which this site reported nothing 
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,7 +161,7 @@ def _conclude(
     console.print(f"reported  rounds {', '.join(map(str, reported)) or 'none'} of {plan.rounds}")
     console.print(f"budget    {_budget(state, config.name)}")
     withheld = {
-        f"round {number}: {code}"
+        number: code
         for (about, number, _, site), code in state.refusals.items()
         if (about, site) == (digest, config.name)
     }
@@ -171,25 +172,31 @@ def _conclude(
         for code in verdict.violations
     ]
     if withheld:
-        codes = [
-            code
-            for (about, _, _, site), code in state.refusals.items()
-            if (about, site) == (digest, config.name)
-        ]
+        # On the ledger there is only a code that tells nothing of patients; here is the real one.
+        reasons = {number: _withheld(home, digest).get(str(number), code) for number, code in withheld.items()}
         error = WithheldError(
-            f"{config.name} reported nothing in {'; '.join(sorted(withheld))}",
+            f"{config.name} reported nothing in "
+            f"{'; '.join(f'round {number}: {reasons[number]}' for number in sorted(reasons))}",
             remedy="Its site.log says why.",
         )
-        error.kind = (
-            "input" if codes[0].startswith("data.") else "policy" if _is_policy(codes[0]) else "fault"
-        )
+        first = reasons[min(reasons)]
+        error.kind = "input" if first.startswith("data.") else "policy" if _is_policy(first) else "fault"
         raise error
     if refused:
         raise PolicyViolation(refused)
 
 
+def _withheld(home: Home, plan_digest: str) -> dict[str, str]:
+    """Round → code, as the site's own report has them."""
+    try:
+        report = json.loads(home.report.read_text())
+    except FileNotFoundError:
+        return {}
+    return dict(report.get("withheld", {})) if report.get("plan_digest") == plan_digest else {}
+
+
 def _is_policy(code: str) -> bool:
-    return code.split(".")[0] in {"budget", "cohort", "contract", "plan", "policy"}
+    return code.split(".")[0] in {"budget", "cohort", "consent", "contract", "plan", "policy", "site"}
 
 
 def _followed(
@@ -207,11 +214,11 @@ def _followed(
 
 
 def _budget(state: FederationState, site: str) -> str:
-    from policies.cost import epsilon_micro
-    from policies.gates import MICRO, epsilon_text
+    from policies.gates import epsilon_text
+    from privacy.accounting import MICRO
 
     member = None if state.federation is None else state.federation.member(site)
     if member is None or member.pool is None:
         return "unknown"
-    spent = epsilon_text(epsilon_micro(state.spent_by(site), member.pool.delta))
+    spent = epsilon_text(member.pool.epsilon_micro(state.spent_by(site)))
     return f"ε={spent} spent of {member.pool.epsilon_cap_micro / MICRO:g} at δ={member.pool.delta:g}"

@@ -17,9 +17,9 @@ from adapters.home import Home
 from adapters.institution_log import read_state
 from ledger.canonical import JsonValue
 from ledger.errors import Violation
-from policies.cost import epsilon_micro
-from policies.gates import MICRO, epsilon_text
+from policies.gates import epsilon_text
 from policies.state import FederationState
+from privacy.accounting import MICRO
 
 _BUCKETS = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
@@ -60,7 +60,7 @@ class Summary:
         federation = self.state.federation
         members = () if federation is None else federation.sites()
         return {
-            member.name: epsilon_micro(self.state.spent_by(member.name), member.pool.delta)
+            member.name: member.pool.epsilon_micro(self.state.spent_by(member.name))
             for member in members
             if member.pool is not None
         }

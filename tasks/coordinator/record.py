@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Mapping
 
 from adapters.lineage import Lineage, ModelVersion
-from policies.cost import epsilon_micro
 from policies.events import ModelRegistered, PlanPublished
-from policies.gates import MICRO
 from policies.receipt import Step
+from privacy.accounting import MICRO
 from tasks.coordinator.card import model_card
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
@@ -63,7 +62,7 @@ async def record_round(
     coordinator.tell("record", round_number)
     digest, state = published.plan_digest, coordinator.state
     spent = {
-        f"epsilon.{site.name}": epsilon_micro(state.spent_by(site.name), site.pool.delta) / MICRO
+        f"epsilon.{site.name}": site.pool.epsilon_micro(state.spent_by(site.name)) / MICRO
         for site in coordinator.federation.sites()
         if site.pool is not None
     }

@@ -10,7 +10,7 @@ from adapters import objects
 from ledger.errors import PolicyViolation, Violation
 from policies.events import AggregateReleased, EvaluationRecorded, GateVerdict, PlanPublished
 from policies.gates import release_violations
-from policies.opening import auc_micro_of
+from policies.opening import aucs_micro_of, histogram_lane_count
 from tasks.aggregate import lanes_from_bytes
 from tasks.coordinator.collect import Sum
 from tasks.coordinator.party import Coordinator
@@ -24,7 +24,7 @@ async def release_model(
 ) -> bytes:
     """Apply the sum and put the model's digest on the ledger; returns the model's safetensors bytes."""
     coordinator.tell("release the model", round_number)
-    model = await coordinator.worker.call(
+    model, norm_micro = await coordinator.worker.call(
         CoordinatorSession.next_model, published.plan, base, total.opened, sites=total.sites
     )
     await coordinator.say(
@@ -33,6 +33,7 @@ async def release_model(
             round=round_number,
             sum_digest=total.digest,
             model_digest=objects.store(coordinator.exchange, model),
+            norm_l2_micro=norm_micro,
             openings=total.openings,
         )
     )
@@ -44,8 +45,9 @@ async def record_evaluation(
     coordinator: Coordinator, published: PlanPublished, round_number: int, total: Sum
 ) -> int | None:
     """Read the AUC (micro-units) off the opened, noised histogram and record it."""
-    lanes = lanes_from_bytes(total.opened, count=2 * published.plan.evaluation.bins)
-    auc_micro = auc_micro_of(lanes)
+    terms = published.plan.evaluation
+    lanes = lanes_from_bytes(total.opened, count=histogram_lane_count(terms))
+    auc_micro, subgroups_micro = aucs_micro_of(lanes, terms)
     await coordinator.say(
         EvaluationRecorded(
             plan_digest=published.plan_digest,
@@ -53,6 +55,7 @@ async def record_evaluation(
             sum_digest=total.digest,
             histogram=tuple(lanes.tolist()),
             auc_micro=auc_micro,
+            subgroup_auc_micro=subgroups_micro,
             openings=total.openings,
         )
     )

@@ -11,8 +11,11 @@ from contextlib import suppress
 from ledger import canonical
 from ledger.errors import PolicyViolation, Violation
 from policies.code import running_code_digest, running_policy_digest
+from policies.cost import plan_cost
+from policies.disclosure import public_code
 from policies.events import PlanApproved, PlanPublished, PolicyAdopted, UpdateRefused
 from policies.gates import plan_violations
+from policies.site_policy import site_violations
 from policies.state import FederationState
 from tasks.background import DeadlineError
 from tasks.site.party import Site, patience_s
@@ -61,18 +64,16 @@ async def accept(site: Site, published: PlanPublished) -> None:
     if site.name in site.state.approvals.get(digest, frozenset()):
         return
     found = plan_violations(site.state, plan, site=site.name)
-    if running_code_digest() not in plan.code_digests:
-        found.append(Violation("plan.code", f"the code that runs at {site.name} is not approved by the plan"))
-    if site.config.approval == "listed" and digest not in site.config.approved_plans:
-        found.append(Violation("plan.not-approved", f"the steward of {site.name} has not approved the plan"))
+    approved = site.config.approval == "automatic" or digest in site.config.approved_plans
+    found.extend(site_violations(plan, site.config.policy, site=site.name, approved_by_steward=approved))
+    found.extend(site.journal.violations(plan_cost(plan)))
     found.extend(await _base_model(site, published))
     found.extend(await _policy(site, published))
     if found:
         await site.say(
-            UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name, code=found[0].code)
-        )
-        raise PolicyViolation(found)
-    await site.say(PlanApproved(plan_digest=digest, code_digest=running_code_digest()))
+            UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name,
+            code=public_code(found[0].code)) ) raise PolicyViolation(found) await
+            site.say(PlanApproved(plan_digest=digest, code_digest=running_code_digest()))
 
 
 @step

@@ -7,14 +7,17 @@ leaves the budget spent and never the other way round. A release that was built 
 from __future__ import annotations
 
 from adapters.outbox import Slot
+from adapters.pool_journal import Use
 from ledger.errors import CodedError, PolicyViolation
-from policies.cost import epsilon_micro, round_mechanisms
+from policies.cost import round_mechanisms
+from policies.disclosure import public_code
 from policies.events import BudgetReserved, PlanPublished, UpdateRefused
 from policies.receipt import Step
 from privacy import accounting
 from tasks.site import release
-from tasks.site.party import Site
+from tasks.site.party import Drawing, Site
 from tasks.site.release import Release
+from tasks.site.report import keep_withheld
 from tasks.step import step
 from tasks.worker.site_session import Prepared, SiteSession
 
@@ -31,29 +34,54 @@ def attempts(site: Site, published: PlanPublished, round_number: int) -> int:
 
 @step
 async def reserve(site: Site, published: PlanPublished, round_number: int) -> int:
-    """Reserve the round's whole cost and return the attempt's number once the reservation is final."""
+    """Reserve the round's whole cost, in the register's journal and on the ledger; return the attempt's number once
+    the reservation is final. If the ledger refuses it nothing was drawn."""
     site.tell("reserve", round_number)
     pool = site.member.pool
     assert pool is not None  # noqa: S101 - `Member` refuses a site without
     mechanisms = round_mechanisms(published.plan)
     attempt = attempts(site, published, round_number) + 1
-    total = epsilon_micro(site.latest.spent_by(site.name) + accounting.total(mechanisms), pool.delta)
-    await site.say(
-        BudgetReserved(
-            plan_digest=published.plan_digest,
-            round=round_number,
-            attempt=attempt,
-            mechanisms=mechanisms,
-            epsilon_total_micro=total,
-        ),
-        final=True,
-    )
+    site.journal.require_covers(site.latest, site.name)
+    use = use_of(site, published, round_number, attempt)
+    site.journal.reserve(use, mechanisms)
+    try:
+        await site.say(
+            BudgetReserved(
+                plan_digest=published.plan_digest,
+                round=round_number,
+                attempt=attempt,
+                mechanisms=mechanisms,
+                epsilon_total_micro=pool.epsilon_micro(
+                    site.latest.spent_by(site.name) + accounting.total(mechanisms)
+                ),
+            ),
+            final=True,
+        )
+    except PolicyViolation:
+        site.journal.give_back(use, mechanisms)
+        raise
+    site.drawn[published.plan_digest, round_number] = Drawing(attempt)
     return attempt
+
+
+def use_of(site: Site, published: PlanPublished, round_number: int, attempt: int) -> Use:
+    """The name of this attempt in the register's journal."""
+    return Use(
+        origin=site.latest.origin, plan_digest=published.plan_digest, round=round_number, attempt=attempt
+    )
+
+
+def begin(site: Site, published: PlanPublished, round_number: int, kind: Step) -> None:
+    """From here on the step's mechanism counts as used, whatever becomes of it: even an error would tell of it."""
+    drawing = site.drawn.get((published.plan_digest, round_number))
+    if drawing is not None:
+        drawing.begun.add(kind)
 
 
 @step
 async def train(site: Site, published: PlanPublished, base: bytes, round_number: int) -> float:
     """Train privately in the site's process; returns seconds, for the site's own report."""
+    begin(site, published, round_number, "training")
     return await site.worker.call(SiteSession.train, published.plan, base, round_number)
 
 
@@ -72,6 +100,7 @@ async def protect(
     if slot.step == "training":
         protected = await site.worker.call(SiteSession.protect_update, published.plan, public)
     else:
+        begin(site, published, slot.round, "evaluation")
         protected = await site.worker.call(SiteSession.protect_evaluation, published.plan, model, public)
     return release.build(site, published, slot, protected, prepared, parent_model_digest=parent)
 
@@ -86,10 +115,16 @@ async def submit(site: Site, ready: Release, round_number: int) -> int:
 async def withhold(
     site: Site, published: PlanPublished, round_number: int, kind: Step, error: CodedError
 ) -> None:
-    """Say that this site will not report, so that nobody waits for it. The code alone leaves."""
+    """Say that this site will not report, so that nobody waits for it. A code alone leaves, and one that could tell
+    of patients does not."""
     site.keep_diagnostics(f"{error}\n{error.diagnostics()}")
+    keep_withheld(site, published, round_number, error.code)
     refusal = UpdateRefused(
-        plan_digest=published.plan_digest, round=round_number, step=kind, site=site.name, code=error.code
+        plan_digest=published.plan_digest,
+        round=round_number,
+        step=kind,
+        site=site.name,
+        code=public_code(error.code),
     )
     try:
         await site.say(refusal)

@@ -107,8 +107,10 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
         return None
     sites = len(site.state.closed[digest, round_number, "training"].receipts)
     opened = objects.load(site.exchange, found.sum_digest)
-    model = await site.worker.call(SiteSession.next_model, published.plan, base, opened, sites=sites)
-    if canonical.digest(model) != found.model_digest:
+    model, norm_micro = await site.worker.call(
+        SiteSession.next_model, published.plan, base, opened, sites=sites
+    )
+    if (canonical.digest(model), norm_micro) != (found.model_digest, found.norm_l2_micro):
         raise PolicyViolation(
             [Violation("aggregate.model", "the released model does not follow from the opened sum")]
         )

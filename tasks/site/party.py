@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,7 @@ from adapters.exchange import DirectoryExchange, Exchange
 from adapters.home import Home, HomeError, SiteConfig
 from adapters.institution_log import open_replica
 from adapters.outbox import Outbox
+from adapters.pool_journal import PoolJournal
 from adapters.replica import Replica
 from ledger.errors import PolicyViolation
 from ledger.event import entry_digest, parse_entry
@@ -25,6 +27,7 @@ from ledger.keys import Signer
 from policies.events import Body
 from policies.federation import Federation, Member
 from policies.plan import Plan
+from policies.receipt import Step
 from policies.state import FederationState
 from tasks import progress
 from tasks.background import Background
@@ -35,6 +38,14 @@ from tasks.worker.site_session import SiteSession
 
 T = TypeVar("T")
 LEDGER_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Drawing:
+    """A reservation of this run, and the steps that have begun to use it."""
+
+    attempt: int
+    begun: set[Step] = field(default_factory=set)
 
 
 class Site:
@@ -50,6 +61,10 @@ class Site:
     ) -> None:
         self.home, self.config, self.exchange, self.worker = home, config, exchange, worker
         self.outbox = Outbox(home.outbox)
+        self.journal = PoolJournal(home.resolve(config.pool), config.policy.pool, owner=config.name)
+        self.drawn: dict[tuple[str, int], Drawing] = {}
+        """What this run reserved, by plan and round. Of an earlier run's reservations nothing is known, so that they
+        are settled as if all of them had been used."""
         self.signer: Signer = home.signer("signing", config.name)
         self._replica, self._background, self._clock = replica, background, clock
 
@@ -79,6 +94,10 @@ class Site:
         """What this site's witness cosigned, maybe ahead of the quorum: where its own chains stand."""
         return self._replica.state
 
+    @property
+    def now_s(self) -> int:
+        return self._clock.now_s()
+
     def tell(self, step: str, round_number: int = 0) -> None:
         progress.tell(Progress(self.name, step, round_number))
 
@@ -98,16 +117,23 @@ class Site:
 
         return await self._background.until(look, timeout_s=timeout_s, waiting_for=waiting_for)
 
-    async def say(self, body: Body, *, final: bool = False, also: Sequence[Signer] = ()) -> int:
+    async def say(
+        self,
+        body: Body,
+        *,
+        final: bool = False,
+        also: Sequence[Signer] = (),
+        timeout_s: float = LEDGER_TIMEOUT_S,
+    ) -> int:
         """Put an event on the ledger, which `also` sign; its index, once it is cosigned here (or `final`)."""
-        return await self.send(self.entry(body, also=also), final=final)
+        return await self.send(self.entry(body, also=also), final=final, timeout_s=timeout_s)
 
     def entry(self, body: Body, *, also: Sequence[Signer] = ()) -> bytes:
         """The signed entry that continues this site's chain, which may be ahead of what is final."""
         signers = (self.signer, *also)
         return next_entry(self.latest, body, name=self.name, signers=signers, clock=self._clock)
 
-    async def send(self, entry: bytes, *, final: bool = False) -> int:
+    async def send(self, entry: bytes, *, final: bool = False, timeout_s: float = LEDGER_TIMEOUT_S) -> int:
         """Send a signed entry, again if need be; raises PolicyViolation with the log's reasons if refused."""
         digest = entry_digest(entry)
         sequence = parse_entry(entry).event.sequence
@@ -121,7 +147,7 @@ class Site:
                     raise PolicyViolation(mail.read_refusal(refusal))
             return index
 
-        return await self.until(answer, timeout_s=LEDGER_TIMEOUT_S, waiting_for="the ledger")
+        return await self.until(answer, timeout_s=timeout_s, waiting_for="the ledger")
 
 
 def patience_s(plan: Plan) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from adapters import mail, objects
 from ledger import canonical
+from ledger.errors import PolicyViolation
 from policies.events import PlanPublished, SumKeyRotated
+from policies.site_policy import cohort_violations
 from tasks.site.party import Site, patience_s
 from tasks.step import step
 from tasks.worker.site_session import Prepared, SiteSession
@@ -17,8 +19,20 @@ def key_context(site: Site, study: str) -> bytes:
 
 @step
 async def prepare(site: Site, published: PlanPublished) -> Prepared:
-    """Load the cohort and hold it against the plan's contract; raises with every broken rule."""
-    return await site.worker.call(SiteSession.prepare, published.plan)
+    """Load the cohort of those who consent, hold it against the plan's contract and the site's own policy; raises
+    with every broken rule."""
+    prepared = await site.worker.call(SiteSession.prepare, published.plan)
+    register, cohort = await site.worker.call(SiteSession.cohort_size)
+    found = cohort_violations(
+        published.plan,
+        site.config.policy,
+        site=site.name,
+        register_patients=register,
+        cohort_patients=cohort,
+    )
+    if found:
+        raise PolicyViolation(found)
+    return prepared
 
 
 @step

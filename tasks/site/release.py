@@ -50,6 +50,7 @@ def build(
         parent_model_digest=parent_model_digest,
         code_digest=running_code_digest(),
         dataset_commitment=protected.dataset_commitment,
+        consent_root=state.consent_reserved[published.plan_digest, slot.round, site.name],
         mechanisms=mechanisms_of(published.plan, slot.step),
         validation=Validation(passed=True, suite_digest=prepared.suite_digest),
         sum_key_digest=state.sum_keys[published.plan.study].public_key_digest,

@@ -30,6 +30,16 @@ def keep_seconds(site: Site, published: PlanPublished, round_number: int, second
     )
 
 
+def keep_withheld(site: Site, published: PlanPublished, round_number: int, code: str) -> None:
+    """Why this site did not report in a round: the code that may not leave."""
+    known = _kept(site, published).get("withheld")
+    _keep(
+        site,
+        published,
+        {"withheld": {**(known if isinstance(known, dict) else {}), str(round_number): code}},
+    )
+
+
 def _kept(site: Site, published: PlanPublished) -> dict[str, JsonValue]:
     """The report so far, if it is about this plan: a run that was cut off adds to it."""
     try:

@@ -12,6 +12,7 @@ import torch
 from adapters.home import CoordinatorConfig, Home
 from adapters.sources.discovery import open_source
 from ledger.errors import CodedError
+from policies.opening import histogram_lane_count
 from policies.plan import Plan
 from policies.receipt import Step
 from privacy.ciphertext_frame import CiphertextFrame
@@ -47,10 +48,12 @@ class CoordinatorSession:
         """The encrypted sum, in the order given; nothing is decrypted."""
         return self._scheme(plan, public).combine(updates)
 
-    def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> bytes:
+    def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
+        """The model that follows from an opened sum, and the sum's L2 norm in millionths."""
         start = weights.from_bytes(base, network.template(plan.network, plan.data.image))
         lanes = lanes_from_bytes(opened, count=self._lane_count(plan, "training"))
-        return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites))
+        norm_micro = encoding_of(plan).sum_norm_micro(lanes, sites=sites)
+        return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites)), norm_micro
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
         """AUC on the public test images, if the coordinator has some."""
@@ -73,6 +76,6 @@ class CoordinatorSession:
 
     def _lane_count(self, plan: Plan, step: Step) -> int:
         if step == "evaluation":
-            return 2 * plan.evaluation.bins
+            return histogram_lane_count(plan.evaluation)
         shapes = network.template(plan.network, plan.data.image)
         return sum(tensor.size for tensor in shapes.values())

@@ -16,6 +16,7 @@ from policies.events import SumKeyRotated
 from policies.federation import Pool
 from tasks.found import Founded, FoundingSite, found
 from tasks.speech import next_entry
+from tests.consents import WAIVER
 
 NOW_S = 1_800_000_000
 SITES = ("site-a", "site-b", "site-c", "site-d")
@@ -25,8 +26,8 @@ class Post:
     """The federation, its exchange, the coordinator's sequencer and a replica a site."""
 
     def __init__(self, root: Path) -> None:
-        sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none")) for name in SITES)
-        pool = Pool(epsilon_cap_micro=1, delta=1e-5)
+        sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none"), WAIVER) for name in SITES)
+        pool = Pool.of(epsilon_cap_micro=1, delta=1e-5)
         self.founded: Founded = found(root, sources, name="post", pool=pool, clock=FixedClock(NOW_S))
         self.exchange: Exchange = DirectoryExchange(self.founded.exchange)
         self.sequencer = self.open_sequencer()

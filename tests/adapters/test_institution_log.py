@@ -18,6 +18,7 @@ from ledger.storage import StorageMissingError
 from ledger.verify_database import verify_url
 from policies.federation import Pool
 from tasks.found import Founded, FoundingSite, found
+from tests.consents import WAIVER
 from tests.postgresql_server import PostgresqlServer
 
 SITES = ("site-a", "site-b", "site-c")
@@ -25,8 +26,8 @@ SITES = ("site-a", "site-b", "site-c")
 
 @pytest.fixture
 def founded(tmp_path: Path) -> Founded:
-    sites = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none")) for name in SITES)
-    pool = Pool(epsilon_cap_micro=1, delta=1e-5)
+    sites = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none"), WAIVER) for name in SITES)
+    pool = Pool.of(epsilon_cap_micro=1, delta=1e-5)
     return found(tmp_path, sites, name="place", pool=pool, clock=FixedClock(1_800_000_000))
 
 

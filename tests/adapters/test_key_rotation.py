@@ -12,6 +12,7 @@ from adapters.key_rotation import KeyRotation
 from ledger.keys import KeyFileError, Signer
 from policies.federation import Pool
 from tasks.found import COORDINATOR, FoundingSite, found
+from tests.consents import WAIVER
 from tests.soft_token import PIN, SoftTokens
 
 SITES = ("site-a", "site-b", "site-c")
@@ -30,8 +31,8 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         tokens.make(COORDINATOR, *SITES)
         monkeypatch.setenv("WARDROUND_TOKEN_PIN", PIN)
         module = tokens.module
-    sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none")) for name in SITES)
-    pool = Pool(epsilon_cap_micro=1, delta=1e-5)
+    sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none"), WAIVER) for name in SITES)
+    pool = Pool.of(epsilon_cap_micro=1, delta=1e-5)
     founded = found(tmp_path / "federation", sources, name="wards", pool=pool, token_module=module)
     return founded.sites["site-a"]
 
@@ -127,8 +128,8 @@ def test_a_crash_after_the_key_took_its_place_is_harmless(
 @pytest.fixture
 def in_files(tmp_path: Path) -> Path:
     """A site's home, its keys in files and a next key among them."""
-    sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none")) for name in SITES)
-    pool = Pool(epsilon_cap_micro=1, delta=1e-5)
+    sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none"), WAIVER) for name in SITES)
+    pool = Pool.of(epsilon_cap_micro=1, delta=1e-5)
     home = found(tmp_path / "federation", sources, name="wards", pool=pool).sites["site-a"]
     with Opened(home) as opened:
         opened.rotation.begin()

@@ -21,6 +21,7 @@ from policies.events import SumKeyRotated
 from policies.federation import Pool
 from tasks.found import COORDINATOR, Founded, FoundingSite, found
 from tasks.speech import next_entry
+from tests.consents import WAIVER
 from tests.soft_token import PIN, SoftTokens
 
 NOW_S = 1_800_000_000
@@ -32,12 +33,12 @@ CLOCK = FixedClock(NOW_S)
 def founded(soft_tokens: SoftTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Founded:
     soft_tokens.make(COORDINATOR, *SITES)
     monkeypatch.setenv("WARDROUND_TOKEN_PIN", PIN)
-    sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none")) for name in SITES)
+    sources = tuple(FoundingSite(name, SourceConfig(kind="npz", path="none"), WAIVER) for name in SITES)
     return found(
         tmp_path / "federation",
         sources,
         name="wards",
-        pool=Pool(epsilon_cap_micro=1, delta=1e-5),
+        pool=Pool.of(epsilon_cap_micro=1, delta=1e-5),
         token_module=soft_tokens.module,
         clock=CLOCK,
     )

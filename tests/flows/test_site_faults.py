@@ -66,7 +66,7 @@ async def test_a_site_that_fails_is_named_with_its_code_and_takes_part_in_the_ne
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
     assert [outcome.missing(plan, number) for number in range(1, 7)] == [
-        {"hospital-d": "worker.step-failed"},
+        {"hospital-d": "site.withheld"},
         {"hospital-d": "privacy.ciphertext-length"},
         {"hospital-d": "privacy.ciphertext-length"},
         {"hospital-d": "privacy.sum-refused"},
@@ -77,7 +77,7 @@ async def test_a_site_that_fails_is_named_with_its_code_and_takes_part_in_the_ne
     # What it spent is spent: each round was reserved before it failed.
     assert outcome.state.spent_by("hospital-d") == plan_cost(plan)
     # The report says the same to people, and the reason itself stays where it happened.
-    assert consortium.report()["rounds"][0]["sites_missing"] == {"hospital-d": "worker.step-failed"}
+    assert consortium.report()["rounds"][0]["sites_missing"] == {"hospital-d": "site.withheld"}
     assert RAISED_TEXT in consortium.site_log("hospital-d")
     everywhere_else = b"".join(
         path.read_bytes()
@@ -93,8 +93,8 @@ async def test_a_site_with_too_few_patients_spends_nothing_and_the_round_goes_on
     plan = tiny_plan()
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
-    assert outcome.missing(plan, 1) == {"hospital-b": "contract.minimum-patients"}
-    assert outcome.missing(plan, 1, "evaluation") == {"hospital-b": "contract.minimum-patients"}
+    assert outcome.missing(plan, 1) == {"hospital-b": "site.withheld"}
+    assert outcome.missing(plan, 1, "evaluation") == {"hospital-b": "site.withheld"}
     assert "hospital-b" not in outcome.state.spent
     assert consortium.registered_versions() == 1
 

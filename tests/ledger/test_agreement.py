@@ -44,6 +44,8 @@ class Budget:
             raise VerificationError("the budget is spent")
         self.left -= spent(entry)
 
+    replay = advance
+
     def fork(self):
         return Budget(self.left)
 

@@ -32,8 +32,8 @@ from ledger.keys import MemorySigner, VerificationKey
 from ledger.log import Log
 from ledger.memory import MemoryStorage
 from policies.document import MalformedDocumentError
-from policies.events import TYPES, MemberRetired, PolicyAdopted, parse_body, type_of
-from tests.policies.assembly import SITES, Assembly
+from policies.events import ConsentPublished, MemberRetired, PhaseAdvanced, PolicyAdopted, SiteQuarantined,
+SiteReleased, TYPES, parse_body, type_of from tests.policies.assembly import Assembly, CONSENT, SITES
 
 ORIGIN = "fuzz.example/log"
 LOG, SITE, OTHER = (MemorySigner(name, seed=name.encode()) for name in ("log", "site", "other"))
@@ -107,6 +107,11 @@ def bodies():
         told.refusal(SITES[0]),
         MemberRetired(name=SITES[0]),
         PolicyAdopted(policy_digest=told.digest),
+        told.settlement(SITES[0], "training", "evaluation"),
+        ConsentPublished.from_value(CONSENT.to_json(), what="consent policy"),
+        SiteQuarantined(site=SITES[0], code="test.drill"),
+        SiteReleased(site=SITES[0]),
+        PhaseAdvanced(phase="expansion", evidence_digest=told.digest),
     ):
         said[type_of(unsaid)] = unsaid.to_json()
     return tuple(canonical.encode({"type": kind, "body": body}) for kind, body in sorted(said.items()))

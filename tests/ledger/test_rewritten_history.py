@@ -135,10 +135,10 @@ def test_a_rewritten_event_is_caught_by_everybody(rewriting, make_federation, tm
 @pytest.fixture(
     params=[
         # what is done, why it resumes no witness, and the check (number, name, index) that finds it without a policy
-        (resigned, "ledger.witness.gate", (8, "events", REWRITTEN)),
+        (resigned, "ledger.witness.resume", (8, "events", REWRITTEN)),
         (
             dropped,
-            "ledger.witness.gate",
+            "ledger.witness.resume",
             (8, "events", REWRITTEN + 3),
         ),  # where site-a's next event now stands
         (swapped, "ledger.witness.resume", (9, "founding", None)),  # each chain holds: only cosignatures tell

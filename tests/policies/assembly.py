@@ -16,11 +16,15 @@ from ledger.errors import PolicyViolation
 from ledger.event import Event, entry_digest, sign_event
 from ledger.keys import MemorySigner
 from ledger.note import vkey_of
-from policies.cost import epsilon_micro, mechanisms_of, round_cost, round_mechanisms
+from policies.budget import given_back, without
+from policies.contract import suite_digest
+from policies.cost import mechanisms_of, round_cost, round_mechanisms
 from policies.events import (
     AggregateReleased,
     Body,
     BudgetReserved,
+    BudgetSpent,
+    ConsentState,
     EvaluationRecorded,
     GateVerdict,
     ModelRegistered,
@@ -32,13 +36,13 @@ from policies.events import (
     UpdateRefused,
     type_of,
 )
-from policies.federation import Federation, Member, Pool, PublicKey
+from policies.federation import ConsentPolicy, Federation, Member, Pool, PublicKey
 from policies.gates import plan_violations, release_violations
 from policies.opening import (
     PAYLOAD_TYPE,
     Opening,
     SignedOpening,
-    auc_micro_of,
+    aucs_micro_of,
     histogram_lanes,
     sum_digest_of,
 )
@@ -63,6 +67,14 @@ def named(what: str) -> str:
 CODE = named("approved code")
 POLICY = named("policy")
 BASE = named("base model")
+NOW_S = 1_700_000_000
+CONSENT = ConsentPolicy(
+    policy_version="2026-1", document_digest=named("consent"), purposes=("research",), valid_from_s=0
+)
+
+
+def pool(cap: float = 50.0) -> Pool:
+    return Pool.of(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
 
 
 def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
@@ -73,7 +85,8 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
             key=PublicKey.of(SIGNERS[name].public),
             sealing_key=named(f"sealing {name}"),
             witness_vkey=str(cosigner_vkey(name, WITNESSES[name])),
-            pool=Pool(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5),
+            pool=pool(cap),
+            consent_policies=(CONSENT,),
         )
         for name in SITES
     )
@@ -84,6 +97,8 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
         origin=origin,
         log_vkey=str(vkey_of(origin, LOG)),
         policy_digest=POLICY,
+        phase="pilot",
+        consent_cadence_s=86_400,
         members=(first, *sites),
         key_holders=SITES[:3],
     )
@@ -94,7 +109,7 @@ def plan(**fields: object) -> Plan:
 
 
 STAGES = (
-    "founded", "published", "passed", "approved", "keyed", "reserved", "reported", "closed", "released",
+    "founded", "published", "passed", "approved", "keyed", "consented", "reserved", "reported", "closed", "released",
     "scored", "fixed", "evaluated", "judged", "registered",
 )  # fmt: skip
 
@@ -117,7 +132,7 @@ class Assembly:
             "institution": institution,
             "sequence": sequence,
             "previous": previous,
-            "time_s": 1_700_000_000,
+            "time_s": NOW_S,
             "body": body.to_json(),
             **changed,
         }
@@ -173,8 +188,16 @@ class Assembly:
             }
         )
 
+    def consents(self, site: str, **changed: Any) -> ConsentState:  # noqa: ANN401
+        return ConsentState(**{"cadence": NOW_S // 86_400, "root": named(f"consents {site}"), **changed})
+
+    def settlement(self, site: str, *released: Step, **changed: Any) -> BudgetSpent:  # noqa: ANN401
+        left = without(self.state.spent_by(site), given_back(self.plan, released))
+        fields = {"plan_digest": self.digest, "round": 1, "attempt": 1, "released": released}
+        return BudgetSpent(**{**fields, "epsilon_total_micro": pool(self.cap).epsilon_micro(left), **changed})
+
     def reservation(self, site: str, **changed: Any) -> BudgetReserved:  # noqa: ANN401
-        total = epsilon_micro(self.state.spent_by(site) + round_cost(self.plan), 1e-5)
+        total = pool(self.cap).epsilon_micro(self.state.spent_by(site) + round_cost(self.plan))
         attempt = self.state.attempts.get((self.digest, 1, site), 0) + 1
         return BudgetReserved(
             **{
@@ -201,7 +224,8 @@ class Assembly:
             "code_digest": CODE,
             "dataset_commitment": named(f"cohort {site}"),
             "mechanisms": mechanisms_of(self.plan, step),
-            "validation": Validation(passed=True, suite_digest=named("suite")),
+            "consent_root": named(f"consents {site}"),
+            "validation": Validation(passed=True, suite_digest=suite_digest(self.plan.data)),
             "sum_key_digest": named("sum key"),
             "receipt_sequence": chain.sequence,
             "previous_receipt": chain.previous,
@@ -250,6 +274,7 @@ class Assembly:
             "round": 1,
             "sum_digest": named("sum 1"),
             "model_digest": named("model 1"),
+            "norm_l2_micro": 1_000_000,
             "openings": self.openings("training", named("sum 1")),
             **changed,
         }
@@ -264,7 +289,8 @@ class Assembly:
             "round": 1,
             "sum_digest": sum_digest_of(lanes),
             "histogram": histogram,
-            "auc_micro": auc_micro_of(lanes),
+            "auc_micro": aucs_micro_of(lanes, self.plan.evaluation)[0],
+            "subgroup_auc_micro": aucs_micro_of(lanes, self.plan.evaluation)[1],
             "openings": self.openings("evaluation", sum_digest_of(lanes)),
             **changed,
         }
@@ -303,6 +329,9 @@ class Assembly:
                     self.say(site, self.approval())
             case "keyed":
                 self.say(SITES[0], self.key())
+            case "consented":
+                for site in SITES:
+                    self.say(site, self.consents(site))
             case "reserved":
                 for site in SITES:
                     self.say(site, self.reservation(site))

@@ -8,11 +8,34 @@ from pathlib import Path
 
 import pytest
 
-from policies import admission, state
-from policies.cost import epsilon_micro, round_cost, round_mechanisms
-from policies.events import Absence, Body, GateVerdict, MemberRetired, PolicyAdopted
+from policies import budget, membership, rounds, state
+from policies.contract import suite_digest
+from policies.cost import round_cost, round_mechanisms
+from policies.events import (
+    Absence,
+    Body,
+    ConsentPublished,
+    GateVerdict,
+    MemberRetired,
+    PhaseAdvanced,
+    PolicyAdopted,
+    SiteQuarantined,
+    SiteReleased,
+)
 from policies.receipt import Validation
-from tests.policies.assembly import COORDINATOR, POLICY, SITES, Assembly, at, federation, named, plan
+from tests.policies.assembly import (
+    CONSENT,
+    COORDINATOR,
+    NOW_S,
+    POLICY,
+    SITES,
+    Assembly,
+    at,
+    federation,
+    named,
+    plan,
+    pool,
+)
 
 Statement = Callable[[Assembly], Body]
 A, B, *_ = SITES
@@ -49,17 +72,37 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     # reservations
     ("founded", A, lambda a: a.reservation(A), {"plan.unknown"}),
     ("published", A, lambda a: a.reservation(A), {"round.not-open"}),
-    ("passed", A, lambda a: a.reservation(A), {"plan.not-approved"}),
+    ("passed", A, lambda a: a.reservation(A), {"plan.not-approved", "consent.state-missing"}),
     ("keyed", A, lambda a: a.reservation(A, round=2), {"round.not-open"}),
     ("keyed", A, lambda a: a.reservation(A, round=3), {"round.unknown", "round.not-open"}),
     ("judged", A, lambda a: a.reservation(A), {"round.over"}),
-    ("keyed", A, lambda a: a.reservation(A, mechanisms=round_mechanisms(a.plan)[:1]),
+    ("consented", A, lambda a: a.reservation(A, mechanisms=round_mechanisms(a.plan)[:1]),
      {"budget.mechanisms", "budget.total"}),
-    ("keyed", A, lambda a: a.reservation(A, attempt=2), {"budget.attempt"}),
+    ("consented", A, lambda a: a.reservation(A, attempt=2), {"budget.attempt"}),
     ("reserved", A, lambda a: a.reservation(A, attempt=1), {"budget.attempt"}),
-    ("keyed", A, lambda a: a.reservation(A, epsilon_total_micro=1), {"budget.total"}),
+    ("consented", A, lambda a: a.reservation(A, epsilon_total_micro=1), {"budget.total"}),
+    ("keyed", A, lambda a: a.reservation(A), {"consent.state-missing"}),
+    # settlements
+    ("reserved", A, lambda a: a.settlement(A, plan_digest=named("other")), {"plan.unknown"}),
+    ("consented", A, lambda a: a.settlement(A, "training", "evaluation"), {"budget.no-reservation"}),
+    ("reserved", A, lambda a: a.settlement(A, attempt=2), {"budget.no-reservation"}),
+    ("reserved", A, lambda a: a.settlement(A, "training", epsilon_total_micro=0), {"budget.total"}),
+    ("reserved", A, lambda a: a.settlement(A, "evaluation", "training"), {"budget.steps"}),
+    ("reserved", A, lambda a: a.settlement(A, "training", "training"), {"budget.steps"}),
+    ("reported", A, lambda a: a.settlement(A), {"budget.released"}),
+    ("reported", A, lambda a: a.settlement(A, "evaluation"), {"budget.released"}),
+    ("reserved", COORDINATOR, lambda a: a.settlement(A), {"event.role"}),
+    # consents
+    ("founded", A, lambda a: ConsentPublished.from_value(CONSENT.to_json(), what="x"), {"consent.published-twice"}),
+    ("consented", A, lambda a: a.consents(A), {"consent.cadence"}),
+    ("keyed", A, lambda a: a.consents(A, cadence=NOW_S // 86_400 + 1), {"consent.cadence"}),
+    ("keyed", A, lambda a: a.consents(A, cadence=NOW_S // 86_400 - 1), {"consent.cadence"}),
+    ("founded", COORDINATOR, lambda a: a.consents(A), {"event.role"}),
+    # quarantine
+    ("founded", A, lambda a: SiteQuarantined(site=B, code="test.drill"), {"quarantine.foreign"}),
+    ("founded", A, lambda a: SiteQuarantined(site="site-z", code="test.drill"), {"quarantine.unknown-site"}),
     # receipts
-    ("keyed", A, lambda a: a.receipt(A), {"receipt.no-reservation"}),
+    ("consented", A, lambda a: a.receipt(A), {"receipt.no-reservation", "receipt.consent-state"}),
     ("reserved", A, lambda a: a.receipt(A, attempt=2), {"receipt.no-reservation"}),
     ("reserved", A, lambda a: a.receipt(A, plan_digest=named("other")), {"plan.unknown"}),
     ("reserved", A, lambda a: a.receipt(A, origin="another/log"), {"receipt.context"}),
@@ -78,9 +121,16 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     (
         "reserved",
         A,
-        lambda a: a.receipt(A, validation=Validation(passed=False, suite_digest=named("suite"))),
+        lambda a: a.receipt(A, validation=Validation(passed=False, suite_digest=suite_digest(a.plan.data))),
         {"receipt.validation"},
     ),
+    (
+        "reserved",
+        A,
+        lambda a: a.receipt(A, validation=Validation(passed=True, suite_digest=named("an easier suite"))),
+        {"receipt.suite"},
+    ),
+    ("reserved", A, lambda a: a.receipt(A, consent_root=named("other")), {"receipt.consent-state"}),
     ("reserved", A, lambda a: a.receipt(A, sum_key_digest=named("other")), {"receipt.sum-key"}),
     ("reserved", A, lambda a: a.receipt(A, parent_model_digest=named("other")), {"receipt.parent-model"}),
     ("closed", A, lambda a: a.receipt(A, "evaluation"), {"receipt.parent-model"}),
@@ -203,8 +253,7 @@ def test_the_caps_are_the_sites_own_and_hold_over_all_plans() -> None:
 
 
 def test_a_second_attempt_over_the_cap_is_refused_though_the_plan_passed() -> None:
-    once = epsilon_micro(round_cost(plan()), 1e-5) / 1_000_000
-    assembly = at("reserved", plan=plan(), cap=once * 1.01)
+    assembly = at("reserved", plan=plan(), cap=CAP_FOR_ONE_ROUND)
     spent = assembly.state.spent_by(A)
     assert assembly.refusals(assembly.entry(A, assembly.reservation(A))) == {"budget.pool-cap"}
     assert assembly.state.spent_by(A) == spent == round_cost(assembly.plan)
@@ -225,6 +274,76 @@ def test_the_founding_names_this_log() -> None:
     assert empty.refusals(empty.entry(COORDINATOR, other)) == {"federation.origin"}
 
 
+CAP_FOR_ONE_ROUND = next(
+    cap / 10 for cap in range(1, 500) if pool(cap / 10).rdp_cap_micro >= pool(cap / 10).rdp_micro(round_cost(plan()))
+)
+EVERYBODY = f"{COORDINATOR} {' '.join(SITES)}"
+
+
+def test_what_is_given_back_can_be_drawn_again_and_gets_no_receipt() -> None:
+    assembly = at("reserved")
+    whole = assembly.state.spent_by(A)
+    assembly.say(A, assembly.settlement(A, "training"))
+    left = assembly.state.spent_by(A)
+    assert left != whole == round_cost(assembly.plan)
+    twice = assembly.settlement(A, "training", "evaluation")
+    assert assembly.refusals(assembly.entry(A, twice)) == {"budget.settled-twice"}
+    assembly.say(A, assembly.receipt(A))
+    for stage in ("closed", "released"):
+        for site in SITES[1:]:
+            if stage == "closed":
+                assembly.say(site, assembly.receipt(site))
+        assembly._take(stage)
+    assert assembly.refusals(assembly.entry(A, assembly.receipt(A, "evaluation"))) == {"receipt.settled"}
+    # A new attempt draws anew.
+    assembly.say(A, assembly.reservation(A))
+    assert assembly.state.spent_by(A) == left + whole
+
+
+def test_nothing_of_a_site_in_quarantine_counts_until_a_quorum_takes_it_back() -> None:
+    assembly = at("reported")
+    closing = assembly.closing()
+    assembly.say(COORDINATOR, SiteQuarantined(site=A, code="test.drill"))
+    again = SiteQuarantined(site=A, code="test.drill")
+    assert assembly.refusals(assembly.entry(COORDINATOR, again)) == {"quarantine.twice"}
+    assert assembly.refusals(assembly.entry(COORDINATOR, closing)) >= {"round.receipts"}
+    assert "site.quarantined" in assembly.refusals(assembly.entry(A, assembly.reservation(A)))
+    assembly.say(COORDINATOR, assembly.closing(missing=(Absence(site=A, code="test.drill"),)))
+    back = SiteReleased(site=A)
+    assert assembly.refusals(assembly.entry(COORDINATOR, back)) == {"ledger.chain.quorum"}
+    few = assembly.entry(COORDINATOR, back, signer=f"{COORDINATOR} {A} {B}")
+    assert assembly.refusals(few) == {"ledger.chain.quorum"}
+    assembly.state.advance(assembly.state.size, assembly.entry(COORDINATOR, back, signer=EVERYBODY))
+    assert not assembly.state.quarantined
+    none = assembly.entry(COORDINATOR, back, signer=EVERYBODY)
+    assert assembly.refusals(none) == {"quarantine.none"}
+
+
+def test_a_quorum_takes_the_rollout_one_phase_up_or_down_to_any() -> None:
+    assembly = at("founded")
+
+    def advanced(phase: str, signer: str = EVERYBODY) -> bytes:
+        body = PhaseAdvanced.from_value(
+            {"phase": phase, "evidence_digest": named("evidence")}, what="phase"
+        )
+        return assembly.entry(COORDINATOR, body, signer=signer)
+
+    assert assembly.refusals(advanced("expansion", COORDINATOR)) == {"ledger.chain.quorum"}
+    assert assembly.refusals(advanced("pilot")) == {"phase.in-force"}
+    assert assembly.refusals(advanced("clinical")) == {"phase.skipped"}
+    for phase in ("expansion", "clinical", "foundation"):
+        assembly.state.advance(assembly.state.size, advanced(phase))
+        assert assembly.state.phase == phase
+
+
+def test_consents_that_are_old_admit_no_reservation() -> None:
+    assembly = at("consented")
+    later = NOW_S + 3 * 86_400
+    old = assembly.entry(A, assembly.reservation(A), time_s=later)
+    assert assembly.refusals(old) == {"consent.state-stale"}
+    assert assembly.refusals(assembly.entry(A, assembly.reservation(A), time_s=NOW_S + 86_400)) == set()
+
+
 UNREACHABLE = {"budget.no-pool"}  # `Member` refuses a site without a pool before
 
 
@@ -233,7 +352,7 @@ def test_no_rule_is_without_a_test() -> None:
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     untested = {
         code
-        for module in (admission, state)
+        for module in (budget, membership, rounds, state)
         for code in violation_codes(Path(str(module.__file__)))
         if f'"{code}"' not in tests and code not in UNREACHABLE
     }

@@ -188,7 +188,7 @@ def test_the_model_gate_asks_in_order() -> None:
     assembly = at("approved", plan=plan(gates={"minimum_auc": 0.95}))
     digest, state = assembly.digest, assembly.state
     assert codes_of(state, digest) == ["participation.too-few"]
-    for stage in ("keyed", "reserved", "reported", "closed"):
+    for stage in ("keyed", "consented", "reserved", "reported", "closed"):
         assembly._take(stage)
     assert codes_of(state, digest) == ["aggregate.missing"]
     assembly._take("released")

@@ -13,8 +13,9 @@ import pytest
 
 from adapters.sources.cohort import Cohort, MemorySource
 from ledger.errors import PolicyViolation
+from policies.contract import suite, suite_digest
 from policies.plan import DataContract, Image
-from tasks.validate import Verdict, require, suite, suite_digest, validate
+from tasks.validate import Verdict, require, validate
 
 MARKER = "ZZCANARY^MARKER"
 CONTRACT = DataContract(

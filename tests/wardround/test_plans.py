@@ -10,8 +10,9 @@ import yaml
 
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost
-from policies.gates import MICRO, epsilon_text
+from policies.gates import epsilon_text
 from policies.plan import Plan
+from privacy.accounting import MICRO
 from tests.consortium import tiny_plan
 from tests.wardround.conftest import Command
 from wardround.plans import EXAMPLES

@@ -1,0 +1,269 @@
+"""The journal of a hospital's register: everything ever drawn on its patients, by whichever federation.
+
+A ledger knows the draws of one federation. A hospital in two of them has one register, so its own account of both is
+kept here, and its own cap holds over both (`policies.site_policy`). Nothing is drawn before its line is on the disk:
+a crash leaves it drawn. Reservations for a ledger live in `tasks.site.contribute`.
+
+    <folder>/journal.jsonl     one line a draw, appended and fsynced:
+                               {"draw":{...},"mac":"<hex>","sequence":<n>}
+    <folder>/journal.key       32 bytes: each mac is HMAC-SHA256 over the mac before it and this line's draw and
+                               number, so that no line can be edited, dropped from the middle or moved
+    <folder>/journal.lock      held while a draw is judged and written: two runs at one instant come one after
+                               the other
+
+Lines cut off at the end are found by holding the journal against the ledger of each federation (`require_covers`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import operator
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from adapters.home import write_atomically
+from ledger import canonical
+from ledger.canonical import JsonValue
+from ledger.errors import CodedError, InputError, PolicyViolation, Violation
+from policies.cost import round_mechanisms
+from policies.document import Document
+from policies.federation import Pool
+from policies.gates import epsilon_text
+from policies.plan import Digest, Origin
+from policies.receipt import DeclaredMechanism
+from policies.state import FederationState
+from privacy import accounting
+from privacy.accounting import MICRO, Curve
+from privacy.mechanisms import Mechanism
+
+_FIRST_MAC: Final = "0" * 64
+_LONGEST_LINE: Final = 65_536
+
+
+class JournalError(InputError):
+    code = "budget.journal"
+
+
+class JournalBehindError(CodedError):
+    code = "budget.journal-behind"
+    kind = "policy"
+
+
+class Use(Document):
+    """Which attempt at which round of which ledger a draw is for."""
+
+    origin: Origin
+    plan_digest: Digest
+    round: Annotated[int, Field(ge=1, le=1000)]
+    attempt: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Draw(Document):
+    """What is drawn on the register, or given back of what was drawn before for the same use."""
+
+    kind: Literal["reserved", "given-back"]
+    use: Use
+    mechanisms: Annotated[tuple[DeclaredMechanism, ...], Field(min_length=1)]
+
+
+class PoolJournal:
+    """One register's journal. Every call reads what others appended since, under the lock."""
+
+    def __init__(self, folder: Path, pool: Pool, *, owner: str) -> None:
+        """`pool` is the hospital's cap for the register; `owner` names the hospital in messages."""
+        self._folder, self._pool, self._owner = folder, pool, owner
+        self._read, self._lines, self._mac = 0, 0, _FIRST_MAC
+        self._spent = Curve.zero()
+        self._drawn: dict[Use, tuple[Mechanism, ...]] = {}
+
+    def reserve(self, use: Use, mechanisms: tuple[Mechanism, ...]) -> None:
+        """Draw durably, or raise PolicyViolation with the figures and draw nothing."""
+        with self._locked():
+            # A use whose ledger never took the reservation: it was drawn before a crash, and is not drawn twice.
+            if self._drawn.get(use) == mechanisms:
+                return
+            if self._drawn.get(use):
+                raise JournalError(
+                    f"{self._owner} has drawn otherwise for this attempt", code="budget.journal-twice"
+                )
+            if found := self._violations(accounting.total(mechanisms)):
+                raise PolicyViolation(found)
+            self._append(Draw(kind="reserved", use=use, mechanisms=mechanisms))
+
+    def give_back(self, use: Use, mechanisms: tuple[Mechanism, ...]) -> None:
+        """Mechanisms of a use that never ran. Those that are not drawn are refused."""
+        with self._locked():
+            self._append(Draw(kind="given-back", use=use, mechanisms=mechanisms))
+
+    def violations(self, cost: Curve) -> list[Violation]:
+        """Whether `cost` more would pass the hospital's cap; nothing is drawn."""
+        with self._locked():
+            return self._violations(cost)
+
+    def epsilon_spent_micro(self) -> int:
+        with self._locked():
+            return self._pool.epsilon_micro(self._spent)
+
+    def require_covers(self, state: FederationState, site: str) -> None:
+        """JournalBehindError if a draw that a ledger shows is not here: this journal was cut off or is an old
+        copy."""
+        with self._locked():
+            if _uses(state, site) - self._drawn.keys():
+                raise JournalBehindError(
+                    f"the journal {self._path} lacks draws of {self._owner} that the ledger {state.origin} shows",
+                    remedy="Bring back its newest copy, or run `wardround site restore-journal` for every home of "
+                    "this hospital.",
+                )
+
+    def restore(self, state: FederationState, site: str) -> int:
+        """Draw what a ledger shows and this journal lacks, whatever the cap; how many uses that were.
+
+        A use of which a part was given back counts whole: too much rather than too little.
+        """
+        with self._locked():
+            lacking = sorted(_uses(state, site) - self._drawn.keys(), key=Use.canonical_bytes)
+            for use in lacking:
+                mechanisms = round_mechanisms(state.plans[use.plan_digest].plan)
+                self._append(Draw(kind="reserved", use=use, mechanisms=mechanisms))
+            return len(lacking)
+
+    # -- the file ------------------------------------------------------------------------------------------
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "journal.jsonl"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self._folder / "journal.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._catch_up()
+            yield
+
+    def _key(self) -> bytes:
+        path = self._folder / "journal.key"
+        if not path.exists():
+            if self._path.exists():
+                raise JournalError(f"{path} is gone, so that {self._path} cannot be checked")
+            write_atomically(path, secrets.token_bytes(32), mode=0o600)
+        return path.read_bytes()
+
+    def _catch_up(self) -> None:
+        """Take in the lines that were appended since the last call."""
+        key = self._key()
+        if not self._path.exists():
+            if self._read:
+                raise JournalError(f"{self._path} is gone", remedy="Bring it back from a backup.")
+            return
+        with self._path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self._read:
+                raise JournalError(f"{self._path} became shorter", remedy="Bring it back from a backup.")
+            file.seek(self._read)
+            while line := file.readline(_LONGEST_LINE):
+                if not line.endswith(b"\n"):
+                    break  # a line that a crash tore: it was never acknowledged, and the next one replaces it
+                draw, mac = self._checked(line, key)
+                self._take(draw)
+                self._read, self._lines, self._mac = self._read + len(line), self._lines + 1, mac
+
+    def _checked(self, line: bytes, key: bytes) -> tuple[Draw, str]:
+        refused = JournalError(
+            f"line {self._lines + 1} of {self._path} is not what was written there",
+            remedy="Bring the file back from a backup; it is never edited.",
+            code="budget.journal-tampered",
+        )
+        try:
+            value = canonical.decode(line[:-1])
+            if not isinstance(value, dict) or set(value) != {"draw", "mac", "sequence"}:
+                raise refused
+            draw = Draw.from_value(value["draw"], what="draw")
+        except CodedError:
+            raise refused from None
+        mac = self._mac_of(draw, key)
+        if value["sequence"] != self._lines or not hmac.compare_digest(str(value["mac"]), mac):
+            raise refused
+        return draw, mac
+
+    def _take(self, draw: Draw) -> None:
+        cost = accounting.total(draw.mechanisms)
+        if draw.kind == "reserved":
+            self._drawn[draw.use] = draw.mechanisms
+            self._spent += cost
+            return
+        self._drawn[draw.use] = self._rest(draw)
+        self._spent = Curve(tuple(map(operator.sub, self._spent.rdp_micro, cost.rdp_micro)))
+
+    def _rest(self, draw: Draw) -> tuple[Mechanism, ...]:
+        left = list(self._drawn.get(draw.use, ()))
+        for mechanism in draw.mechanisms:
+            if mechanism not in left:
+                raise JournalError(
+                    f"{self._owner} gives back what it did not draw", code="budget.journal-not-drawn"
+                )
+            left.remove(mechanism)
+        return tuple(left)
+
+    def _append(self, draw: Draw) -> None:
+        if draw.kind == "given-back":
+            self._rest(draw)
+        key = self._key()
+        mac = self._mac_of(draw, key)
+        value: dict[str, JsonValue] = {"draw": draw.to_json(), "mac": mac, "sequence": self._lines}
+        line = canonical.encode(value) + b"\n"
+        new = not self._path.exists()
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(handle, self._read)
+            os.pwrite(handle, line, self._read)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if new:
+            _sync(self._folder)
+        self._take(draw)
+        self._read, self._lines, self._mac = self._read + len(line), self._lines + 1, mac
+
+    def _mac_of(self, draw: Draw, key: bytes) -> str:
+        message = f"{self._mac}\n{self._lines}\n".encode() + draw.canonical_bytes()
+        return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+    def _violations(self, cost: Curve) -> list[Violation]:
+        after = self._spent + cost
+        if self._pool.rdp_micro(after) <= self._pool.rdp_cap_micro:
+            return []
+        return [Violation("budget.register-cap", self._over(after))]
+
+    def _over(self, after: Curve) -> str:
+        pool = self._pool
+        return (
+            f"the register of {self._owner} has spent ε={epsilon_text(pool.epsilon_micro(self._spent))} of its cap "
+            f"{pool.epsilon_cap_micro / MICRO:g} at δ={pool.delta:g}, over all federations; "
+            f"with this it would be {epsilon_text(pool.epsilon_micro(after))}"
+        )
+
+
+def _uses(state: FederationState, site: str) -> set[Use]:
+    """Every attempt of the site that the ledger shows."""
+    return {
+        Use(origin=state.origin, plan_digest=digest, round=number, attempt=attempt)
+        for (digest, number, name), last in state.attempts.items()
+        if name == site
+        for attempt in range(1, last + 1)
+    }
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,106 @@
+"""What may leave a site, field by field, and why each is no undeclared statement about patients.
+
+`DISCLOSURES` names the origin of every field of every object that leaves a site. A test walks those objects and fails
+on a field that is not listed here: whoever adds one has to say where its value comes from. What depends on patients
+is a declared mechanism that draws on the pool (`policies.cost`), a keyed commitment, or a yes; nothing else.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+WITHHELD: Final = "site.withheld"
+
+
+class Origin(Enum):
+    PLAN = "a constant of the plan, the federation or the code"
+    LEDGER = "follows from what the ledger holds already"
+    INSTITUTION = "about the institution: its names, keys, votes and consent policies"
+    CLOCK = "the time at which the institution speaks"
+    KEYED = "an HMAC under a secret that stays, salted anew each time"
+    DECLARED = "a declared mechanism, drawn on the pool before"
+    YES = "a yes; where it would be a no, nothing is sent"
+    CODE = "one of the codes of `public_code`"
+
+
+DISCLOSURES: Final[dict[str, Origin]] = {
+    "PlanApproved.plan_digest": Origin.LEDGER,
+    "PlanApproved.code_digest": Origin.PLAN,
+    "PolicyAdopted.policy_digest": Origin.PLAN,
+    "SumKeyRotated.purpose": Origin.PLAN,
+    "SumKeyRotated.study": Origin.PLAN,
+    "SumKeyRotated.public_key_digest": Origin.INSTITUTION,
+    "SumKeyRotated.previous": Origin.LEDGER,
+    "IdentityRotated.purpose": Origin.PLAN,
+    "IdentityRotated.name": Origin.INSTITUTION,
+    "IdentityRotated.key.scheme": Origin.INSTITUTION,
+    "IdentityRotated.key.public": Origin.INSTITUTION,
+    "IdentityRotated.valid_until_s": Origin.INSTITUTION,
+    "MemberRetired.name": Origin.INSTITUTION,
+    "SiteQuarantined.site": Origin.INSTITUTION,
+    "SiteQuarantined.code": Origin.CODE,
+    "SiteReleased.site": Origin.INSTITUTION,
+    "PhaseAdvanced.phase": Origin.INSTITUTION,
+    "PhaseAdvanced.evidence_digest": Origin.LEDGER,
+    "BudgetReserved.plan_digest": Origin.LEDGER,
+    "BudgetReserved.round": Origin.LEDGER,
+    "BudgetReserved.attempt": Origin.LEDGER,
+    "BudgetReserved.mechanisms": Origin.PLAN,
+    "BudgetReserved.epsilon_total_micro": Origin.LEDGER,
+    "BudgetSpent.plan_digest": Origin.LEDGER,
+    "BudgetSpent.round": Origin.LEDGER,
+    "BudgetSpent.attempt": Origin.LEDGER,
+    "BudgetSpent.released": Origin.LEDGER,
+    "BudgetSpent.epsilon_total_micro": Origin.LEDGER,
+    "ConsentPublished.policy_version": Origin.INSTITUTION,
+    "ConsentPublished.document_digest": Origin.INSTITUTION,
+    "ConsentPublished.purposes": Origin.INSTITUTION,
+    "ConsentPublished.valid_from_s": Origin.INSTITUTION,
+    "ConsentPublished.valid_until_s": Origin.INSTITUTION,
+    "ConsentState.cadence": Origin.CLOCK,
+    "ConsentState.root": Origin.KEYED,
+    "UpdateRefused.plan_digest": Origin.LEDGER,
+    "UpdateRefused.round": Origin.LEDGER,
+    "UpdateRefused.step": Origin.LEDGER,
+    "UpdateRefused.site": Origin.INSTITUTION,
+    "UpdateRefused.code": Origin.CODE,
+    "TrainingReceipt.statement._type": Origin.PLAN,
+    "TrainingReceipt.statement.subject[].name": Origin.PLAN,
+    "TrainingReceipt.statement.subject[].digest.sha256": Origin.DECLARED,
+    "TrainingReceipt.statement.predicateType": Origin.PLAN,
+    "TrainingReceipt.statement.predicate.origin": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.study": Origin.PLAN,
+    "TrainingReceipt.statement.predicate.plan_digest": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.policy_digest": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.round": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.attempt": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.step": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.parent_model_digest": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.code_digest": Origin.PLAN,
+    "TrainingReceipt.statement.predicate.dataset_commitment": Origin.KEYED,
+    "TrainingReceipt.statement.predicate.consent_root": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.mechanisms": Origin.PLAN,
+    "TrainingReceipt.statement.predicate.validation.passed": Origin.YES,
+    "TrainingReceipt.statement.predicate.validation.suite_digest": Origin.PLAN,
+    "TrainingReceipt.statement.predicate.sum_key_digest": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.receipt_sequence": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.previous_receipt": Origin.LEDGER,
+    "Release.update": Origin.DECLARED,
+    "Release.entry": Origin.LEDGER,
+    "Protected.update": Origin.DECLARED,
+    "Protected.dataset_commitment": Origin.KEYED,
+}
+"""Field path → where its value comes from. `[]` is every item of a list; what nests keeps its parent's path."""
+
+_PUBLIC_CODES: Final = (
+    "aggregate.", "budget.", "consent.state", "federation.", "ledger.", "member.", "opening.", "phase.", "plan.",
+    "policy.", "receipt.", "round.", "rules.", "site.clip-ceiling", "site.model-family", "site.noise-floor",
+    "site.plan-cap", "site.quarantined", "witness.",
+)  # fmt: skip
+
+
+def public_code(code: str) -> str:
+    """The code under which a site may say why it does not report: its own if that follows from the plan, the ledger
+    and the code that runs, else one for everything that could tell of patients (data, cohort, training)."""
+    return code if code.startswith(_PUBLIC_CODES) else WITHHELD

@@ -1,0 +1,151 @@
+"""What the rules are told: for each decision, the facts that it rests on, read from the folded state.
+
+One function a decision of `policies/rules`, each the least that its rules need, in whole numbers, names and yes or
+no: privacy in micro-units rounded up, time in seconds of the log. Curves stay here: a pool's cap and a cost are
+compared at the pool's pinned order. What the rules say of the facts lives in the rules; in words, in
+`policies.gates`.
+"""
+
+from __future__ import annotations
+
+import decimal
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from ledger.canonical import JsonValue
+from policies.contract import suite_digest
+from policies.cost import epsilon_micro, plan_cost
+from policies.federation import Federation, Member
+from policies.plan import Plan
+from policies.receipt import Predicate
+from privacy.accounting import MICRO, Curve
+
+if TYPE_CHECKING:
+    from policies.state import FederationState
+
+Facts = dict[str, JsonValue]
+
+NEVER: Final = 2**53 - 1
+"""A time that does not come, and a figure that nothing reaches."""
+STALE_AFTER_CADENCES: Final = 2
+
+
+def micro(value: float) -> int:
+    """A limit or floor of a plan in millionths, exactly rounded to nearest: the same on every machine."""
+    return int((Decimal(value) * MICRO).to_integral_value(decimal.ROUND_HALF_EVEN))
+
+
+def pico_up(value: float) -> int:
+    """A δ in units of 1e-12, rounded up: never smaller than it is."""
+    return int((Decimal(value) * 10**12).to_integral_value(decimal.ROUND_CEILING))
+
+
+def plan_facts(plan: Plan, federation: Federation, phase: str) -> Facts:
+    """The plan by itself, and the federation that it is meant for."""
+    known = {site.name for site in federation.sites()}
+    return {
+        "plan": {
+            "minimum_sites": plan.participation.minimum_sites,
+            "maximum_sites": plan.update.maximum_sites,
+            "risk_tier": plan.risk_tier,
+            "epsilon_micro": epsilon_micro(plan_cost(plan), plan.budget.delta),
+            "epsilon_cap_micro": micro(plan.budget.epsilon_cap),
+            "code_digests": list(plan.code_digests),
+        },
+        "federation": {"phase": phase, "sites": len(known)},
+        "unknown_sites": [name for name in plan.participation.required if name not in known],
+    }
+
+
+def member_facts(state: FederationState, plan: Plan, site: Member, *, cost: Curve, log_time_s: int) -> Facts:
+    """One site, from whose pool `cost` would be drawn."""
+    pool = site.pool
+    published = state.consent_policies.get((site.name, plan.consent.policy_version))
+    until = None if published is None else published.valid_until_s
+    return {
+        "pool": {
+            # Without a pool nothing may be drawn.
+            "spent_rdp_micro": 0 if pool is None else pool.rdp_micro(state.spent_by(site.name)),
+            "cap_rdp_micro": 0 if pool is None else pool.rdp_cap_micro,
+        },
+        "cost_rdp_micro": NEVER if pool is None else pool.rdp_micro(cost),
+        "consent": {
+            "published": published is not None,
+            "purposes": [] if published is None else list(published.purposes),
+            "valid_from_s": 0 if published is None else published.valid_from_s,
+            "valid_until_s": NEVER if until is None else until,
+        },
+        "purpose": plan.consent.purpose,
+        "log_time_s": log_time_s,
+        "quarantined": site.name in state.quarantined,
+    }
+
+
+def reservation_facts(
+    state: FederationState,
+    plan: Plan,
+    plan_digest: str,
+    site: Member,
+    *,
+    cost: Curve,
+    log_time_s: int,
+) -> Facts:
+    """A site that is about to draw `cost` for one round."""
+    consents = state.consent_states.get(site.name)
+    cadence_s = state.founded().consent_cadence_s
+    return {
+        **member_facts(state, plan, site, cost=cost, log_time_s=log_time_s),
+        "approved": site.name in state.approvals.get(plan_digest, frozenset()),
+        "consent_state": {
+            "published": consents is not None,
+            "age_s": 0 if consents is None else max(0, log_time_s - consents.cadence * cadence_s),
+            "limit_s": STALE_AFTER_CADENCES * cadence_s,
+        },
+    }
+
+
+def receipt_facts(state: FederationState, plan: Plan, site: str, about: Predicate) -> Facts:
+    """A report of a site about one step."""
+    reserved = state.consent_reserved.get((about.plan_digest, about.round, site))
+    return {
+        "code": {"running": about.code_digest, "approved": list(plan.code_digests)},
+        "schema": {
+            "passed": about.validation.passed,
+            "suite": about.validation.suite_digest,
+            "expected_suite": suite_digest(plan.data),
+        },
+        "consent_root": about.consent_root,
+        # Without a reservation there is no root to expect, and nothing equals it.
+        "expected_consent_root": reserved or "",
+        "quarantined": site in state.quarantined,
+    }
+
+
+def release_facts(state: FederationState, plan: Plan, plan_digest: str, round_number: int) -> Facts:
+    """A round's model, as far as the round has come."""
+    key = (plan_digest, round_number)
+    reported = state.reported(plan_digest, round_number)
+    released, evaluated = state.released.get(key), state.evaluated.get(key)
+    auc_micro = None if evaluated is None else evaluated.auc_micro
+    in_force = state.auc_in_force(plan.study)
+    gap, regression = plan.gates.maximum_subgroup_gap, plan.gates.maximum_regression
+    subgroups = () if evaluated is None else evaluated.subgroup_auc_micro
+    return {
+        "reported": len(reported),
+        "minimum_sites": plan.participation.minimum_sites,
+        "missing_required": [name for name in plan.participation.required if name not in reported],
+        "opened": released is not None,
+        "norm_micro": NEVER if released is None else released.norm_l2_micro,
+        "norm_limit_micro": len(reported) * micro(plan.update.clip_l2),
+        "evaluated": auc_micro is not None,
+        "auc_micro": auc_micro or 0,
+        "minimum_auc_micro": micro(plan.gates.minimum_auc),
+        "in_force": {"known": in_force is not None, "auc_micro": in_force or 0},
+        "maximum_regression_micro": MICRO if regression is None else micro(regression),
+        "subgroups": {
+            "wanted": gap is not None,
+            # A subgroup without a figure is one too few.
+            "auc_micro": [] if None in subgroups else list(subgroups),
+        },
+        "maximum_subgroup_gap_micro": MICRO if gap is None else micro(gap),
+    }

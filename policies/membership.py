@@ -1,0 +1,124 @@
+"""Admission of events about the federation itself: its members, keys, policies, consents, quarantine and phase.
+
+Each function returns every reason why the event may not stand; who may say it at all is `policies.admission`'s, and
+who must sign it `ledger.chain`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger.errors import InputError, Violation
+from policies.events import (
+    ConsentPublished,
+    ConsentState,
+    IdentityRotated,
+    MemberRetired,
+    PhaseAdvanced,
+    PolicyAdopted,
+    SiteQuarantined,
+    SiteReleased,
+    SumKeyRotated,
+)
+from policies.federation import PHASES, Federation
+
+if TYPE_CHECKING:
+    from policies.state import FederationState
+
+
+def founding(state: FederationState, institution: str, body: Federation) -> list[Violation]:
+    found = []
+    if state.founding_digest not in (None, body.content_digest()):
+        found.append(Violation("federation.document", "this is not the document that the members signed"))
+    if body.origin != state.origin:
+        found.append(Violation("federation.origin", "the document names another log"))
+    if body.coordinator().name != institution:
+        found.append(Violation("federation.founder", "the coordinator records the founding"))
+    return found
+
+
+def rotation(federation: Federation, body: IdentityRotated) -> list[Violation]:
+    """Who must sign, and that the new key does, is `ledger.chain`'s; a member can sign for its own witness key."""
+    try:
+        federation.with_key(body.name, body.key, body.valid_until_s)
+    except InputError as error:
+        return [Violation("member.key", error.public_message)]
+    return []
+
+
+def retirement(federation: Federation, body: MemberRetired) -> list[Violation]:
+    try:
+        federation.without(body.name)
+    except InputError as error:
+        return [
+            Violation(
+                "member.needed", f"the federation cannot do without {body.name}: {error.public_message}"
+            )
+        ]
+    return []
+
+
+def vote(state: FederationState, institution: str, body: PolicyAdopted) -> list[Violation]:
+    if body.policy_digest == state.policy_digest:
+        return [Violation("policy.in-force", "this policy is in force already")]
+    if institution in state.policy_votes.get(body.policy_digest, frozenset()):
+        return [Violation("policy.voted-twice", f"{institution} has voted for this policy already")]
+    return []
+
+
+def sum_key(state: FederationState, institution: str, body: SumKeyRotated) -> list[Violation]:
+    found = []
+    if state.federation is None or institution not in state.federation.key_holders:
+        found.append(Violation("sum-key.not-holder", f"{institution} is not a key holder"))
+    current = state.sum_keys.get(body.study)
+    if body.previous != (None if current is None else current.public_key_digest):
+        found.append(Violation("sum-key.stale", "the key does not follow the one in force"))
+    return found
+
+
+def consent_policy(state: FederationState, institution: str, body: ConsentPublished) -> list[Violation]:
+    before = state.consent_policies.get((institution, body.policy_version))
+    if before is not None and before.to_json() == body.to_json():
+        return [Violation("consent.published-twice", f"{institution} has published this already")]
+    return []
+
+
+def consent_state(
+    state: FederationState, institution: str, body: ConsentState, *, log_time_s: int
+) -> list[Violation]:
+    """One root a cadence: a second one would tell that something changed in between."""
+    found = []
+    before = state.consent_states.get(institution)
+    if before is not None and body.cadence <= before.cadence:
+        found.append(Violation("consent.cadence", f"{institution} has published this cadence already"))
+    if body.cadence != log_time_s // state.founded().consent_cadence_s:
+        found.append(Violation("consent.cadence", "this is not the present cadence"))
+    return found
+
+
+def quarantine(state: FederationState, institution: str, body: SiteQuarantined) -> list[Violation]:
+    federation = state.founded()
+    found = []
+    if body.site not in {site.name for site in federation.sites()}:
+        found.append(Violation("quarantine.unknown-site", "the quarantine names no site of the federation"))
+    elif institution not in (body.site, federation.coordinator().name):
+        found.append(Violation("quarantine.foreign", "a site quarantines only itself"))
+    if body.site in state.quarantined:
+        found.append(Violation("quarantine.twice", f"{body.site} is in quarantine already"))
+    return found
+
+
+def release(state: FederationState, body: SiteReleased) -> list[Violation]:
+    if body.site not in state.quarantined:
+        return [Violation("quarantine.none", f"{body.site} is not in quarantine")]
+    return []
+
+
+def phase(state: FederationState, body: PhaseAdvanced) -> list[Violation]:
+    """One phase up at a time; down to any."""
+    there, here = PHASES.index(body.phase), PHASES.index(state.phase)
+    if there == here:
+        return [Violation("phase.in-force", f"the federation is in its phase {body.phase} already")]
+    if there > here + 1:
+        return [Violation("phase.skipped", f"after {state.phase} comes {PHASES[here + 1]}")]
+    return []

@@ -1,0 +1,192 @@
+"""Rego rules, evaluated in this process behind guards: what compliance people write decides, and can do nothing else.
+
+A rules folder holds one file a concept and `decisions.rego`, package `wardround.decision`, with one set of codes a
+decision; an empty set admits. Reading the rules' sources for what they must not hold is `policies.rego_sources`; what
+they are told is `policies.facts`. The guards:
+
+    whatever is undefined, fails or is no set of codes       a refusal, `rules.undecided`
+    facts that are no whole numbers, names, yes or no        a refusal, `rules.facts`
+    a clock, a generator, the network, the environment       refused when the rules are loaded, with file and line
+    a name that is defined nowhere, or bad syntax            likewise: a misspelt rule would never refuse anything
+
+The engine compiles the folder once and lists the built-ins that the compiled rules call; only `BUILT_INS` pass. It
+is not safe for several threads, so that a lock serialises decisions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ledger.canonical import JsonValue
+from policies.rego_sources import RulesInvalidError, check_names, read_sources
+
+if TYPE_CHECKING:
+    from regopy import Interpreter
+
+INSTALLED: Final = Path(__file__).resolve().parent / "rules"
+DECISIONS: Final = ("cohort_size", "member", "plan", "receipt", "release", "reservation", "site")
+UNDECIDED: Final = "rules.undecided"
+BAD_FACTS: Final = "rules.facts"
+BUILT_INS: Final = frozenset(
+    (
+        "abs", "count", "max", "min", "sum", "plus", "minus", "mul", "equal", "neq", "gt", "gte", "lt", "lte", "eq",
+        "is_array", "is_boolean", "is_null", "is_number", "is_object", "is_string",
+        "internal.member_2", "internal.member_3",
+    )
+)  # fmt: skip
+"""Pure functions of their arguments. No division: whole numbers stay whole."""
+_CODE: Final = re.compile(r"[a-z][a-z0-9.-]{0,63}", re.ASCII)
+_LARGEST: Final = 2**53 - 1
+_LONGEST_TEXT: Final = 4096
+_DEEPEST: Final = 6
+
+
+class Rules:
+    """A compiled folder of rules. Raises RulesInvalidError when it is loaded, never when it is asked."""
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        """`sources`: file name → text, tests left out."""
+        self.digest = _digest(sources)
+        self._lock = threading.Lock()
+        check_names(sources, BUILT_INS)
+        self._engine = _engine(sources)
+        self._bundle = self._engine.build(None, [_entry(decision) for decision in DECISIONS])
+        plan = _compiled(self._engine, self._bundle)
+        _check_compiled(plan)
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Rules:
+        """The rules of a folder, by default the installed ones."""
+        return cls(read_sources(INSTALLED if folder is None else folder))
+
+    def decide(self, decision: str, facts: Mapping[str, JsonValue]) -> tuple[str, ...]:
+        """The codes of the violated rules, sorted; empty if the facts are admitted. Never raises."""
+        if decision not in DECISIONS:
+            return (UNDECIDED,)
+        if not _are_facts(facts, _DEEPEST):
+            return (BAD_FACTS,)
+        try:
+            with self._lock:
+                self._engine.set_input(facts)
+                output = self._engine.query_bundle_entrypoint(self._bundle, _entry(decision))
+                (result,) = output.results
+            (codes,) = result.expressions
+            decided = tuple(sorted(codes))
+        except Exception:  # whatever goes wrong in the engine: nothing was decided, so nothing is admitted
+            return (UNDECIDED,)
+        if not all(isinstance(code, str) and _CODE.fullmatch(code) for code in decided):
+            return (UNDECIDED,)
+        return decided
+
+
+@cache
+def installed_rules() -> Rules:
+    """The rules that this process judges by."""
+    return Rules.load()
+
+
+def _entry(decision: str) -> str:
+    return f"wardround/decision/{decision}"
+
+
+def _digest(sources: Mapping[str, str]) -> str:
+    """SHA-256 over the sorted names and texts, each preceded by its length (u64, big endian)."""
+    state = hashlib.sha256()
+    for name, text in sorted(sources.items()):
+        for part in (name.encode(), text.encode()):
+            state.update(len(part).to_bytes(8, "big"))
+            state.update(part)
+    return state.hexdigest()
+
+
+def _engine(sources: Mapping[str, str]) -> Interpreter:
+    from regopy import Interpreter, RegoError
+
+    engine = Interpreter()
+    for name, text in sorted(sources.items()):
+        try:
+            with _quiet():
+                engine.add_module(name, text)
+        except RegoError as error:
+            raise RulesInvalidError(
+                f"{name}: not valid Rego{_line(str(error), name, text)}",
+                remedy="Correct the syntax; `opa check` says more.",
+                code="rules.syntax",
+            ) from None
+    return engine
+
+
+def _line(message: str, name: str, text: str) -> str:
+    """The engine names a place by its offset in the file."""
+    place = re.search(re.escape(name) + r"\|(\d+)\|", message)
+    if place is None:
+        return ""
+    before = text.encode()[: int(place.group(1))]
+    return f", line {before.count(bytes([10])) + 1}"
+
+
+def _compiled(engine: Interpreter, bundle: object) -> dict[str, JsonValue]:
+    """The compiled rules as the engine writes them (OPA's plan format)."""
+    with tempfile.TemporaryDirectory(prefix="wardround-rules-") as folder, _quiet():
+        engine.save_bundle(folder, bundle)
+        plan: dict[str, JsonValue] = json.loads((Path(folder) / "plan.json").read_text())
+    return plan
+
+
+def _check_compiled(plan: dict[str, JsonValue]) -> None:
+    """Whatever the sources look like, this is what the engine would call."""
+    static = plan["static"]
+    assert isinstance(static, dict)  # noqa: S101 - the engine's own format
+    listed = static.get("builtin_funcs") or []
+    assert isinstance(listed, list)  # noqa: S101
+    called = {str(each["name"]) for each in listed if isinstance(each, dict)}
+    if called - BUILT_INS:
+        raise RulesInvalidError(
+            f"the rules call {', '.join(sorted(called - BUILT_INS))}",
+            remedy="Rules see the facts alone: no clock, chance, network, files or environment.",
+            code="rules.built-in",
+        )
+
+
+def _are_facts(value: JsonValue | Mapping[str, JsonValue], depth: int) -> bool:
+    """Whole numbers below 2^53, short texts, yes and no, and lists and objects of them. No fraction: two machines
+    could round it differently."""
+    if isinstance(value, bool):
+        return True
+    if isinstance(value, int):
+        return -_LARGEST <= value <= _LARGEST
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT
+    if depth == 0:
+        return False
+    if isinstance(value, list):
+        return all(_are_facts(item, depth - 1) for item in value)
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _are_facts(item, depth - 1) for key, item in value.items())
+    return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The engine's C++ prints what it finds wrong; we say it ourselves."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    kept = [os.dup(stream) for stream in (1, 2)]
+    try:
+        for stream in (1, 2):
+            os.dup2(null, stream)
+        yield
+    finally:
+        for stream, before in zip((1, 2), kept, strict=True):
+            os.dup2(before, stream)
+            os.close(before)
+        os.close(null)

@@ -1,0 +1,238 @@
+"""Admission of a round's events: the plan, its approval, reports, closing, opened sums, verdicts and registration.
+
+Each function returns every reason why the event may not stand. Budgets live in `policies.budget`, the gates that a
+verdict must follow from in `policies.gates`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger.errors import Violation
+from policies import facts, opening
+from policies.cost import mechanisms_of
+from policies.events import (
+    AggregateReleased,
+    EvaluationRecorded,
+    GateVerdict,
+    ModelRegistered,
+    PlanApproved,
+    PlanPublished,
+    RoundClosed,
+    UpdateRefused,
+)
+from policies.gates import plan_violations, release_violations
+from policies.receipt import FIRST_RECEIPT, Predicate, Step
+from policies.rego import installed_rules
+
+if TYPE_CHECKING:
+    from policies.state import FederationState
+
+
+def plan(state: FederationState, body: PlanPublished) -> list[Violation]:
+    found = []
+    if body.plan.content_digest() != body.plan_digest:
+        found.append(Violation("plan.digest", "the plan does not have the digest it is published under"))
+    if body.plan_digest in state.plans:
+        found.append(Violation("plan.published-twice", "this plan is on the ledger already"))
+    if body.plan.base == "latest" and state.latest_model(body.plan.study) != body.base_model_digest:
+        found.append(Violation("plan.base-model", "the base is not the study's newest registered model"))
+    return found
+
+
+def known_plan(state: FederationState, plan_digest: str) -> list[Violation]:
+    return [] if plan_digest in state.plans else [Violation("plan.unknown", "the plan is not on the ledger")]
+
+
+def approval(state: FederationState, body: PlanApproved) -> list[Violation]:
+    found = known_plan(state, body.plan_digest)
+    if not found and body.code_digest not in state.plans[body.plan_digest].plan.code_digests:
+        found.append(Violation("plan.code", "the code that runs at the site is not approved by the plan"))
+    return found
+
+
+def open_round(state: FederationState, plan_digest: str, round_number: int) -> list[Violation]:
+    """The plan is known, passed its entry gate and every round before this one, and has this round."""
+    found = known_plan(state, plan_digest)
+    if found:
+        return found
+    if round_number > state.plans[plan_digest].plan.rounds:
+        found.append(Violation("round.unknown", f"the plan has no round {round_number}"))
+    verdict = state.verdicts.get((plan_digest, round_number - 1))
+    if verdict is None or not verdict.passed:
+        found.append(Violation("round.not-open", f"round {round_number} is not open"))
+    if (plan_digest, round_number) in state.verdicts:
+        found.append(Violation("round.over", f"round {round_number} is over"))
+    return found
+
+
+def receipt(state: FederationState, institution: str, about: Predicate) -> list[Violation]:
+    found = open_round(state, about.plan_digest, about.round)
+    if found:
+        return found
+    plan = state.plans[about.plan_digest].plan
+    key = (about.plan_digest, about.round, about.step, institution)
+    if about.origin != state.origin or about.study != plan.study:
+        found.append(Violation("receipt.context", "the receipt was made for another log or study"))
+    if key in state.receipts:
+        found.append(Violation("receipt.replayed", f"{institution} has reported this step already"))
+    chain = state.receipt_chains.get(institution)
+    expected = (0, FIRST_RECEIPT) if chain is None else (chain.sequence, chain.previous)
+    if (about.receipt_sequence, about.previous_receipt) != expected:
+        found.append(Violation("receipt.sequence", "the receipt does not follow the site's last one"))
+    if about.attempt != state.attempts.get((about.plan_digest, about.round, institution)):
+        found.append(Violation("receipt.no-reservation", f"{institution} reserved no budget for this"))
+    if about.mechanisms != mechanisms_of(plan, about.step):
+        found.append(Violation("receipt.mechanisms", "the mechanisms are not those of the plan"))
+    if about.policy_digest != state.reserved_under.get(
+        (about.plan_digest, about.round, institution), about.policy_digest
+    ):
+        found.append(Violation("receipt.policy", "the receipt names another policy than its reservation's"))
+    settled = state.settled.get((about.plan_digest, about.round, institution))
+    if settled is not None and settled.attempt == about.attempt and about.step not in settled.released:
+        found.append(Violation("receipt.settled", f"{institution} gave this step's budget back"))
+    told = facts.receipt_facts(state, plan, institution, about)
+    found.extend(
+        Violation(code, _receipt_message(code, institution))
+        for code in installed_rules().decide("receipt", told)
+    )
+    sum_key = state.sum_keys.get(plan.study)
+    if sum_key is None or about.sum_key_digest != sum_key.public_key_digest:
+        found.append(Violation("receipt.sum-key", "the update is not encrypted under the key in force"))
+    found.extend(_parent_model(state, about))
+    if (about.plan_digest, about.round, about.step) in state.closed:
+        found.append(Violation("receipt.late", "the round is closed"))
+    return found
+
+
+def _receipt_message(code: str, site: str) -> str:
+    return {
+        "receipt.code": "the code that made the update is not approved",
+        "receipt.validation": f"the data of {site} failed the contract",
+        "receipt.suite": f"{site} held its data against another contract than the plan's",
+        "receipt.consent-state": f"{site} names other consents than those it reserved under",
+        "site.quarantined": f"{site} is in quarantine",
+    }.get(code, f"the rule {code} refuses the receipt")
+
+
+def _parent_model(state: FederationState, about: Predicate) -> list[Violation]:
+    """Training starts from the model before the round; evaluation scores the one that the round released."""
+    after = about.round if about.step == "training" else about.round + 1
+    if state.model_before(about.plan_digest, after) != about.parent_model_digest:
+        return [Violation("receipt.parent-model", "the receipt names another model than the round's")]
+    return []
+
+
+def refusal(state: FederationState, institution: str, body: UpdateRefused) -> list[Violation]:
+    found = known_plan(state, body.plan_digest)
+    federation = state.federation
+    if federation is None or body.site not in {site.name for site in federation.sites()}:
+        found.append(Violation("refusal.unknown-site", "the refusal names no site of the federation"))
+    elif institution not in (body.site, federation.coordinator().name):
+        found.append(Violation("refusal.foreign", "a site refuses only its own contribution"))
+    if (body.plan_digest, body.round, body.step) in state.closed:
+        found.append(Violation("refusal.late", "the round is closed"))
+    return found
+
+
+def closing(state: FederationState, body: RoundClosed) -> list[Violation]:
+    found = open_round(state, body.plan_digest, body.round)
+    if found:
+        return found
+    plan = state.plans[body.plan_digest].plan
+    if (body.plan_digest, body.round, body.step) in state.closed:
+        found.append(Violation("round.closed-twice", "this step is closed already"))
+    usable = {
+        receipt.entry_digest: receipt.site
+        for receipt in state.usable_receipts(body.plan_digest, body.round, body.step)
+    }
+    if set(body.receipts) != usable.keys() or len(set(body.receipts)) != len(body.receipts):
+        found.append(Violation("round.receipts", "the set is not that of all receipts that count"))
+    if len(set(body.receipts)) < plan.participation.minimum_sites:
+        found.append(Violation("round.too-few", "the set is smaller than the plan allows"))
+    # A site is never dropped silently: everyone is either in the set or named as missing.
+    federation = state.federation
+    everyone = set() if federation is None else {site.name for site in federation.sites()}
+    reported = {usable[digest] for digest in body.receipts if digest in usable}
+    if {absence.site for absence in body.missing} != everyone - reported:
+        found.append(Violation("round.missing", "the missing sites are not those named"))
+    if body.step == "evaluation" and (body.plan_digest, body.round) not in state.released:
+        found.append(Violation("round.order", "evaluation comes after the aggregate"))
+    return found
+
+
+def _opened(
+    state: FederationState, body: AggregateReleased | EvaluationRecorded, step: Step
+) -> list[Violation]:
+    """A sum counts only on the word of enough key holders, whoever publishes it."""
+    federation = state.federation
+    if federation is not None and opening.agreed(
+        body.openings,
+        federation,
+        origin=state.origin,
+        plan_digest=body.plan_digest,
+        round_number=body.round,
+        step=step,
+        sum_digest=body.sum_digest,
+    ):
+        return []
+    return [Violation("opening.not-agreed", "too few key holders signed that this is the sum")]
+
+
+def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
+    found = open_round(state, body.plan_digest, body.round)
+    if (body.plan_digest, body.round, "training") not in state.closed:
+        found.append(Violation("aggregate.not-closed", "nothing is opened before its round is closed"))
+    if (body.plan_digest, body.round) in state.released:
+        found.append(Violation("aggregate.twice", "the sum of this round is released already"))
+    return found + _opened(state, body, "training")
+
+
+def evaluation(state: FederationState, body: EvaluationRecorded) -> list[Violation]:
+    found = open_round(state, body.plan_digest, body.round)
+    if found:
+        return found
+    if (body.plan_digest, body.round, "evaluation") not in state.closed:
+        found.append(Violation("evaluation.not-closed", "nothing is opened before its round is closed"))
+    if (body.plan_digest, body.round) in state.evaluated:
+        found.append(Violation("evaluation.twice", "this round is evaluated already"))
+    found += _opened(state, body, "evaluation")
+    terms = state.plans[body.plan_digest].plan.evaluation
+    lanes = opening.histogram_lanes(body.histogram)
+    if len(lanes) != opening.histogram_lane_count(terms):
+        return [*found, Violation("evaluation.bins", "the histogram is not one of the plan's bins")]
+    if opening.sum_digest_of(lanes) != body.sum_digest:
+        found.append(Violation("evaluation.sum", "the histogram is not the opened sum"))
+    if (body.auc_micro, body.subgroup_auc_micro) != opening.aucs_micro_of(lanes, terms):
+        found.append(Violation("evaluation.auc", "the recorded AUC does not follow from the histogram"))
+    return found
+
+
+def verdict(state: FederationState, body: GateVerdict, *, log_time_s: int) -> list[Violation]:
+    """The verdict must be the one that follows from the ledger; a coordinator cannot wave a model through."""
+    found = known_plan(state, body.plan_digest)
+    if found:
+        return found
+    if body.round == 0:
+        if (body.plan_digest, 0) in state.verdicts:
+            found.append(Violation("round.over", "the plan has its verdict already"))
+        expected = plan_violations(state, state.plans[body.plan_digest].plan, log_time_s=log_time_s)
+    else:
+        found.extend(open_round(state, body.plan_digest, body.round))
+        expected = release_violations(state, body.plan_digest, body.round)
+    if body.violations != tuple(violation.code for violation in expected) or body.passed == bool(expected):
+        found.append(Violation("verdict.wrong", "the verdict does not follow from the ledger"))
+    return found
+
+
+def registration(state: FederationState, body: ModelRegistered) -> list[Violation]:
+    found = []
+    verdict = state.verdicts.get((body.plan_digest, body.round))
+    if body.round == 0 or verdict is None or not verdict.passed:
+        found.append(Violation("model.no-verdict", "a model is registered only after it passed its gate"))
+    released = state.released.get((body.plan_digest, body.round))
+    if released is None or released.model_digest != body.model_digest:
+        found.append(Violation("model.digest", "this is not the model that the round released"))
+    if (body.plan_digest, body.round) in state.registered:
+        found.append(Violation("model.registered-twice", "the model of this round is registered already"))
+    return found

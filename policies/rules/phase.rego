@@ -1,0 +1,19 @@
+# Phases. How much may be at stake for patients depends on how far the rollout has come.
+package wardround.phase
+
+import rego.v1
+
+permitted := {
+	"foundation": ["minimal"],
+	"pilot": ["minimal", "limited"],
+	"expansion": ["minimal", "limited"],
+	"clinical": ["minimal", "limited", "high"],
+}
+
+default permits_tier := false
+
+permits_tier if {
+	is_string(input.federation.phase)
+	is_string(input.plan.risk_tier)
+	input.plan.risk_tier in permitted[input.federation.phase]
+}

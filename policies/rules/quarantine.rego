@@ -1,0 +1,8 @@
+# Quarantine. Nothing of a hospital in quarantine counts, until a quorum of the members takes it back.
+package wardround.quarantine
+
+import rego.v1
+
+default free := false
+
+free if input.quarantined == false

@@ -1,0 +1,109 @@
+"""A hospital's own policy: limits that it sets for its patients, whatever plan comes. A plan can only be stricter.
+
+Written in the hospital's own configuration and read nowhere else; the rules that hold a plan against it are
+`policies/rules/site.rego` and `cohort.rego`, asked at the hospital alone (decisions `site` and `cohort`). A cohort's
+size is among their facts and never leaves. What the ledger enforces for everybody lives in the pool of the federation
+document.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ledger.errors import Violation
+from policies.code import running_code_digest
+from policies.cost import epsilon_micro, plan_cost
+from policies.document import Document
+from policies.facts import Facts, micro, pico_up
+from policies.federation import Pool
+from policies.gates import epsilon_text
+from policies.plan import Plan, PositiveFloat
+from policies.rego import installed_rules
+
+Family = Literal["Classifier"]
+"""Model families that a plan can name (`policies.plan.Network`)."""
+
+
+class SitePolicy(Document):
+    epsilon_cap: PositiveFloat
+    """For the whole register, over every federation that draws on it (`adapters.pool_journal`), at `delta`."""
+    delta: Annotated[float, Field(gt=0, le=1e-3)]
+    plan_epsilon_cap: PositiveFloat
+    """The most that one plan may cost, at the plan's own δ."""
+    noise_multiplier_floor: PositiveFloat = 0.5
+    clip_l2_ceiling: PositiveFloat = 10.0
+    minimum_patients: Annotated[int, Field(ge=1, le=2**40)] = 20
+    """The smallest cohort that is ever trained on."""
+    model_families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("Classifier",)
+    delta_fixed_by_benchmark: bool = False
+    """δ may exceed 1/(10 · patients), because a published benchmark fixes it."""
+
+    @property
+    def pool(self) -> Pool:
+        """The register as one pool, for the hospital's own account."""
+        return Pool.of(epsilon_cap_micro=micro(self.epsilon_cap), delta=self.delta)
+
+
+def site_violations(
+    plan: Plan, policy: SitePolicy, *, site: str, approved_by_steward: bool
+) -> list[Violation]:
+    """What the hospital's own policy has against a plan, before any data is opened."""
+    facts: Facts = {
+        "plan": {
+            "noise_multiplier_micro": micro(plan.training.noise_multiplier),
+            "clip_l2_micro": micro(plan.training.clip_l2),
+            "epsilon_micro": epsilon_micro(plan_cost(plan), plan.budget.delta),
+            "family": plan.network.name,
+            "code_digests": list(plan.code_digests),
+        },
+        "policy": {
+            "noise_multiplier_floor_micro": micro(policy.noise_multiplier_floor),
+            "clip_l2_ceiling_micro": micro(policy.clip_l2_ceiling),
+            "epsilon_cap_micro": micro(policy.plan_epsilon_cap),
+            "families": list(policy.model_families),
+        },
+        "running_code": running_code_digest(),
+        "approved_by_steward": approved_by_steward,
+    }
+    return [
+        Violation(code, _message(code, plan, policy, site))
+        for code in installed_rules().decide("site", facts)
+    ]
+
+
+def cohort_violations(
+    plan: Plan, policy: SitePolicy, *, site: str, register_patients: int, cohort_patients: int
+) -> list[Violation]:
+    """What it has against the cohort, before anything is reserved. The figures are not repeated in the messages."""
+    facts: Facts = {
+        "register_patients": register_patients,
+        "cohort_patients": cohort_patients,
+        "minimum_patients": plan.data.minimum_patients,
+        "policy_minimum_patients": policy.minimum_patients,
+        "delta_pico": pico_up(max(plan.budget.delta, policy.delta)),
+        "delta_fixed_by_benchmark": policy.delta_fixed_by_benchmark,
+    }
+    return [
+        Violation(code, _message(code, plan, policy, site))
+        for code in installed_rules().decide("cohort_size", facts)
+    ]
+
+
+def _message(code: str, plan: Plan, policy: SitePolicy, site: str) -> str:
+    training = plan.training
+    cost = epsilon_text(epsilon_micro(plan_cost(plan), plan.budget.delta))
+    return {
+        "site.noise-floor": f"the plan's noise multiplier {training.noise_multiplier:g} is under the floor of "
+        f"{policy.noise_multiplier_floor:g} that {site} sets",
+        "site.clip-ceiling": f"the plan's clip {training.clip_l2:g} is over the ceiling of "
+        f"{policy.clip_l2_ceiling:g} that {site} sets",
+        "site.plan-cap": f"the plan costs ε={cost}, over the {policy.plan_epsilon_cap:g} that {site} allows "
+        "one plan",
+        "site.model-family": f"{site} has not approved the model family {plan.network.name}",
+        "site.delta": f"δ is not small enough for the number of patients of {site}",
+        "site.cohort": f"{site} has fewer consenting patients than the plan or its own policy requires",
+        "plan.code": f"the code that runs at {site} is not approved by the plan",
+        "plan.not-approved": f"the steward of {site} has not approved the plan",
+    }.get(code, f"the rule {code} of {site} refuses the plan")
