@@ -86,12 +86,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Records after an import, and what it brought: new grants, withdrawals of known grants, what was known."""
+    """Records after an import, and what it brought: new grants, and withdrawals of known ones."""
 
     records: tuple[ConsentRecord, ...]
     added: int
     withdrawn: int
-    known: int
 
 
 def refuse(faults: Sequence[Fault], *, what: str) -> None:
@@ -125,18 +124,6 @@ def consenting(records: Iterable[ConsentRecord], terms: Terms, now_s: int) -> fr
         bytes.fromhex(history[0].patient_key)
         for history in _histories(records, terms.policy_version)
         if all(consents(record, terms, now_s) for record in _latest(history, now_s))
-    )
-
-
-def refusing(records: Iterable[ConsentRecord], policy_version: str) -> frozenset[bytes]:
-    """Keys (32 bytes) of the patients whose last word under this version is a withdrawal.
-
-    They stay out wherever data are used without asking each patient: a waiver does not outweigh a no.
-    """
-    return frozenset(
-        bytes.fromhex(history[0].patient_key)
-        for history in _histories(records, policy_version)
-        if all(record.withdrawn_at_s is not None for record in _latest(history, YEAR_2200_S))
     )
 
 
@@ -200,7 +187,7 @@ def merged(
     refuse(
         list({(fault.where, fault.code): fault for fault in reversed(faults)}.values())[::-1], what="consents"
     )
-    return Merged(tuple(records.values()), added, withdrawn, len(incoming) - added - withdrawn)
+    return Merged(tuple(records.values()), added, withdrawn)
 
 
 def _histories(records: Iterable[ConsentRecord], policy_version: str) -> Iterable[list[ConsentRecord]]:

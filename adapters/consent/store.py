@@ -6,7 +6,8 @@
                                       13   12  nonce, drawn anew for every write
                                       25 n+16  AES-256-GCM of a JSON array of `ConsentRecord`, and its tag;
                                                the first 13 bytes are its associated data
-    <home>/consent/records.mark   8 bytes revision, 32 bytes HMAC-SHA256: no older copy of the records is believed
+    <home>/consent/records.mark   8 bytes revision, 32 bytes HMAC-SHA256: no older copy of the records is believed;
+                                  made, with revision 0, before the first records are
     <home>/consent/records.lock   held with flock(2) while the records are written or read
 
 The key comes from the secret that keys the site's patients (HKDF, own label) and not from a file of its own: without
@@ -23,7 +24,7 @@ import fcntl
 import hmac
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from adapters.home import Home, write_atomically
 from ledger.errors import CodedError, InputError, VerificationError
-from policies.consent import ConsentRecord, Fault, Merged, merged, refuse
+from policies.consent import ConsentRecord, merged
 
 _PREFIX: Final = b"WRCS\x01"
 _HEADER_BYTES: Final = 13
@@ -67,18 +68,13 @@ class StoreBusyError(CodedError):
     code = "consent.store-busy"
 
 
-class UnknownConsentError(InputError):
-    code = "consent.unknown"
+class UnknownPatientError(InputError):
+    code = "consent.unknown-patient"
 
 
 def store_key(secret: bytes) -> bytes:
     """The key of the records (32 bytes) under the site's patient secret."""
     return HKDF(algorithm=hashes.SHA256(), length=_KEY_BYTES, salt=None, info=_KEY_LABEL).derive(secret)
-
-
-def open_store(home: Home) -> ConsentStore:
-    """The site's own store. Nothing is read yet."""
-    return ConsentStore(home.root / "consent" / "records", store_key(home.patient_secret()))
 
 
 class ConsentStore:
@@ -89,6 +85,11 @@ class ConsentStore:
         self._path, self._key = path, key
         self._mark = path.with_name(f"{path.name}.mark")
         self._lock = path.with_name(f"{path.name}.lock")
+
+    @classmethod
+    def open(cls, home: Home) -> ConsentStore:
+        """The site's own store. Nothing is read yet."""
+        return cls(home.root / "consent" / "records", store_key(home.patient_secret()))
 
     def records(self) -> tuple[ConsentRecord, ...]:
         """All records, none if nothing was ever written.
@@ -116,61 +117,46 @@ class ConsentStore:
         finally:
             os.close(handle)
 
-    def grant(self, record: ConsentRecord, *, now_s: int) -> None:
-        """Take in one new grant. Raises ConsentRefusedError, also if it is no later than a withdrawal."""
+    def add(self, records: Iterable[ConsentRecord], *, now_s: int, where: Sequence[str] | None = None) -> int:
+        """Take in all records or none (`policies.consent.merged`); returns how many were not on record before.
+
+        `where` names the place of each record for the person who must correct it, "record 1" and so on otherwise.
+        Raises ConsentRefusedError with every fault.
+        """
+        incoming = tuple(records)
+        places = [f"record {number}" for number in range(1, len(incoming) + 1)] if where is None else where
         with self._locked(fcntl.LOCK_EX):
             revision, known = self._read()
-            ended_s = max(
-                (one.withdrawn_at_s or -1 for one in known if one.about == record.about), default=-1
-            )
-            if record.granted_at_s <= ended_s:
-                fault = Fault(
-                    "the grant", "consent.not-later", "a withdrawal of that second or later is on record"
-                )
-                refuse([fault], what="consents")
-            after = merged(known, [record], now_s=now_s, where=["the grant"])
-            if not after.added:
-                refuse([Fault("the grant", "consent.duplicate", "it is on record")], what="consents")
-            self._write(revision + 1, after.records)
+            after = merged(known, incoming, now_s=now_s, where=places)
+            if after.added or after.withdrawn:
+                self._write(revision + 1, after.records)
+            return after.added
 
-    def withdraw(self, patient_key: str, *, policy_version: str | None = None, now_s: int) -> int:
-        """Withdraw every grant of the patient, or those under one version; returns how many were in force.
+    def withdraw(self, patient_key: str, *, policy_version: str | None, now_s: int) -> int:
+        """Withdraw every grant of the patient, or those under one version; returns how many that ended, at least 1.
 
-        On the disk when this returns. Raises UnknownConsentError if the patient has none, so that a mistyped
+        On the disk when this returns. Raises UnknownPatientError if there is none to end, so that a mistyped
         identifier is never taken for a withdrawal.
         """
         with self._locked(fcntl.LOCK_EX):
             revision, known = self._read()
-            meant = [
-                record.patient_key == patient_key and policy_version in (None, record.policy_version)
-                for record in known
-            ]
-            if not any(meant):
-                raise UnknownConsentError(
-                    "no consent of this patient is on record"
-                    + (" under this version" if policy_version else ""),
-                    remedy="Check the identifier: nothing was withdrawn.",
-                )
             after = tuple(
-                record.withdrawn(now_s) if chosen else record
-                for record, chosen in zip(known, meant, strict=True)
+                record.withdrawn(now_s)
+                if record.withdrawn_at_s is None
+                and record.patient_key == patient_key
+                and policy_version in (None, record.policy_version)
+                else record
+                for record in known
             )
-            changed = sum(old != new for old, new in zip(known, after, strict=True))
-            if changed:
-                self._write(revision + 1, after)
-            return changed
-
-    def import_records(
-        self, records: Sequence[ConsentRecord], *, now_s: int, where: Sequence[str] | None = None
-    ) -> Merged:
-        """Take in all records or none (`policies.consent.merged`); `where` names the place of each in its file."""
-        places = [f"record {number}" for number in range(1, len(records) + 1)] if where is None else where
-        with self._locked(fcntl.LOCK_EX):
-            revision, known = self._read()
-            after = merged(known, records, now_s=now_s, where=places)
-            if after.added or after.withdrawn:
-                self._write(revision + 1, after.records)
-            return after
+            ended = sum(old is not new for old, new in zip(known, after, strict=True))
+            if not ended:
+                raise UnknownPatientError(
+                    "no consent of this patient is on record that is not withdrawn already"
+                    + (", under this version" if policy_version is not None else ""),
+                    remedy="Check the identifier and the version; nothing was changed.",
+                )
+            self._write(revision + 1, after)
+            return ended
 
     # -- within --------------------------------------------------------------------------------------------
 
@@ -194,25 +180,29 @@ class ConsentStore:
             records = _RECORDS.validate_json(text)
         except (InvalidTag, ValidationError, ValueError):
             raise _tampered() from None
-        # A crash before the very first mark leaves records of revision 1 without any.
-        if revision < marked or (revision > 1 and not marked):
+        if marked is None or revision < marked:
             raise _rolled_back()
         return revision, records
 
     def _write(self, revision: int, records: Sequence[ConsentRecord]) -> None:
+        if not self._mark.exists():
+            self._write_mark(0)
         header = _PREFIX + revision.to_bytes(8, "big")
         nonce = os.urandom(_NONCE_BYTES)
         sealed = AESGCM(self._key).encrypt(nonce, _RECORDS.dump_json(tuple(records)), header)
         write_atomically(self._path, header + nonce + sealed, mode=0o600)
+        self._write_mark(revision)
+
+    def _write_mark(self, revision: int) -> None:
         number = revision.to_bytes(8, "big")
         write_atomically(self._mark, number + self._tag(number), mode=0o600)
 
-    def _marked(self) -> int:
-        """The highest revision that was completed, 0 if none was."""
+    def _marked(self) -> int | None:
+        """The highest revision whose write was completed; None if nothing was ever written."""
         try:
             data = self._mark.read_bytes()
         except FileNotFoundError:
-            return 0
+            return None
         except OSError as error:
             raise _unusable(self._mark, error) from None
         if not hmac.compare_digest(data[8:], self._tag(data[:8])):
