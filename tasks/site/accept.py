@@ -70,10 +70,10 @@ async def accept(site: Site, published: PlanPublished) -> None:
     found.extend(await _base_model(site, published))
     found.extend(await _policy(site, published))
     if found:
-        await site.say(
-            UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name,
-            code=public_code(found[0].code)) ) raise PolicyViolation(found) await
-            site.say(PlanApproved(plan_digest=digest, code_digest=running_code_digest()))
+        code = public_code(found[0].code)
+        await site.say(UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name, code=code))
+        raise PolicyViolation(found)
+    await site.say(PlanApproved(plan_digest=digest, code_digest=running_code_digest()))
 
 
 @step
