@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger import checkpoint, evidence_zip
-from ledger.errors import InputError
+from ledger.errors import InputError, VerificationError
 from ledger.evidence_manifest import FileDigest, Manifest
 from ledger.export import CHECKPOINT, POLICY, VKEY, static_files
 from ledger.log import Log
@@ -48,6 +48,10 @@ class NotFinalYetError(InputError):
     code = "ledger.package.not-final"
 
 
+class PackageForkError(VerificationError):
+    code = "ledger.package.fork"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """Where the ledger is cut, and what the package is about."""
@@ -69,7 +73,8 @@ def package(
 ) -> bytes:
     """The package's bytes. `derived` are files by their paths below payload/, `extras` by DETACHED_EXTRAS.
 
-    NotFinalYetError if the checkpoint does not cover the cut; its signatures are the caller's affair.
+    NotFinalYetError if the checkpoint does not cover the cut, PackageForkError if it is of another history; its
+    signatures are the caller's affair.
     """
     # 1. Nothing takes the place of another file.
     if MANIFEST in derived or any(name.startswith(LEDGER) for name in derived):
@@ -83,6 +88,8 @@ def package(
             f"the final checkpoint of size {head.size} does not cover entry {cut.size - 1}",
             remedy="Wait for the witnesses, then build the package.",
         )
+    if log.root_at(head.size) != head.root:
+        raise PackageForkError("the checkpoint is of another history than this log")
     # 3. The payload, then what proves it.
     payload = {**derived}
     for path, data in static_files(log, 0, cut.size):

@@ -21,6 +21,7 @@ from ledger.evidence_package import Cut, NotFinalYetError, package
 from ledger.finality import finalized
 from ledger.log import Log
 from ledger.policy import Policy
+from policies.events import ModelRegistered
 from policies.recount import PoolAccount
 from tasks.evidence.environment import environment_bom
 from tasks.evidence.payload import derived
@@ -90,10 +91,11 @@ def write_evidence(
     """Build a round's package from a coordinator's home and write it whole, by default into the home; its path."""
     storage = ledger_storage(home)
     try:
-        log = Log.open(storage)
+        # The checkpoint first: a log that is read later holds all that it covers.
         note = exchange.get(mail.FINAL_CHECKPOINT)
         if note is None:
             raise NotFinalYetError("nothing on this ledger is final yet", remedy="Wait for the witnesses.")
+        log = Log.open(storage)
         data = build(
             log,
             plan_digest=plan_digest,
@@ -137,7 +139,7 @@ def _tighter(accounts: tuple[PoolAccount, ...]) -> bytes:
     return canonical.encode({"schema_version": 1, "figures": figures})
 
 
-def _lineage(registered: object, run_id: str) -> bytes:
-    version = getattr(registered, "version", None)
-    name = getattr(registered, "model_name", None)
+def _lineage(registered: ModelRegistered | None, run_id: str) -> bytes:
+    version = None if registered is None else registered.version
+    name = None if registered is None else registered.model_name
     return canonical.encode({"schema_version": 1, "run_id": run_id, "model_name": name, "version": version})

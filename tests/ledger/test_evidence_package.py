@@ -20,7 +20,14 @@ from ledger.archive_members import ArchiveError
 from ledger.cli import main
 from ledger.errors import CodedError, InputError
 from ledger.evidence_manifest import FileDigest
-from ledger.evidence_package import Cut, NotFinalYetError, PackageContentsError, is_package, package
+from ledger.evidence_package import (
+    Cut,
+    NotFinalYetError,
+    PackageContentsError,
+    PackageForkError,
+    is_package,
+    package,
+)
 from ledger.evidence_verify import verify_package
 from ledger.evidence_zip import PackedFiles, pack
 from ledger.export import static_files
@@ -445,6 +452,14 @@ def test_nothing_is_packed_that_is_not_final(make_federation):
     cut = ended(federation, entries=2)
     with pytest.raises(NotFinalYetError):
         packaged(federation, cut, final_checkpoint=early)
+
+
+def test_nothing_is_packed_under_another_history_s_checkpoint(make_federation):
+    federation, forked = make_federation(), make_federation()
+    cut = ended(federation, entries=5)
+    forked.grow(6)
+    with pytest.raises(PackageForkError):
+        packaged(federation, cut, final_checkpoint=forked.cosign())
 
 
 def test_nothing_takes_the_place_of_the_ledger(make_federation):
