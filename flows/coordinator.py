@@ -11,21 +11,27 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, get_client, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from adapters import objects
 from adapters.home import write_atomically
+from adapters.lineage import Lineage
 from ledger import canonical
 from ledger.canonical import JsonValue
+from ledger.errors import CodedError, PolicyViolation
 from policies.events import PlanPublished
 from policies.plan import Plan
 from privacy.accounting import MICRO
 from tasks.coordinator.collect import close, collect, open_sum
+from tasks.coordinator.evidence import record_evidence
+from tasks.coordinator.next_night import foresee
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish
 from tasks.coordinator.record import finish_lineage, open_lineage, record_round
 from tasks.coordinator.release import judge_model, record_evaluation, release_model
-from tasks.planning import read_plan
+from tasks.planning import BY_DATE, read_plan
 from tasks.rotate import rotate_key
 from tasks.worker.coordinator_session import CoordinatorSession
 
@@ -53,42 +59,83 @@ class RoundOutcome:
 
 
 @flow(name="coordinator", persist_result=False, retries=0, validate_parameters=False)
-async def federated_round(home: str, plan: str, edition: str | None = None) -> None:
-    """Run every round of the plan in file `plan`, as `edition` if given ("date": one run a calendar day)."""
+async def federated_round(home: str, plan: str, edition: str | None = None) -> State[None] | None:
+    """Run every round of the plan in file `plan`, as `edition` if given ("date": one run a calendar day).
+
+    A nightly run that the pools cannot repeat says so and pauses its own schedule.
+    """
     read = read_plan(Path(plan), edition=edition)
     async with opened_coordinator(Path(home)) as coordinator:
-        await run_plan(coordinator, read)
+        published = await run_plan(coordinator, read)
+        if edition != BY_DATE:
+            return None
+        refused = await foresee(coordinator, published)
+    if not refused:
+        return None
+    await pause_schedule()
+    reasons = "; ".join(violation.message for violation in refused)
+    return Completed(message=f"This night's run is done. The next one is stopped: {reasons}")
 
 
-async def run_plan(coordinator: Coordinator, plan: Plan) -> None:
+async def pause_schedule() -> None:
+    """Pause the deployment that this run came from, if it came from one."""
+    deployment_id = runtime.deployment.id
+    if deployment_id is not None:
+        async with get_client() as client:
+            await client.pause_deployment(deployment_id)
+
+
+async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
+    """Every round of the plan that is not registered yet; each leaves its evidence, passed or failed."""
     await rotate_key(coordinator)
     published = await publish(coordinator, plan)
-    await judge_plan(coordinator, published)
-    lineage = await open_lineage(coordinator, published)
-    passed = False
+    ended = 0
     try:
-        model = objects.load(coordinator.exchange, published.base_model_digest)
-        for round_number in range(1, plan.rounds + 1):
-            registered = coordinator.state.registered.get((published.plan_digest, round_number))
-            if registered is not None:  # a run that was cut off continues after its last registered round
-                model = objects.load(coordinator.exchange, registered.model_digest)
-                continue
-            began = time.monotonic()
-            model, outcome = await run_round(coordinator, published, round_number, model)
-            metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
-            await record_round(
-                coordinator,
-                published,
-                round_number,
-                model,
-                lineage,
-                {key: value for key, value in metrics.items() if value is not None},
-                outcome.auc,
-            )
-            keep_report(coordinator, published, replace(outcome, seconds=time.monotonic() - began))
-        passed = True
-    finally:
-        await finish_lineage(coordinator, lineage, passed=passed)
+        await judge_plan(coordinator, published)
+        lineage = await open_lineage(coordinator, published)
+        passed = False
+        try:
+            model = objects.load(coordinator.exchange, published.base_model_digest)
+            for round_number in range(1, plan.rounds + 1):
+                ended = round_number
+                model = await take_round(coordinator, published, round_number, model, lineage)
+            passed = True
+        finally:
+            await finish_lineage(coordinator, lineage, passed=passed)
+    except PolicyViolation:
+        with suppress(CodedError):  # the violation is what the run fails with
+            await record_evidence(coordinator, published, ended)
+        raise
+    return published
+
+
+async def take_round(
+    coordinator: Coordinator,
+    published: PlanPublished,
+    round_number: int,
+    base: bytes,
+    lineage: Lineage,
+) -> bytes:
+    """One round with its record and evidence, or what an earlier run made of it; returns its model."""
+    registered = coordinator.state.registered.get((published.plan_digest, round_number))
+    if registered is not None:  # a run that was cut off continues after its last registered round
+        await record_evidence(coordinator, published, round_number)
+        return objects.load(coordinator.exchange, registered.model_digest)
+    began = time.monotonic()
+    model, outcome = await run_round(coordinator, published, round_number, base)
+    metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
+    await record_round(
+        coordinator,
+        published,
+        round_number,
+        model,
+        lineage,
+        {key: value for key, value in metrics.items() if value is not None},
+        outcome.auc,
+    )
+    keep_report(coordinator, published, replace(outcome, seconds=time.monotonic() - began))
+    await record_evidence(coordinator, published, round_number)
+    return model
 
 
 async def run_round(

@@ -23,7 +23,7 @@ from tasks.site.contribute import attempts, kept_release, protect, reserve, subm
 from tasks.site.opening import follow_model, open_sum
 from tasks.site.party import Site, opened_site
 from tasks.site.prepare import agree_on_key, prepare
-from tasks.site.report import compare, keep_seconds
+from tasks.site.report import compare
 from tasks.site.settle import settle
 from tasks.worker.site_session import Prepared
 
@@ -127,8 +127,7 @@ async def report_training(
     slot = Slot(published.plan_digest, round_number, "training", attempt)
     if attempt == 0 or kept_release(site, slot) is None:
         attempt = await reserve(site, published, round_number)
-        seconds = await train(site, published, base, round_number)
-        keep_seconds(site, published, round_number, seconds)
+        await train(site, published, base, round_number)
         slot = Slot(published.plan_digest, round_number, "training", attempt)
     await report(site, published, slot, base, public, prepared, canonical.digest(base))
 

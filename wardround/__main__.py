@@ -46,11 +46,16 @@ for path, name, summary in (
         "Check that this machine can run a round, and say what to do where it cannot.",
     ),
     ("data:app", "data", "Look at a site's data before anybody trains on them."),
-    ("plans:app", "plan", "Write and check plans; a CI build gates on `plan validate`."),
+    ("plans:app", "plan", "Write and check plans."),
+    ("gate:gate", "gate", "Decide, without data, whether a plan would be admitted: what a CI build asks."),
+    ("rules:app", "rules", "List and test the Rego rules that everything is judged by."),
+    ("consent:app", "consent", "Take in, withdraw and show patients' consents, at the hospital alone."),
     ("federation:app", "federation", "Found a federation."),
     ("coordinator:app", "coordinator", "Run plans as the coordinator, once or on a schedule."),
     ("site:app", "site", "Take part in plans as a hospital, once or for as long as it is served."),
     ("ledger.app:app", "ledger", "Verify, read and prove what is on the ledger."),
+    ("evidence:app", "evidence", "Build, show and audit the evidence package of a round."),
+    ("audit:app", "audit", "Measure what training really gives away."),
 ):
     app.command(f"wardround.{path}", name=name, help=summary)
 

@@ -7,7 +7,8 @@ import functools
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,8 @@ from wardround.display import Display
 
 MARKER = ".wardround-demo"
 EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
+CONSENT_DOCUMENT = EXAMPLES / "consent-2026-1.md"
+_WITHDRAWS = "consent/demo-patient"
 DELTA = 1e-5
 DEFAULT_SITES = 4
 
@@ -62,6 +65,12 @@ def demo(
     plan: Annotated[
         Path | None, Parameter(help="A plan to run instead of the example that fits the data.")
     ] = None,
+    withdraw: Annotated[
+        bool,
+        Parameter(
+            help="While round 1 is trained, one patient of the first hospital withdraws consent.", negative=""
+        ),
+    ] = False,
     json: Annotated[bool, Parameter(help="Print one JSON object as the last line of stdout.")] = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -103,7 +112,8 @@ def demo(
             )
         if prepare is not None or not _finished(out, wanted):
             try:
-                _run(out, wanted, prepare, inputs=(data, plan))
+                with _withdrawal(out, wanted) if withdraw else nullcontext():
+                    _run(out, wanted, prepare, inputs=(data, plan))
             except PolicyViolation as violation:
                 if json and (out / "plan.yaml").exists():
                     _print_json(out, wanted, seconds=time.monotonic() - began, violation=violation)
@@ -215,8 +225,9 @@ def _read_plan(path: Path | None, data: Path | None, *, rounds: int | None, seed
 def _found(
     out: Path, data: Path | None, *, sites: int, seed: int, plan: Plan, cap: float, display: Display
 ) -> None:
-    """Prepare the data and found the federation."""
+    """Prepare the data, found the federation and take in its invented patients' consents."""
     from adapters.home import SourceConfig
+    from tasks.enrol import consent_config, enrol
     from tasks.found import FoundingSite, found
 
     def source(where: tuple[str, Path]) -> SourceConfig:
@@ -224,15 +235,47 @@ def _found(
 
     prepared = _prepare_data(out, data, sites=sites, seed=seed, display=display)
     display.say(prepared.note)
-    found(
+    consent = consent_config(CONSENT_DOCUMENT, plan.consent)
+    founded = found(
         out,
-        tuple(FoundingSite(name, source(where)) for name, where in prepared.sources.items()),
+        tuple(FoundingSite(name, source(where), consent) for name, where in prepared.sources.items()),
         name="demo",
         pool=Pool.of(epsilon_cap_micro=int(cap * MICRO), delta=DELTA),
         public_test=None if prepared.public_test is None else source(prepared.public_test),
     )
+    for name, root in founded.sites.items():
+        progress.tell(Progress(name, "take in consents"))
+        one = enrol(root, plan.data, plan.consent, now_s=int(time.time()))
+        (root / _WITHDRAWS).write_text(one)
     # Last: only a founded federation with its plan can be resumed.
     (out / "plan.yaml").write_text(yaml.safe_dump(plan.to_json(), sort_keys=False))
+
+
+@contextmanager
+def _withdrawal(out: Path, plan: Plan) -> Iterator[None]:
+    """Withdraw one consent of the first hospital as soon as its first update is on its way."""
+    from adapters.consent.store import ConsentStore
+    from adapters.home import Home
+
+    done = False
+
+    def watch(seen: Progress) -> None:
+        nonlocal done
+        root = out / "sites" / seen.party
+        first = not done and seen.round == 1 and seen.step == "submit"
+        if first and root == min((out / "sites").iterdir()):
+            done = True
+            ConsentStore.open(Home(root)).withdraw(
+                (root / _WITHDRAWS).read_text(),
+                policy_version=plan.consent.policy_version,
+                now_s=int(time.time()),
+            )
+
+    stop = progress.listen(watch)
+    try:
+        yield
+    finally:
+        stop()
 
 
 def _prepare_data(out: Path, data: Path | None, *, sites: int, seed: int, display: Display) -> Prepared:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -19,12 +19,13 @@ from rich.table import Table
 from ledger.errors import InputError
 
 if TYPE_CHECKING:
-    from adapters.home import SourceConfig
+    from adapters.home import ConsentConfig, SourceConfig
 
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
 NAME_RULE = "lower case letters, digits and hyphens, beginning with a letter"
 RESERVED = {"coordinator", "public-test"}
 MICRO = 1_000_000
+EXAMPLE_DOCUMENT = Path(__file__).resolve().parent.parent / "deployments" / "examples" / "consent-2026-1.md"
 
 app = App(name="federation", help="Found a federation.")
 
@@ -54,6 +55,18 @@ def new(
         float, Parameter(help="The most that each hospital's patients may be charged.")
     ] = 8.0,
     delta: Annotated[float, Parameter(help="At most 1/(10 × patients).")] = 1e-5,
+    consent: Annotated[
+        Literal["records", "waiver"],
+        Parameter(
+            help="records: only patients whose consent was taken in (`wardround consent import`). waiver: an "
+            "ethics board waived consent for all of the data given."
+        ),
+    ] = "records",
+    consent_document: Annotated[
+        Path, Parameter(help="What patients are given to read; the ledger holds its digest.")
+    ] = EXAMPLE_DOCUMENT,
+    consent_version: Annotated[str, Parameter(help="Its version, which plans name.")] = "2026-1",
+    purpose: Annotated[str, Parameter(help="What they agree to, which plans name.")] = "research",
     public_test: Annotated[
         Path | None, Parameter(help="Public images of nobody's training data, to score models in the clear.")
     ] = None,
@@ -80,11 +93,18 @@ def new(
         wrong.append("--token: there is no such library")
     if token is not None and not os.environ.get("WARDROUND_TOKEN_PIN"):
         wrong.append("--token: the PIN belongs in WARDROUND_TOKEN_PIN")
+    if not consent_document.is_file():
+        wrong.append("--consent-document: there is no such file")
     if wrong:
         raise FederationOptionError("; ".join(wrong), remedy="See `wardround federation new --help`.")
+    from policies.plan import ConsentTerms
+    from tasks.enrol import consent_config
+
+    terms = ConsentTerms.from_value({"policy_version": consent_version, "purpose": purpose}, what="consent")
+    basis = consent_config(consent_document, terms).model_copy(update={"basis": consent})
     _write(
         out.resolve(), sources, name=name, epsilon_cap=epsilon_cap, delta=delta, public_test=public_test,
-        token=token,
+        token=token, consent=basis,
     )  # fmt: skip
 
 
@@ -118,6 +138,7 @@ def _write(
     delta: float,
     public_test: Path | None,
     token: Path | None,
+    consent: ConsentConfig,
 ) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FederationExistsError(f"{out} exists and is left as it is", remedy="Choose another --out.")
@@ -129,7 +150,7 @@ def _write(
         beside.mkdir(parents=True)
         founded = found(
             beside,
-            tuple(FoundingSite(site, _source(path)) for site, path in sources.items()),
+            tuple(FoundingSite(site, _source(path), consent) for site, path in sources.items()),
             name=name,
             pool=Pool.of(epsilon_cap_micro=int(epsilon_cap * MICRO), delta=delta),
             public_test=None if public_test is None else _source(public_test),
@@ -152,6 +173,10 @@ def _write(
         table.add_row(site, f"sites/{site}", holder, f"{epsilon_cap:g}", f"{delta:g}")
     console.print(table)
     console.print(f"Founded in {out}. Next, each in a terminal of its own:", soft_wrap=True)
+    if consent.basis == "records":
+        console.print(
+            f"  wardround consent import FILE --home {out}/sites/NAME     (every site)", soft_wrap=True
+        )
     console.print(f"  wardround site run --home {out}/sites/NAME     (every site)", soft_wrap=True)
     console.print(f"  wardround coordinator run --home {out}/coordinator --plan plan.yaml", soft_wrap=True)
 

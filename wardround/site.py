@@ -107,6 +107,22 @@ def rotate_key(*, home: HomeOption) -> None:
     rotation.begin(home, "site")
 
 
+@app.command
+def restore_journal(*, home: HomeOption) -> None:
+    """Draw in the journal of the hospital's register what this home's ledger shows and the journal lacks.
+
+    After a loss, run it for every home of the hospital before any of them trains.
+    """
+    from adapters.pool_journal import PoolJournal
+
+    institution, config = _checked(home)
+    journal = PoolJournal(institution.resolve(config.pool), config.policy.pool, owner=config.name)
+    drawn = journal.restore(_final_state(institution, config), config.name)
+    Console(highlight=False).print(
+        f"{drawn} draws of {config.name} restored in {institution.resolve(config.pool)}"
+    )
+
+
 def _checked(home: Path) -> tuple[Home, SiteConfig]:
     from adapters.home import Home, SiteConfig
 
@@ -173,7 +189,9 @@ def _conclude(
     ]
     if withheld:
         # On the ledger there is only a code that tells nothing of patients; here is the real one.
-        reasons = {number: _withheld(home, digest).get(str(number), code) for number, code in withheld.items()}
+        reasons = {
+            number: _withheld(home, digest).get(str(number), code) for number, code in withheld.items()
+        }
         error = WithheldError(
             f"{config.name} reported nothing in "
             f"{'; '.join(f'round {number}: {reasons[number]}' for number in sorted(reasons))}",

@@ -7,6 +7,7 @@ between institutions nobody but the site sees them. Sizes are bucketed even so.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,9 +112,13 @@ class Summary:
                 f"{registered['version']} (candidate)",
                 soft_wrap=True,
             )
+        for line in self.withdrawals():
+            console.print(line, soft_wrap=True)
         console.print(f"\nLook next at ({self.seconds:.0f} s taken)")
         store = self.out / "coordinator"
         console.print(f"  the ledger    wardround ledger verify {self.out}", soft_wrap=True)
+        for package in sorted((store / "evidence").glob("*.zip"))[-1:]:
+            console.print(f"  the evidence  wardround evidence verify {package}", soft_wrap=True)
         console.print(
             f"  MLflow        mlflow ui --port 5000 --backend-store-uri sqlite:///{store / 'mlflow.db'}",
             soft_wrap=True,
@@ -122,6 +127,15 @@ class Summary:
             f"  Prefect       PREFECT_HOME={store / 'prefect'} prefect server start --port 4200",
             soft_wrap=True,
         )
+
+    def withdrawals(self) -> Iterator[str]:
+        """Where fewer patients took part in a later round than before. Exact figures of the site's own report."""
+        for name, report in self.sites.items():
+            trained = report.get("patients_by_round")
+            counts = list(trained.items()) if isinstance(trained, dict) else []
+            if len({count for _, count in counts}) > 1:
+                shown = ", ".join(f"{count} in round {number}" for number, count in counts)
+                yield f"consent   {name}* trained on {shown}"
 
     def _site_table(self) -> Table:
         table = Table(title="Sites")

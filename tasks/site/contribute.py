@@ -17,7 +17,7 @@ from privacy import accounting
 from tasks.site import release
 from tasks.site.party import Drawing, Site
 from tasks.site.release import Release
-from tasks.site.report import keep_withheld
+from tasks.site.report import keep_training, keep_withheld
 from tasks.step import step
 from tasks.worker.site_session import Prepared, SiteSession
 
@@ -79,10 +79,12 @@ def begin(site: Site, published: PlanPublished, round_number: int, kind: Step) -
 
 
 @step
-async def train(site: Site, published: PlanPublished, base: bytes, round_number: int) -> float:
-    """Train privately in the site's process; returns seconds, for the site's own report."""
+async def train(site: Site, published: PlanPublished, base: bytes, round_number: int) -> None:
+    """Train privately in the site's process. How long and on how many is for the site's own report."""
     begin(site, published, round_number, "training")
-    return await site.worker.call(SiteSession.train, published.plan, base, round_number)
+    seconds = await site.worker.call(SiteSession.train, published.plan, base, round_number)
+    patients = await site.worker.call(SiteSession.patients_trained)
+    keep_training(site, published, round_number, seconds=seconds, patients=patients[round_number])
 
 
 @step

@@ -19,25 +19,25 @@ async def compare(site: Site, published: PlanPublished, model: bytes) -> None:
     _keep(site, published, dict(figures))
 
 
-def keep_seconds(site: Site, published: PlanPublished, round_number: int, seconds: float) -> None:
-    """How long this site trained in a round. It hints at the cohort's size, so it stays here too."""
-    report = _kept(site, published)
-    known = report.get("training_seconds")
-    _keep(
-        site,
-        published,
-        {"training_seconds": {**(known if isinstance(known, dict) else {}), str(round_number): seconds}},
-    )
+def keep_training(
+    site: Site, published: PlanPublished, round_number: int, *, seconds: float, patients: int
+) -> None:
+    """How long this site trained in a round, and on how many patients in the end. Both stay here."""
+    _keep_of_round(site, published, round_number, "training_seconds", seconds)
+    _keep_of_round(site, published, round_number, "patients_by_round", patients)
 
 
 def keep_withheld(site: Site, published: PlanPublished, round_number: int, code: str) -> None:
     """Why this site did not report in a round: the code that may not leave."""
-    known = _kept(site, published).get("withheld")
-    _keep(
-        site,
-        published,
-        {"withheld": {**(known if isinstance(known, dict) else {}), str(round_number): code}},
-    )
+    _keep_of_round(site, published, round_number, "withheld", code)
+
+
+def _keep_of_round(
+    site: Site, published: PlanPublished, round_number: int, field: str, value: JsonValue
+) -> None:
+    known = _kept(site, published).get(field)
+    rounds = known if isinstance(known, dict) else {}
+    _keep(site, published, {field: {**rounds, str(round_number): value}})
 
 
 def _kept(site: Site, published: PlanPublished) -> dict[str, JsonValue]:
