@@ -217,5 +217,6 @@ def _train(
             return
         sampler = PatientSampler(patients, rate=training.sampling_rate, noise=noise)
         run_steps(
-            module, images, labels, sampler, training=training, noise=None, device=device, on_step=on_step
-        )
+            module, images, labels, sampler,
+            training=training, noise=None, device=device, on_step=on_step, withdrawn=None,
+        )  # fmt: skip
