@@ -1,7 +1,8 @@
-"""Scores of a model: probabilities per image, one score per patient, and the exact AUC.
+"""Scores of a model: probabilities per image, one score per patient, the exact AUC, and noised counts of scores.
 
 The exact AUC of patients' scores depends on patients: it may be shown at the site, or computed on a public
-test split. What leaves a site is the noised histogram of `privacy`, never a figure from here.
+test split. What leaves a site is `evaluation_counts`, whose noise and cost are `privacy.histogram`'s, and nothing
+else from here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from policies.plan import Evaluation
+from privacy.histogram import SUBGROUPS, noised, score_histogram
+from privacy.noise import NoiseStream
 
 if TYPE_CHECKING:
     import torch
@@ -55,3 +60,28 @@ def exact_auc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer])
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(labels, scores))
+
+
+def evaluation_counts(
+    scores: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    sexes: npt.NDArray[np.integer],
+    evaluation: Evaluation,
+    noise: NoiseStream,
+) -> npt.NDArray[np.int64]:
+    """The noised histogram of (n,) patients' scores, labels 0 or 1 and indices into SUBGROUPS["sex"], in the order of
+    lanes that `policies.opening.aucs_micro_of` reads: (group, label, bin), or (label, bin) without subgroups.
+
+    Every cell gets its own noise. A patient is in one cell of them all, whatever their number: a sensitivity of 1.
+    """
+    whole = np.ones(len(scores), dtype=np.bool_)
+    groups = SUBGROUPS[evaluation.subgroups]
+    parts = [sexes == group for group in range(len(groups))] if groups else [whole]
+    return np.concatenate(
+        [
+            noised(
+                score_histogram(scores[part], labels[part], evaluation.bins), evaluation.noise_std, noise
+            ).ravel()
+            for part in parts
+        ]
+    )

@@ -127,7 +127,7 @@ def _look(site: str, kind: str, path: Path, contract: DataContract) -> Finding:
         source = open_source(
             "npz" if kind == "npz" else "dicom", path, site=site, secret=secrets.token_bytes(32)
         )
-        cohort = select(source, contract)
+        cohort = select(source, contract, None)  # data are looked at, not used
         patients = bucket(cohort.patient_count)
         progress.tell(Progress(site, "validate"))
         verdict = validate(cohort, contract)

@@ -3,8 +3,12 @@
     images    float32 (n_images, 1, height_px, width_px), values in [0, 1]
     labels    int8    (n_images,), values as the site wrote them; the contract says which are allowed
     patients  int64   (n_images,), index of the image's patient, 0 .. patient_count - 1
+    groups    int8    (n_images,), index of the sex that the image's record names in SUBGROUPS["sex"]
     keys      one per patient: HMAC-SHA256 of the identifier under the site's secret (32 bytes)
-    facts     one row an image, for the data contract; holds no identifier
+    facts     one row an image, for the data contract (`policies.contract.FACTS`); holds no identifier
+
+In the facts, rows, columns, minimum, maximum and finite describe the image as the network sees it, and bits what was
+stored. A pixel value and a flag are aggregates of one patient's image, so the table stays at the site too.
 
 Patients are numbered in the order of their keys, so the index says nothing about identifiers or files. The
 keys stay in the site's process: they decide the held-out split and never cross. No file is read here.
@@ -25,13 +29,12 @@ from numpy.typing import NDArray
 
 from adapters.sources.findings import DataRefusedError, Findings
 from ledger.errors import PolicyViolation, Violation
+from policies.contract import FACTS
 from policies.plan import DataContract
+from privacy.histogram import OTHER, SUBGROUPS
 
-FACTS = ("patient", "modality", "rows", "columns", "bits", "label", "minimum", "maximum", "finite")
-"""Columns of `Cohort.facts`. `rows`, `columns`, `minimum`, `maximum` and `finite` describe the image as the
-network sees it; `bits` is what was stored. A pixel value and a flag are aggregates of one patient's image, so
-the table stays at the site as the images do."""
-
+_SEXES = {"F": SUBGROUPS["sex"].index("female"), "M": SUBGROUPS["sex"].index("male")}
+_OTHER = SUBGROUPS["sex"].index(OTHER)
 _SECRET_BYTES = 16
 _PATIENT_LABEL = b"wardround/patient/v1\x00"
 _HELD_OUT_LABEL = b"wardround/held-out/v1\x00"
@@ -52,6 +55,7 @@ class Cohort:
     images: NDArray[np.float32]
     labels: NDArray[np.int8]
     patients: NDArray[np.int64]
+    groups: NDArray[np.int8]
     keys: tuple[bytes, ...]
     facts: pd.DataFrame
 
@@ -59,9 +63,10 @@ class Cohort:
         count = len(self.images)
         if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != np.float32:
             raise ValueError("images must be float32 of shape (n, 1, height, width)")
-        if self.labels.shape != (count,) or self.patients.shape != (count,) or len(self.facts) != count:
-            raise ValueError("labels, patients and facts must have one entry an image")
-        if count and not np.array_equal(np.unique(self.patients), np.arange(len(self.keys))):
+        columns = (self.labels, self.patients, self.groups)
+        if any(column.shape != (count,) for column in columns) or len(self.facts) != count:
+            raise ValueError("labels, patients, groups and facts must have one entry an image")
+        if not np.array_equal(np.unique(self.patients), np.arange(len(self.keys))):
             raise ValueError("every patient index must have an image and a key")
 
     def __repr__(self) -> str:
@@ -71,6 +76,29 @@ class Cohort:
     def patient_count(self) -> int:
         """Stays at the site: outside it only a signed yes or a bucketed figure may be shown."""
         return len(self.keys)
+
+    def sexes(self) -> NDArray[np.int8]:
+        """(patient_count,), indices into SUBGROUPS["sex"]. Whose images' records disagree is `other`: every patient
+        is in one group, so that one histogram a group counts nobody twice."""
+        first, last = np.full(self.patient_count, 127, np.int8), np.full(self.patient_count, -1, np.int8)
+        np.minimum.at(first, self.patients, self.groups)
+        np.maximum.at(last, self.patients, self.groups)
+        return np.where(first == last, first, np.int8(_OTHER))
+
+    def where(self, keys: frozenset[bytes]) -> Cohort:
+        """The patients of these keys and no others, with all their images.
+
+        Raises PolicyViolation (consent.nobody) if there is none.
+        """
+        part = self.among(keys)
+        if not part.patient_count:
+            message = "No patient of the site consents to the plan's purpose under its policy version"
+            raise PolicyViolation([Violation("consent.nobody", message)])
+        return part
+
+    def among(self, keys: frozenset[bytes]) -> Cohort:
+        """As `where`, but possibly nobody."""
+        return self._of(np.array([key in keys for key in self.keys], dtype=bool))
 
     def split(self, held_out_fraction: float) -> tuple[Cohort, Cohort]:
         """(train, held out), by patient.
@@ -89,12 +117,14 @@ class Cohort:
 
     def _of(self, chosen: NDArray[np.bool_]) -> Cohort:
         """The patients marked in `chosen` (patient_count,), numbered anew in the same order."""
+        if chosen.all():
+            return self
         rows = chosen[self.patients]
         renumbered = np.cumsum(chosen) - 1
         patients = renumbered[self.patients[rows]].astype(np.int64)
         facts = self.facts.loc[rows].reset_index(drop=True).assign(patient=patients)
         keys = tuple(key for key, kept in zip(self.keys, chosen, strict=True) if kept)
-        return Cohort(self.images[rows], self.labels[rows], patients, keys, facts)
+        return Cohort(self.images[rows], self.labels[rows], patients, self.groups[rows], keys, facts)
 
 
 def canonical_identifier(identifier: str) -> str:
@@ -121,10 +151,12 @@ def assemble(
     identifiers: Sequence[str],
     modalities: Sequence[str],
     bits: Sequence[int],
+    sexes: Sequence[str] | None = None,
 ) -> Cohort:
     """Build a cohort from what an adapter read; the identifiers end here.
 
-    All sequences have one entry an image; `images` is (n, 1, height_px, width_px) float32.
+    All sequences have one entry an image; `images` is (n, 1, height_px, width_px) float32. `sexes` are codes of
+    DICOM's PatientSex: F and M, and anything else is of the group `other`, as everybody is without `sexes`.
     Raises DataRefusedError: data.secret (under 16 bytes), data.empty, data.labels-contradict.
     """
     if len(secret) < _SECRET_BYTES:
@@ -145,6 +177,8 @@ def assemble(
     images, patients = np.ascontiguousarray(images[order]), patients[order]
     label_array = np.array(labels, dtype=np.int8)[order]
     _one_label_each(site, patients, label_array)
+    named = ["" for _ in by_image] if sexes is None else [sex.strip() for sex in sexes]
+    groups = np.array([_SEXES.get(sex, _OTHER) for sex in named], dtype=np.int8)[order]
     facts = pd.DataFrame(
         {
             "patient": patients,
@@ -159,7 +193,7 @@ def assemble(
         },
         columns=list(FACTS),
     )
-    return Cohort(images, label_array, patients, keys, facts)
+    return Cohort(images, label_array, patients, groups, keys, facts)
 
 
 def _one_label_each(site: str, patients: NDArray[np.int64], labels: NDArray[np.int8]) -> None:
@@ -190,8 +224,10 @@ class MemorySource:
         site: str,
         secret: bytes,
         modality: str = "CR",
+        sexes: Sequence[str] | None = None,
     ) -> None:
         self._arguments = (images, labels, identifiers)
+        self._sexes = sexes
         self._site, self._secret, self._modality = site, secret, modality
 
     def load(self, contract: DataContract) -> Cohort:
@@ -204,4 +240,5 @@ class MemorySource:
             identifiers=identifiers,
             modalities=[self._modality] * len(images),
             bits=[8] * len(images),
+            sexes=self._sexes,
         )

@@ -30,6 +30,7 @@ _IDENTIFIER = "INVENTED-{}-{:05d}"
 _INSTANCE, _STUDY, _SERIES = ("2.25." + digit * 39 for digit in "123")
 _NUMBER = "9999"
 _BIRTH_DATE = "19001231"
+_SEX = "_S"  # as long as one letter and its padding; no other text has an underscore
 _NOBODY = 0
 
 
@@ -43,6 +44,7 @@ class Header:
     """Number within the patient's study, from 0."""
     study_key: str
     """UIDs follow from it."""
+    sex: Literal["F", "M", "O"] = "O"
 
 
 def identifier(site: str, patient: int) -> str:
@@ -68,6 +70,7 @@ class Template:
         for placeholder, value in (
             (_NUMBER, f"{header.image + 1:<4}"),  # before the UIDs, whose digits may look like it
             (_BIRTH_DATE, birth_date),
+            (_SEX, f"{header.sex} "),
             (_NAME.format(_NOBODY), _NAME.format(header.patient)),
             (identifier(self._site, _NOBODY), identifier(self._site, header.patient)),
             (_INSTANCE, _uid(header.study_key, f"image {header.image}")),
@@ -99,7 +102,7 @@ def _placeholders(site: str, vendor: Vendor) -> Dataset:
     data.PatientName = _NAME.format(_NOBODY)
     data.PatientID = identifier(site, _NOBODY)
     data.PatientBirthDate = _BIRTH_DATE
-    data.PatientSex = "O"
+    data.PatientSex = _SEX
     data.InstitutionName = f"INVENTED HOSPITAL {site.upper()}"[:64]
     data.StudyDate = "19000202"
     data.Modality = "DX" if first else "CR"

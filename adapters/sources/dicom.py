@@ -68,10 +68,11 @@ class DicomSource:
         identifiers: list[str] = []
         modalities: list[str] = []
         bits: list[int] = []
+        sexes: list[str] = []
         with _silent_pydicom():
             for path in files:
                 try:
-                    image, stored, identifier, modality = _read(path, contract)
+                    image, stored, identifier, modality, sex = _read(path, contract)
                 except UnusableError as unusable:
                     findings.add(unusable.code, f"{path} {unusable.detail}".rstrip())
                     continue
@@ -79,6 +80,7 @@ class DicomSource:
                 bits.append(stored)
                 identifiers.append(identifier)
                 modalities.append(modality)
+                sexes.append(sex)
         for identifier in sorted(set(identifiers) - labels.keys()):
             findings.add("data.labels-missing", identifier)
         findings.refuse()
@@ -90,6 +92,7 @@ class DicomSource:
             identifiers=identifiers,
             modalities=modalities,
             bits=bits,
+            sexes=sexes,
         )
 
     def _existing(self) -> Path:
@@ -129,8 +132,8 @@ def _image_files(folder: Path, findings: Findings) -> list[Path]:
     return sorted(files)
 
 
-def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int, str, str]:
-    """(image (height_px, width_px), bits stored, identifier, modality). Raises UnusableError."""
+def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int, str, str, str]:
+    """(image (height_px, width_px), bits stored, identifier, modality, sex as it is given). Raises UnusableError."""
     from pydicom import dcmread
 
     failure = ""
@@ -138,6 +141,7 @@ def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int,
         dataset = dcmread(path, specific_tags=dicom_image.TAGS)
         modality = str(dataset.get("Modality", "")).strip()
         identifier = dataset.get("PatientID", "")
+        sex = str(dataset.get("PatientSex", ""))
         failure = "" if "PixelData" in dataset else "no pixel data"  # a report, or a file cut before them
     except Exception as error:  # whatever a damaged file makes the parser raise
         failure = type(error).__name__
@@ -149,7 +153,7 @@ def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int,
         raise UnusableError("data.patient-missing")
     image, bits = dicom_image.scaled_image(dataset)
     resized = area_resize(image, height_px=contract.image.height_px, width_px=contract.image.width_px)
-    return resized, bits, canonical_identifier(identifier), modality
+    return resized, bits, canonical_identifier(identifier), modality, sex
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from adapters.sources.findings import UnusableError
 
 TAGS = [
-    "SpecificCharacterSet", "Modality", "PatientID",
+    "SpecificCharacterSet", "Modality", "PatientID", "PatientSex",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelPaddingValue", "PixelPaddingRangeLimit",

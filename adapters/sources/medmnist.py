@@ -6,6 +6,7 @@
                        labels    int8  (n,)
                        patients  text  (n,)
                        modality  text  (): "CR"
+                       sexes     text  (n,): "F", "M", anything else; may be left out, and is by `write_shards`
 
 MedMNIST has no patient identifiers: here one image is one patient, with an invented identifier, although the
 children behind PneumoniaMNIST had up to several images each. A privacy statement about such a run is therefore
@@ -60,12 +61,17 @@ class NpzSource:
         """Raises DataRefusedError: data.missing, data.npz-*, data.empty, data.modality, data.labels-value,
         data.labels-contradict, data.patient-missing, data.secret."""
         what = f"site {self._site}: its .npz shard"
-        arrays = read_arrays(self._path, ("images", "labels", "patients", "modality"), what=what)
+        arrays = read_arrays(
+            self._path, ("images", "labels", "patients", "modality"), what=what, optional=("sexes",)
+        )
         images, labels = arrays["images"], arrays["labels"]
         patients, modality = arrays["patients"], arrays["modality"]
         faults = [*_image_faults("images", images), *_label_faults("labels", labels, len(images))]
         if patients.shape != (len(images),) or patients.dtype.kind != "U":
             faults.append("patients must be text, one an image")
+        sexes = arrays.get("sexes")
+        if sexes is not None and (sexes.shape != (len(images),) or sexes.dtype.kind != "U"):
+            faults.append("sexes must be text, one an image")
         if modality.shape != () or modality.dtype.kind != "U":
             faults.append("modality must be one text")
         require_form(faults, what=what, path=self._path)
@@ -92,6 +98,7 @@ class NpzSource:
             identifiers=identifiers,
             modalities=[str(modality)] * len(images),
             bits=[8] * len(images),
+            sexes=None if sexes is None else [str(sex) for sex in sexes],
         )
 
 

@@ -18,8 +18,10 @@ from adapters.sources.findings import DataRefusedError
 _EXPECTED = "See the README for the arrays that it must hold."
 
 
-def read_arrays(path: Path, names: Sequence[str], *, what: str) -> dict[str, NDArray[np.generic]]:
-    """The named arrays of `path`; others are ignored.
+def read_arrays(
+    path: Path, names: Sequence[str], *, what: str, optional: Sequence[str] = ()
+) -> dict[str, NDArray[np.generic]]:
+    """The named arrays of `path`, and those of `optional` that are there; others are ignored.
 
     Raises DataRefusedError: data.missing, data.npz-unreadable (not a zip, cut short, damaged),
     data.npz-arrays (names missing, or pickled objects, which are never loaded). `what` names the file publicly.
@@ -40,7 +42,7 @@ def read_arrays(path: Path, names: Sequence[str], *, what: str) -> dict[str, NDA
         missing = [name for name in names if name not in members]
         if not missing:
             with np.load(path, allow_pickle=False) as stored:
-                for name in names:
+                for name in [*names, *(name for name in optional if name in members)]:
                     try:
                         arrays[name] = stored[name]
                     except ValueError as error:

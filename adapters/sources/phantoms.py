@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class _Patient:
     appearance: int
     """The label that the images look like."""
     images: int
+    sex: Literal["F", "M"]
     vendor: Vendor
     entropy: tuple[int, ...]
 
@@ -102,12 +104,15 @@ def _patients(
     random = np.random.default_rng(entropy)
     # A fixed share rather than independent draws: a small site still has both labels.
     labels = random.permutation(np.arange(count) < max(1, round(prevalence * count)))
+    # Drawn apart: nothing in the images follows from it.
+    female = np.random.default_rng((*entropy, 0x5E)).random(count) < 0.5
     return [
         _Patient(
             number=number,
             label=int(labels[number]),
             appearance=int(labels[number]) ^ int(random.random() < _MISLEADING),
             images=int(random.choice(len(_STUDY_SIZES), p=_STUDY_SIZES)) + 1,
+            sex="F" if female[number] else "M",
             vendor=vendors[number % len(vendors)],
             entropy=(*entropy, number),
         )
@@ -127,7 +132,7 @@ def _write_site(folder: Path, site: str, patients: Sequence[_Patient], advance: 
         study.mkdir()
         state = np.random.RandomState(np.random.SeedSequence(patient.entropy).generate_state(8))
         for number in range(patient.images):
-            header = Header(patient.number, number, f"{patient.entropy}")
+            header = Header(patient.number, number, f"{patient.entropy}", patient.sex)
             # Vendor B's archive names files without an extension.
             name = f"image-{number}.dcm" if patient.vendor == "A" else f"IM{number:04d}"
             file = templates[patient.vendor].file(header, phantom(patient.appearance, state))

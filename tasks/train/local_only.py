@@ -32,10 +32,11 @@ def train_local(
     sampling: NoiseStream,
     device: torch.device | str = "cpu",
     on_step: Callable[[int, int], None] | None = None,
+    withdrawn: Callable[[], npt.NDArray[np.integer]] | None = None,
 ) -> None:
     """Train `module` in place, without privacy, for the steps that the site would spend in all rounds.
 
-    Arrays as in `private.train_private`; `sampling` only chooses the batches.
+    Arrays and `withdrawn` as in `private.train_private`; `sampling` only chooses the batches.
     """
     sampler = PatientSampler(patients, rate=training.sampling_rate, noise=sampling)
     own = training.model_copy(
@@ -44,4 +45,14 @@ def train_local(
             "nominal_batch_patients": max(training.sampling_rate * sampler.patients, 1.0),
         }
     )
-    run_steps(module, images, labels, sampler, training=own, noise=None, device=device, on_step=on_step)
+    run_steps(
+        module,
+        images,
+        labels,
+        sampler,
+        training=own,
+        noise=None,
+        device=device,
+        on_step=on_step,
+        withdrawn=withdrawn,
+    )

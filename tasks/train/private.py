@@ -41,15 +41,28 @@ def train_private(
     noise: NoiseStream,
     device: torch.device | str = "cpu",
     on_step: Callable[[int, int], None] | None = None,
+    withdrawn: Callable[[], npt.NDArray[np.integer]] | None = None,
 ) -> None:
     """Train `module` in place for `training.steps` noisy steps.
 
     `images` float32 (n, 1, height_px, width_px) in [0, 1]; `labels` (n,) of 0 and 1; `patients` (n,) names
-    each image's patient by any integer. `on_step(done, steps)` is called after every step.
+    each image's patient by any integer. `on_step(done, steps)` is called after every step. `withdrawn()` is asked
+    before every step and names, by the same integers, patients who take no part in it nor in any later one; steps
+    without anybody left are noise alone.
     Raises `TrainingDivergedError`; the module's weights are then worthless and must not be released.
     """
     sampler = PatientSampler(patients, rate=training.sampling_rate, noise=noise)
-    run_steps(module, images, labels, sampler, training=training, noise=noise, device=device, on_step=on_step)
+    run_steps(
+        module,
+        images,
+        labels,
+        sampler,
+        training=training,
+        noise=noise,
+        device=device,
+        on_step=on_step,
+        withdrawn=withdrawn,
+    )
 
 
 def run_steps(
@@ -62,6 +75,7 @@ def run_steps(
     noise: NoiseStream | None,
     device: torch.device | str,
     on_step: Callable[[int, int], None] | None,
+    withdrawn: Callable[[], npt.NDArray[np.integer]] | None,
 ) -> None:
     """The loop itself; `noise=None` is for a model that stays at the site (`local_only`)."""
     module.to(device).train()
@@ -78,6 +92,8 @@ def run_steps(
             # The images need no gradient, which torch remarks on and per-sample hooks do not mind.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             for step in range(training.steps):
+                if withdrawn is not None:
+                    sampler.exclude(withdrawn())
                 optimizer.begin()
                 for chunk in torch.split(torch.from_numpy(sampler.draw()), CHUNK_IMAGES):
                     if len(chunk) == 0:

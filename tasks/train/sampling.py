@@ -2,7 +2,8 @@
 
 Each patient is drawn independently with the plan's rate, and one of a drawn patient's images is chosen
 uniformly, so that one patient gives at most one gradient a step: this is what makes the patient, not the
-image, the unit of privacy (subsampled Gaussian mechanism of Mironov, Talwar and Zhang, arXiv:1908.10530).
+image, the unit of privacy (subsampled Gaussian mechanism of Mironov, Talwar and Zhang, arXiv:1908.10530). A patient
+who withdraws is excluded from the next step on; the rate of the others stays, as it is a constant of the plan.
 """
 
 from __future__ import annotations
@@ -23,16 +24,24 @@ class PatientSampler:
         self._rate = rate
         self._noise = noise
         self._images: Indices = np.argsort(patients, kind="stable").astype(np.int64)
-        _, starts, counts = np.unique(patients[self._images], return_index=True, return_counts=True)
+        names, starts, counts = np.unique(patients[self._images], return_index=True, return_counts=True)
+        self._names: Indices = names.astype(np.int64)
+        self._present = np.ones(len(names), dtype=np.bool_)
         self._starts: Indices = starts.astype(np.int64)
         self._counts: Indices = counts.astype(np.int64)
 
     @property
     def patients(self) -> int:
-        return len(self._counts)
+        """How many can be drawn."""
+        return int(np.count_nonzero(self._present))
+
+    def exclude(self, patients: npt.NDArray[np.integer]) -> None:
+        """Never draw these patients again, with any of their images; `patients` are integers as at the start, in any
+        number and order. The others are drawn at the same rate as before."""
+        self._present &= ~np.isin(self._names, patients)
 
     def draw(self) -> Indices:
         """One Poisson sample: indices of images, shape (patients drawn,), possibly empty."""
-        drawn = np.flatnonzero(self._noise.bernoulli(self._rate, self.patients))
+        drawn = np.flatnonzero(self._noise.bernoulli(self._rate, len(self._counts)) & self._present)
         images: Indices = self._images[self._starts[drawn] + self._noise.choices(self._counts[drawn])]
         return images

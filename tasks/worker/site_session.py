@@ -1,7 +1,8 @@
 """What a site computes, in its own process: everything that touches patients, and its keys.
 
-Only protected bytes, digests, booleans and seconds return from here; the cohort, the model before protection
-and the exact scores stay. What may leave the *site* is decided by `tasks.site.release` alone.
+Only protected bytes, digests, booleans and seconds return from here, and counts for the site's own rules and report;
+the cohort, the model before protection and the exact scores stay. What may leave the *site* is decided by
+`tasks.site.release` alone; who takes part at each moment is in `site_cohort`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from adapters.clock import Clock, SystemClock
+from adapters.consent.in_force import ConsentInForce
+from adapters.consent.store import ConsentStore
 from adapters.home import Home, SiteConfig, write_atomically
 from adapters.sources.cohort import Cohort
 from adapters.sources.discovery import open_source
 from ledger.errors import CodedError, InputError
+from policies.consent import Terms
+from policies.consent_tree import consent_root
 from policies.plan import Plan
 from privacy.encoding import clip_l2
-from privacy.histogram import noised, score_histogram
 from privacy.homomorphic import HomomorphicSum
 from privacy.noise import NoiseStream
 from privacy.packing import Lanes
@@ -33,13 +38,12 @@ from privacy.study_key import PublicContext, StudyKey
 from tasks import progress
 from tasks.aggregate import apply_sum, encoding_of, lanes_from_bytes, lanes_to_bytes
 from tasks.progress import Progress
-from tasks.score import exact_auc, patient_scores, score
-from tasks.select import select
+from tasks.score import evaluation_counts, exact_auc, patient_scores, score
 from tasks.train import network, weights
 from tasks.train.local_only import train_local
 from tasks.train.private import train_private
 from tasks.train.weights import Weights
-from tasks.validate import require, validate
+from tasks.worker.site_cohort import SiteCohort
 
 
 class SumMismatchError(CodedError):
@@ -72,35 +76,49 @@ class SiteSession:
         self._home = Home(home)
         self._config = self._home.read(SiteConfig)
         self._sealing = SealingKey.load(self._home.key("sealing"), self._home.passphrase)
-        self._train: Cohort | None = None
-        self._held_out: Cohort | None = None
-        self._delta: npt.NDArray[np.float64] | None = None
+        self._clock: Clock = SystemClock()
+        self._cohort: SiteCohort | None = None
+        self._patients_by_round: dict[int, int] = {}
+        self._trained: tuple[npt.NDArray[np.float64], Cohort] | None = None
         self._device = _device(self._config.device)
 
     # -- data ----------------------------------------------------------------------------------------------
 
     def prepare(self, plan: Plan) -> Prepared:
         """Select and validate; raises with every broken rule of the contract."""
-        self._tell("select")
         source = open_source(
             self._config.source.kind,
             self._home.resolve(self._config.source.path),
             site=self._config.name,
             secret=self._home.patient_secret(),
         )
-        cohort = select(source, plan.data)
-        self._tell("validate")
-        verdict = validate(cohort, plan.data)
-        require(verdict)
-        self._train, self._held_out = cohort.split(plan.data.held_out_fraction)
-        return Prepared(verdict.suite_digest)
+        consent = None
+        if self._config.consent.basis == "records":
+            terms = Terms(plan.consent.policy_version, plan.consent.purpose)
+            consent = ConsentInForce(ConsentStore.open(self._home), terms, self._clock)
+        self._cohort = SiteCohort(source, plan.data, consent=consent, tell=self._tell)
+        return Prepared(self._cohort.suite_digest)
+
+    def cohort_size(self) -> tuple[int, int]:
+        """(patients of the register, those of them in the cohort). For the site's own rules and report."""
+        return self._present().size()
+
+    def patients_trained(self) -> dict[int, int]:
+        """How many patients each round's training began with, by round. For the site's own report."""
+        return dict(self._patients_by_round)
+
+    def consent_root(self, cadence: int) -> str:
+        """The keyed root of the site's consents for that cadence; of none at all, if it keeps none."""
+        records = ConsentStore.open(self._home).records()
+        return consent_root(records, secret=self._home.patient_secret(), cadence=cadence)
 
     # -- learning ------------------------------------------------------------------------------------------
 
     def train(self, plan: Plan, base: bytes, round_number: int) -> float:
         """DP-SGD from the round's model; keeps the difference for `protect`. Returns seconds, for this site."""
-        cohort = _present(self._train)
         began = time.monotonic()
+        cohort = self._present().begin_round()
+        self._patients_by_round[round_number] = cohort.patient_count
         start = self._weights(plan, base)
         module = network.build(plan.network, plan.data.image)
         network.load(module, start)
@@ -114,35 +132,34 @@ class SiteSession:
                 noise=noise,
                 device=self._device,
                 on_step=lambda done, total: self._tell("train", round_number, done, total),
+                withdrawn=self._present().withdrawn_from(cohort),
             )
         trained = weights.flatten(network.extract(module)).astype(np.float64)
-        self._delta = trained - weights.flatten(start).astype(np.float64)
+        self._trained = trained - weights.flatten(start).astype(np.float64), cohort
         return time.monotonic() - began
 
     def protect_update(self, plan: Plan, public: bytes) -> Protected:
         """Clip, encode and encrypt what `train` kept; once, so that no update is protected twice."""
-        delta, self._delta = self._delta, None
-        if delta is None:
+        if self._trained is None:
             raise NothingTrainedError("there is no update to protect")
+        (delta, cohort), self._trained = self._trained, None
         encoding = encoding_of(plan)
         with NoiseStream() as rounding:
             lanes = encoding.encode(clip_l2(delta, plan.update.clip_l2), rounding)
-        return self._protected(plan, lanes, public, _present(self._train))
+        return self._protected(plan, lanes, public, cohort)
 
     def protect_evaluation(self, plan: Plan, model: bytes, public: bytes) -> Protected:
         """Score the held-out patients, add the declared noise to the histogram, encrypt it."""
-        cohort = _present(self._held_out)
+        cohort = self._present().held_out()
         scores, labels = self._patient_scores(plan, self._weights(plan, model), cohort)
         with NoiseStream() as noise:
-            histogram = noised(
-                score_histogram(scores, labels, plan.evaluation.bins), plan.evaluation.noise_std, noise
-            )
-        return self._protected(plan, encoding_of(plan).encode_counts(histogram.ravel()), public, cohort)
+            counts = evaluation_counts(scores, labels, cohort.sexes(), plan.evaluation, noise)
+        return self._protected(plan, encoding_of(plan).encode_counts(counts), public, cohort)
 
     def compare(self, plan: Plan, model: bytes) -> dict[str, float | None]:
         """What this site gains: its own model, trained alone, beside the federation's, on its own held-out
         patients. Exact figures: for the site's report, which never leaves it."""
-        train, held_out = _present(self._train), _present(self._held_out)
+        train, held_out = self._present().train(), self._present().held_out()
         module = network.build(plan.network, plan.data.image)
         network.load(module, network.initial(plan.network, plan.data.image, plan.seed))
         with NoiseStream() as sampling:
@@ -156,6 +173,7 @@ class SiteSession:
                 sampling=sampling,
                 device=self._device,
                 on_step=lambda done, total: self._tell("compare", 0, done, total),
+                withdrawn=self._present().withdrawn_from(train),
             )
         own = network.extract(module)
         write_atomically(self._home.root / "local-only.safetensors", weights.to_bytes(own), mode=0o600)
@@ -194,13 +212,20 @@ class SiteSession:
     def initial_model(self, plan: Plan) -> bytes:
         return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
 
-    def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> bytes:
-        """The model that follows from an opened sum, to be compared with what the coordinator released."""
+    def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
+        """The model that follows from an opened sum and the sum's L2 norm in millionths, to be compared with what the
+        coordinator released."""
         start = self._weights(plan, base)
         lanes = lanes_from_bytes(opened, count=sum(tensor.size for tensor in start.values()))
-        return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites))
+        norm_micro = encoding_of(plan).sum_norm_micro(lanes, sites=sites)
+        return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites)), norm_micro
 
     # -- within --------------------------------------------------------------------------------------------
+
+    def _present(self) -> SiteCohort:
+        if self._cohort is None:
+            raise InputError("the cohort is not prepared", code="session.unprepared")
+        return self._cohort
 
     def _weights(self, plan: Plan, data: bytes) -> Weights:
         return weights.from_bytes(data, network.template(plan.network, plan.data.image))
@@ -231,12 +256,6 @@ class SiteSession:
 
     def _tell(self, step: str, round_number: int = 0, done: int = 0, total: int = 0) -> None:
         progress.tell(Progress(self._config.name, step, round_number, done, total))
-
-
-def _present(cohort: Cohort | None) -> Cohort:
-    if cohort is None:
-        raise InputError("the cohort is not prepared", code="session.unprepared")
-    return cohort
 
 
 def _binary(cohort: Cohort, plan: Plan) -> npt.NDArray[np.int64]:
