@@ -79,7 +79,8 @@ class SiteSession:
         self._clock: Clock = SystemClock()
         self._cohort: SiteCohort | None = None
         self._patients_by_round: dict[int, int] = {}
-        self._trained: tuple[npt.NDArray[np.float64], Cohort] | None = None
+        self._trained_on: Cohort | None = None
+        self._delta: npt.NDArray[np.float64] | None = None
         self._device = _device(self._config.device)
 
     # -- data ----------------------------------------------------------------------------------------------
@@ -135,18 +136,19 @@ class SiteSession:
                 withdrawn=self._present().withdrawn_from(cohort),
             )
         trained = weights.flatten(network.extract(module)).astype(np.float64)
-        self._trained = trained - weights.flatten(start).astype(np.float64), cohort
+        self._delta = trained - weights.flatten(start).astype(np.float64)
+        self._trained_on = cohort
         return time.monotonic() - began
 
     def protect_update(self, plan: Plan, public: bytes) -> Protected:
         """Clip, encode and encrypt what `train` kept; once, so that no update is protected twice."""
-        if self._trained is None:
+        delta, self._delta = self._delta, None
+        if delta is None:
             raise NothingTrainedError("there is no update to protect")
-        (delta, cohort), self._trained = self._trained, None
         encoding = encoding_of(plan)
         with NoiseStream() as rounding:
             lanes = encoding.encode(clip_l2(delta, plan.update.clip_l2), rounding)
-        return self._protected(plan, lanes, public, cohort)
+        return self._protected(plan, lanes, public, self._trained_on or self._present().train())
 
     def protect_evaluation(self, plan: Plan, model: bytes, public: bytes) -> Protected:
         """Score the held-out patients, add the declared noise to the histogram, encrypt it."""
