@@ -17,7 +17,6 @@ from prefect.states import Completed
 
 from adapters import objects
 from adapters.home import write_atomically
-from adapters.lineage import Lineage
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, PolicyViolation
@@ -98,7 +97,25 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
             model = objects.load(coordinator.exchange, published.base_model_digest)
             for round_number in range(1, plan.rounds + 1):
                 ended = round_number
-                model = await take_round(coordinator, published, round_number, model, lineage)
+                registered = coordinator.state.registered.get((published.plan_digest, round_number))
+                if registered is not None:  # a run that was cut off continues after its last registered round
+                    model = objects.load(coordinator.exchange, registered.model_digest)
+                    await record_evidence(coordinator, published, round_number)
+                    continue
+                began = time.monotonic()
+                model, outcome = await run_round(coordinator, published, round_number, model)
+                metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
+                await record_round(
+                    coordinator,
+                    published,
+                    round_number,
+                    model,
+                    lineage,
+                    {key: value for key, value in metrics.items() if value is not None},
+                    outcome.auc,
+                )
+                keep_report(coordinator, published, replace(outcome, seconds=time.monotonic() - began))
+                await record_evidence(coordinator, published, round_number)
             passed = True
         finally:
             await finish_lineage(coordinator, lineage, passed=passed)
@@ -107,35 +124,6 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
             await record_evidence(coordinator, published, ended)
         raise
     return published
-
-
-async def take_round(
-    coordinator: Coordinator,
-    published: PlanPublished,
-    round_number: int,
-    base: bytes,
-    lineage: Lineage,
-) -> bytes:
-    """One round with its record and evidence, or what an earlier run made of it; returns its model."""
-    registered = coordinator.state.registered.get((published.plan_digest, round_number))
-    if registered is not None:  # a run that was cut off continues after its last registered round
-        await record_evidence(coordinator, published, round_number)
-        return objects.load(coordinator.exchange, registered.model_digest)
-    began = time.monotonic()
-    model, outcome = await run_round(coordinator, published, round_number, base)
-    metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
-    await record_round(
-        coordinator,
-        published,
-        round_number,
-        model,
-        lineage,
-        {key: value for key, value in metrics.items() if value is not None},
-        outcome.auc,
-    )
-    keep_report(coordinator, published, replace(outcome, seconds=time.monotonic() - began))
-    await record_evidence(coordinator, published, round_number)
-    return model
 
 
 async def run_round(
