@@ -151,13 +151,13 @@ def faults_of(records: Sequence[ConsentRecord], *, now_s: int, where: Sequence[s
             found.append(Fault(place, "consent.future", "it is granted or withdrawn in the future (UTC)"))
         if record.withdrawn_at_s is not None and record.withdrawn_at_s < record.granted_at_s:
             found.append(Fault(place, "consent.withdrawal", "it is withdrawn before it is granted"))
-        known = first.setdefault((*record.about, record.granted_at_s), (place, record))
-        if known[1] is record:
-            continue
-        if known[1] == record:
-            found.append(Fault(place, "consent.duplicate", f"it says again what {known[0]} says"))
+        name = (*record.about, record.granted_at_s)
+        if name not in first:
+            first[name] = (place, record)
+        elif first[name][1] == record:
+            found.append(Fault(place, "consent.duplicate", f"it says again what {first[name][0]} says"))
         else:
-            found.append(Fault(place, "consent.contradiction", f"it contradicts {known[0]}"))
+            found.append(Fault(place, "consent.contradiction", f"it contradicts {first[name][0]}"))
     return found
 
 
@@ -167,7 +167,7 @@ def merged(
     """The records after an import, all or nothing. Raises ConsentRefusedError with every fault.
 
     A hospital's system may export the same consents every night, so a grant that is on record is no fault. An import
-    can withdraw such a grant and never undo its withdrawal: of two withdrawals the earlier one stays.
+    can withdraw such a grant, in whatever terms, and never undo its withdrawal: of two the earlier one stays.
     """
     faults = faults_of(incoming, now_s=now_s, where=where)
     records = {(*record.about, record.granted_at_s): record for record in known}
@@ -177,12 +177,13 @@ def merged(
         before = records.get(name)
         if before is None:
             records[name], added = record, added + 1
+        elif record.withdrawn_at_s is not None:
+            # Whatever terms it names: a system that ends a consent may also shorten its period or drop its purposes.
+            records[name] = before.withdrawn(record.withdrawn_at_s)
+            withdrawn += records[name] != before
         elif not before.same_terms(record):
             message = "it has other terms than the consent on record that was granted at that time"
             faults.append(Fault(place, "consent.contradiction", message))
-        elif record.withdrawn_at_s is not None:
-            records[name] = before.withdrawn(record.withdrawn_at_s)
-            withdrawn += records[name] != before
     # A contradiction within the file may show as one against its own first record too: each place is named once.
     refuse(
         list({(fault.where, fault.code): fault for fault in reversed(faults)}.values())[::-1], what="consents"
