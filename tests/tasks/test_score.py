@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.score import exact_auc, patient_scores, score
+from policies.opening import aucs_micro_of, histogram_lane_count
+from policies.plan import Evaluation
+from privacy.histogram import SUBGROUPS, score_histogram
+from privacy.noise import NoiseStream
+from tasks.score import evaluation_counts, exact_auc, patient_scores, score
 
 
 class _Mean(torch.nn.Module):
@@ -43,3 +47,51 @@ def test_exact_auc_counts_pairs_and_halves_ties() -> None:
 def test_exact_auc_of_one_label_is_undefined(label: int) -> None:
     assert exact_auc(np.array([0.1, 0.2], np.float32), np.full(2, label)) is None
     assert exact_auc(np.zeros(0, np.float32), np.zeros(0, np.int64)) is None
+
+
+# What leaves the site
+
+WHOLE = Evaluation(bins=32, noise_std=2.0)
+BY_SEX = Evaluation(bins=32, noise_std=2.0, subgroups="sex")
+
+
+def _scored(count: int = 20_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(scores, labels, sexes): women told apart perfectly, men the wrong way round, others by chance."""
+    random = np.random.default_rng(3)
+    labels, sexes = random.integers(0, 2, count), random.integers(0, 3, count)
+    scores = np.choose(sexes, [0.2 + 0.6 * labels, 0.8 - 0.6 * labels, random.random(count)])
+    return scores.astype(np.float32), labels, sexes
+
+
+@pytest.mark.parametrize("evaluation", [WHOLE, BY_SEX])
+def test_counts_are_the_lanes_that_witnesses_read(evaluation: Evaluation) -> None:
+    scores, labels, sexes = _scored()
+    with NoiseStream() as noise:
+        counts = evaluation_counts(scores, labels, sexes, evaluation, noise)
+    assert counts.dtype == np.int64 and counts.shape == (histogram_lane_count(evaluation),)
+    whole, groups = aucs_micro_of(counts, evaluation)
+    assert whole == pytest.approx(1e6 * (exact_auc(scores, labels) or 0), abs=3e4)
+    assert len(groups) == (2 if evaluation is BY_SEX else 0)
+    for found, expected in zip(groups, (1e6, 0.0), strict=False):
+        assert found == pytest.approx(expected, abs=5e4)
+
+
+def test_every_patient_is_in_one_cell_and_every_cell_has_its_own_noise() -> None:
+    scores, labels, sexes = _scored(300)
+    exact = np.stack([score_histogram(scores[sexes == sex], labels[sexes == sex], 32) for sex in range(3)])
+    assert exact.sum() == 300, "one count a patient over all groups: a sensitivity of 1"
+    with NoiseStream() as noise:
+        draws = np.stack([evaluation_counts(scores, labels, sexes, BY_SEX, noise) for _ in range(400)])
+    added = draws - exact.ravel()
+    assert np.std(added) == pytest.approx(2.0, rel=0.05)
+    assert (np.std(added, axis=0) > 1.0).all(), "no cell of a small group goes without noise"
+    correlations = np.corrcoef(added.T)
+    assert np.abs(correlations[~np.eye(len(correlations), dtype=bool)]).max() < 0.35
+
+
+def test_nobody_held_out_is_noise_alone() -> None:
+    none = np.zeros(0, np.int64)
+    for evaluation in (WHOLE, BY_SEX):
+        with NoiseStream() as noise:
+            counts = evaluation_counts(none.astype(np.float32), none, none, evaluation, noise)
+        assert counts.any() and len(counts) == 64 * max(1, len(SUBGROUPS[evaluation.subgroups]))

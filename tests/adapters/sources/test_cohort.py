@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.sources.cohort import FACTS, Cohort, MemorySource, patient_key
+from adapters.sources.cohort import Cohort, MemorySource, patient_key
 from adapters.sources.findings import DataRefusedError
 from ledger.errors import PolicyViolation
+from policies.contract import FACTS
 from policies.plan import DataContract, Image
+from privacy.histogram import SUBGROUPS
 
 SECRET = bytes(range(32))
 CONTRACT = DataContract(
@@ -126,3 +128,67 @@ def test_no_identifier_survives_in_a_cohort() -> None:
     assert b"ZZCANARY" not in pickle.dumps(cohort)
     assert repr(cohort) == str(cohort) == "Cohort(...)"
     assert cohort.facts["finite"].all()
+
+
+# Who is taken in
+
+
+def keys_of(*identifiers: str) -> frozenset[bytes]:
+    return frozenset(patient_key(name, site="hospital-a", secret=SECRET) for name in identifiers)
+
+
+def test_a_cohort_narrows_to_the_patients_of_given_keys_with_all_their_images() -> None:
+    whole = cohort_of(["a", "b", "a", "c", "b", "a"])
+    part = whole.where(keys_of("a", "c", "nobody-here"))
+    assert set(part.keys) == keys_of("a", "c") and len(part.images) == 4
+    assert part.facts["patient"].tolist() == part.patients.tolist()
+    assert whole.where(frozenset(whole.keys)) is whole
+
+
+def test_a_withdrawn_patient_stays_out_under_every_image_of_the_identifier() -> None:
+    """The images of one patient, filed under spellings of one identifier: all of them go."""
+    images = np.random.default_rng(0).random((4, 1, 8, 8)).astype(np.float32)
+    names = ["M\u00fcller-1", "Mu\u0308ller-1", " M\u00fcller-1 ", "other"]
+    source = MemorySource(images, [0, 0, 0, 1], names, site="hospital-a", secret=SECRET)
+    part = source.load(CONTRACT).where(keys_of("other"))
+    assert len(part.images) == 1 and np.array_equal(part.images[0], images[3])
+
+
+def test_nobody_left_is_a_policy_violation_unless_it_is_asked_for() -> None:
+    whole = cohort_of(["a", "b"])
+    with pytest.raises(PolicyViolation) as refused:
+        whole.where(keys_of("c"))
+    assert refused.value.violations[0].code == "consent.nobody"
+    nobody = whole.among(frozenset())
+    assert nobody.patient_count == 0 and nobody.images.shape == (0, 1, 8, 8)
+    assert nobody.sexes().shape == (0,)
+
+
+def test_narrowing_moves_nobody_to_the_other_side() -> None:
+    whole = cohort_of([f"patient-{number}" for number in range(60)])
+    train, held_out = whole.split(0.4)
+    part_train, part_held_out = whole.where(frozenset(whole.keys[::2])).split(0.4)
+    assert set(part_train.keys) <= set(train.keys) and set(part_held_out.keys) <= set(held_out.keys)
+
+
+# Sexes
+
+
+def test_a_patient_is_in_one_group_whatever_the_images_say() -> None:
+    names = ["a", "a", "b", "b", "c", "d", "e", "e", "f"]
+    sexes = ["F", "F ", "M", "M", "O", "", "F", "M", "anything"]
+    images = np.zeros((9, 1, 8, 8), np.float32)
+    whole = MemorySource(images, [0] * 9, names, site="hospital-a", secret=SECRET, sexes=sexes).load(CONTRACT)
+    groups = {
+        name: SUBGROUPS["sex"][whole.sexes()[whole.keys.index(next(iter(keys_of(name))))]]
+        for name in "abcdef"
+    }
+    assert groups == {"a": "female", "b": "male", "c": "other", "d": "other", "e": "other", "f": "other"}
+    part = whole.where(keys_of("a", "e"))
+    assert sorted(SUBGROUPS["sex"][sex] for sex in part.sexes()) == ["female", "other"]
+
+
+def test_without_sexes_everybody_is_other() -> None:
+    cohort = cohort_of(["a", "b", "a"])
+    assert cohort.groups.dtype == np.int8
+    assert {SUBGROUPS["sex"][group] for group in cohort.groups} == {"other"}

@@ -296,3 +296,20 @@ def test_no_marker_of_a_malformed_labels_file_is_public(
     assert MARKER not in public_surface(refusal(folder, contract))
     (folder / name).write_text(f'{MARKER},"label')
     assert MARKER not in public_surface(refusal(folder, contract))
+
+
+def test_the_sex_of_a_record_is_read_and_a_contradiction_is_other(
+    write_site: WriteSite, contract: DataContract
+) -> None:
+    folder = write_site(patients=5, images=2)
+    for path in images(folder):
+        number = int(path.parent.name.removeprefix("study-"))
+        sex = ("F", "M", "O", "", "F" if path.name == "IM0" else "M")[number]
+        edit(path, PatientSex=sex)
+    (folder / "study-1" / "IM0").unlink()
+    cohort = load(folder, contract)
+    assert np.bincount(cohort.sexes(), minlength=3).tolist() == [1, 1, 3]
+    data = dcmread(folder / "study-3" / "IM0")
+    del data.PatientSex
+    data.save_as(folder / "study-3" / "IM0")
+    assert np.bincount(load(folder, contract).sexes(), minlength=3).tolist() == [1, 1, 3]

@@ -248,3 +248,40 @@ def test_a_bad_shard(tmp_path: Path, contract: DataContract, arrays: Arrays, cod
         load(path, contract)
     assert refused.value.codes == codes
     assert MARKER not in public_surface(refused.value)
+
+
+# Sexes in a shard
+
+
+def test_a_shard_may_name_sexes(source: Path, tmp_path: Path, contract: DataContract) -> None:
+    path = write_shards(source, sites=SITES, seed=0, out=tmp_path / "out").shards["hospital-a"]
+    with np.load(path) as stored:
+        shard = dict(stored)
+    assert set(load(path, contract).sexes()) == {2}
+    sexes = np.array(["F", "M", "O", ""])[np.arange(len(shard["images"])) % 4]
+    np.savez(path, **shard, sexes=sexes)
+    counts = np.bincount(load(path, contract).sexes(), minlength=3)
+    assert counts[0] == (sexes == "F").sum() and counts[1] == (sexes == "M").sum()
+
+
+@pytest.mark.parametrize("sexes", [np.zeros(3), np.array(["F"]), np.array("F"), np.array([b"F"])])
+def test_malformed_sexes_are_refused(
+    source: Path, tmp_path: Path, contract: DataContract, sexes: NDArray[np.generic]
+) -> None:
+    path = write_shards(source, sites=SITES, seed=0, out=tmp_path / "out").shards["hospital-a"]
+    with np.load(path) as stored:
+        shard = dict(stored)
+    np.savez(path, **shard, sexes=sexes)
+    with pytest.raises(DataRefusedError) as refused:
+        load(path, contract)
+    assert refused.value.code == "data.npz-arrays" and "sexes" in str(refused.value)
+
+
+def test_pickled_sexes_are_never_loaded(source: Path, tmp_path: Path, contract: DataContract) -> None:
+    path = write_shards(source, sites=SITES, seed=0, out=tmp_path / "out").shards["hospital-a"]
+    with np.load(path) as stored:
+        shard = dict(stored)
+    np.savez(path, **shard, sexes=np.array(["F"] * len(shard["images"]), dtype=object))
+    with pytest.raises(DataRefusedError) as refused:
+        load(path, contract)
+    assert "pickled" in str(refused.value)

@@ -95,10 +95,11 @@ def test_progress_counts_images_and_existing_folders_are_left_alone(tmp_path: Pa
 def test_a_template_fills_every_placeholder(vendor: str, tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((SIZE_PX, SIZE_PX))
     path = tmp_path / "image"
-    path.write_bytes(Template("s", vendor).file(Header(37, 2, "key"), image))  # type: ignore[arg-type]
+    path.write_bytes(Template("s", vendor).file(Header(37, 2, "key", "F"), image))  # type: ignore[arg-type]
     data = dcmread(path)
     assert (data.PatientID, str(data.PatientName)) == ("INVENTED-S-00037", "INVENTED^PHANTOM 00037")
     assert data.InstanceNumber == 3 and data.PatientBirthDate == "19000210"
+    assert data.PatientSex == "F"
     uids = {data.SOPInstanceUID, data.StudyInstanceUID, data.SeriesInstanceUID}
     assert len(uids) == 3 and all(len(uid) == 44 and uid.is_valid for uid in uids)
     pixels = data.pixel_array / 4095 if vendor == "A" else 1 - (data.pixel_array - 3000) / 20_000
@@ -119,3 +120,10 @@ def test_some_patients_look_like_the_other_label() -> None:
     """So that a network that is right about all of them has seen the answers."""
     patients = _patients("s", 0, 2000, 0.5, ("A",))
     assert 0.005 < np.mean([patient.label != patient.appearance for patient in patients]) < 0.03
+
+
+def test_both_sexes_are_there_and_every_patient_has_one(written: Path, contract: DataContract) -> None:
+    for name in SITES:
+        cohort = load(written / name, contract)
+        female, male, other = np.bincount(cohort.sexes(), minlength=3)
+        assert other == 0 and min(female, male) > cohort.patient_count / 5

@@ -15,6 +15,7 @@ from tasks.train import network as networks
 from tasks.train import private
 from tasks.train.local_only import train_local
 from tasks.train.private import TrainingDivergedError, train_private
+from tasks.train.sampling import Indices, PatientSampler
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
@@ -131,3 +132,62 @@ def test_local_only_learns_what_is_easy(
     with torch.no_grad():
         logits = module(torch.from_numpy(images)).numpy()
     assert logits[labels == 1].min() > logits[labels == 0].max()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Indices]:
+    """The images of every step, as they are drawn."""
+    steps: list[Indices] = []
+    draw = PatientSampler.draw
+
+    def noted(self: PatientSampler) -> Indices:
+        steps.append(draw(self))
+        return steps[-1]
+
+    monkeypatch.setattr(PatientSampler, "draw", noted)
+    return steps
+
+
+def test_a_withdrawal_takes_effect_at_the_next_step(
+    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
+    noise: NoiseStream, drawn: list[Indices],
+) -> None:  # fmt: skip
+    gone: list[int] = []
+
+    def on_step(done: int, _: int) -> None:
+        if done == 2:
+            gone.append(7)
+
+    everyone = training.model_copy(update={"sampling_rate": 1.0, "steps": 4})
+    train_private(
+        module, images, labels, patients, training=everyone, noise=noise, on_step=on_step,
+        withdrawn=lambda: np.array(gone, np.int64),
+    )  # fmt: skip
+    assert [7 in patients[step] for step in drawn] == [True, True, False, False]
+    assert [len(step) for step in drawn] == [24, 24, 23, 23]
+
+
+def test_steps_without_anybody_are_noise_alone(
+    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
+    noise: NoiseStream, drawn: list[Indices],
+) -> None:  # fmt: skip
+    """Everybody withdraws before the first step: as many steps, as much noise, nobody's gradient."""
+    before = _weights(module)
+    everyone = training.model_copy(update={"sampling_rate": 1.0, "steps": 4})
+    train_private(
+        module, images, labels, patients, training=everyone, noise=noise, withdrawn=lambda: np.arange(24)
+    )
+    assert [len(step) for step in drawn] == [0] * 4
+    expected = 2.0 * training.learning_rate * training.clip_l2 / training.nominal_batch_patients
+    assert np.std(_weights(module) - before) == pytest.approx(expected, rel=0.25)
+
+
+def test_the_comparison_model_forgets_who_withdrew_too(
+    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
+    noise: NoiseStream, drawn: list[Indices],
+) -> None:  # fmt: skip
+    train_local(
+        module, images, labels, patients, training=training, rounds=2, sampling=noise,
+        withdrawn=lambda: np.arange(23),
+    )  # fmt: skip
+    assert len(drawn) == 6 and all(set(patients[step]) <= {23} for step in drawn)

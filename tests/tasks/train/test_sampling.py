@@ -57,3 +57,33 @@ def test_patient_numbers_need_not_be_dense(noise: NoiseStream) -> None:
     sampler = PatientSampler(np.array([900, 7, 900, 41]), rate=1.0, noise=noise)
     assert sampler.patients == 3
     assert len(sampler.draw()) == 3
+
+
+def test_an_excluded_patient_is_never_drawn_again_under_any_image(
+    patients: Patients, noise: NoiseStream
+) -> None:
+    sampler = PatientSampler(patients, rate=1.0, noise=noise)
+    sampler.exclude(np.array([3, 17, 999]))
+    assert sampler.patients == 22
+    for _ in range(50):
+        assert sorted(patients[sampler.draw()]) == [number for number in range(24) if number not in (3, 17)]
+    sampler.exclude(np.array([5]))
+    sampler.exclude(np.zeros(0, np.int64))
+    assert sampler.patients == 21 and 5 not in patients[sampler.draw()]
+
+
+def test_the_others_are_drawn_at_the_same_rate(patients: Patients, noise: NoiseStream) -> None:
+    sampler = PatientSampler(patients, rate=0.3, noise=noise)
+    sampler.exclude(np.arange(12))
+    steps = 4000
+    counts = np.bincount(np.concatenate([patients[sampler.draw()] for _ in range(steps)]), minlength=24)
+    assert counts[:12].sum() == 0
+    assert np.abs(counts[12:] / steps - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / steps)
+
+
+def test_with_everybody_excluded_a_draw_is_empty(patients: Patients, noise: NoiseStream) -> None:
+    sampler = PatientSampler(patients, rate=1.0, noise=noise)
+    sampler.exclude(np.arange(24))
+    assert sampler.patients == 0 and sampler.draw().shape == (0,)
+    nobody = PatientSampler(np.zeros(0, np.int64), rate=0.5, noise=noise)
+    assert nobody.draw().shape == (0,)
