@@ -1,0 +1,369 @@
+"""A site's own process under consent: who is trained on and scored, from step to step and from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from adapters.clock import FixedClock
+from adapters.consent.store import ConsentStore
+from adapters.home import ConsentConfig, Home, SourceConfig
+from adapters.sources.cohort import patient_key
+from ledger.errors import CodedError, PolicyViolation
+from policies.consent import ConsentRecord
+from policies.federation import Pool
+from policies.opening import histogram_lane_count
+from policies.plan import Plan
+from privacy.ciphertext_frame import CiphertextFrame
+from privacy.noise import NoiseStream
+from privacy.study_key import StudyKey
+from tasks import score
+from tasks.aggregate import lanes_to_bytes
+from tasks.found import FoundingSite, found
+from tasks.train.sampling import Indices, PatientSampler
+from tasks.worker import site_session
+from tasks.worker.site_session import SiteSession
+from tests.consents import RECORDS, WAIVER
+from tests.consortium import write_shard
+from tests.plans import tiny_plan
+
+SITE, PATIENTS = "hospital-a", 60
+NOW_S = 10_000
+TRAINING = {
+    "sampling_rate": 1.0, "steps": 3, "noise_multiplier": 2.0, "clip_l2": 1.0, "learning_rate": 0.1,
+    "nominal_batch_patients": 10.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return tiny_plan(training=TRAINING, rounds=3)
+
+
+@pytest.fixture(scope="module")
+def public() -> bytes:
+    return StudyKey.generate().public_context()
+
+
+class Hospital:
+    """One site's home, its session, and what its patients do."""
+
+    def __init__(self, root: Path, consent: ConsentConfig) -> None:
+        names = (SITE, "hospital-b", "hospital-c")
+        self.shard = root / "data" / f"{SITE}.npz"
+        write_shard(self.shard, patients=PATIENTS)
+        source = SourceConfig(kind="npz", path=str(self.shard))
+        pool = Pool.of(epsilon_cap_micro=100_000_000, delta=1e-5)
+        sites = tuple(FoundingSite(name, source, consent) for name in names)
+        self.home = Home(found(root, sites, name="test", pool=pool).sites[SITE])
+        self.store = ConsentStore.open(self.home)
+        self.clock = FixedClock(NOW_S)
+        self.session = self.open()
+
+    def open(self) -> SiteSession:
+        session = SiteSession(self.home.root)
+        session._clock = self.clock
+        return session
+
+    def key(self, number: int) -> str:
+        name = f"invented-0-{number}"
+        return patient_key(name, site=SITE, secret=self.home.patient_secret()).hex()
+
+    def grant(self, *numbers: int, granted: int = 1, expires: int | None = None) -> None:
+        self.store.add(
+            [
+                ConsentRecord(
+                    patient_key=self.key(number),
+                    policy_version="2026-1",
+                    purposes=("research",),
+                    granted_at_s=granted,
+                    expires_at_s=expires,
+                )
+                for number in numbers
+            ],
+            now_s=NOW_S,
+        )
+
+    def withdraw(self, *numbers: int) -> None:
+        for number in numbers:
+            self.store.withdraw(self.key(number), policy_version=None, now_s=NOW_S)
+
+    def after_step(self, after: int, act: Callable[[], None]) -> None:
+        """Do something once a step of training is done."""
+
+        def tell(step: str, round_number: int = 0, done: int = 0, total: int = 0) -> None:
+            if step == "train" and done == after:
+                act()
+
+        setattr(self.session, "_tell", tell)  # noqa: B010 - a method of one object
+
+    def sides(self) -> tuple[list[int], list[int]]:
+        """(numbers of those trained on, of those held out) of the present cohort."""
+        cohort = self.session._present()
+        numbers = {self.key(number): number for number in range(PATIENTS)}
+        train, held_out = (
+            [numbers[key.hex()] for key in part.keys] for part in (cohort.train(), cohort.held_out())
+        )
+        return train, held_out
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Hospital:
+    """Everybody consents."""
+    hospital = Hospital(tmp_path, RECORDS)
+    hospital.grant(*range(PATIENTS))
+    return hospital
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many patients took part in each step; the plan's rate is 1, so all who could."""
+    steps: list[int] = []
+    draw = PatientSampler.draw
+
+    def noted(self: PatientSampler) -> Indices:
+        sample = draw(self)
+        steps.append(len(sample))
+        return sample
+
+    monkeypatch.setattr(PatientSampler, "draw", noted)
+    return steps
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many patients each evaluation counted."""
+    counts: list[int] = []
+    count = score.evaluation_counts
+
+    def noted(
+        scores: npt.NDArray[np.floating],
+        labels: npt.NDArray[np.integer],
+        sexes: npt.NDArray[np.integer],
+        evaluation: object,
+        noise: NoiseStream,
+    ) -> npt.NDArray[np.int64]:
+        counts.append(len(scores))
+        return count(scores, labels, sexes, evaluation, noise)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(site_session, "evaluation_counts", noted)
+    return counts
+
+
+def test_only_patients_who_consent_are_taken_in(tmp_path: Path, plan: Plan) -> None:
+    hospital = Hospital(tmp_path, RECORDS)
+    with pytest.raises(PolicyViolation) as refused:
+        hospital.session.prepare(plan)
+    assert refused.value.code == "consent.nobody"
+    hospital.grant(*range(40))
+    hospital.session.prepare(plan)
+    assert hospital.session.cohort_size() == (PATIENTS, 40)
+    train, held_out = hospital.sides()
+    assert sorted(train + held_out) == list(range(40))
+
+
+def test_another_purpose_version_or_time_is_no_consent(hospital: Hospital, plan: Plan) -> None:
+    for terms in (
+        {"policy_version": "2026-1", "purpose": "care"},
+        {"policy_version": "2027-1", "purpose": "research"},
+    ):
+        with pytest.raises(PolicyViolation) as refused:
+            hospital.open().prepare(tiny_plan(consent=terms))
+        assert refused.value.code == "consent.nobody"
+    hospital.clock.at_s = 0
+    with pytest.raises(PolicyViolation):
+        hospital.open().prepare(plan)
+
+
+def test_a_withdrawal_in_the_middle_of_a_round_counts_from_the_next_step(
+    hospital: Hospital, plan: Plan, drawn: list[int]
+) -> None:
+    """The patient walks in while the first of three steps runs. The plan runs on as it was reserved."""
+    hospital.session.prepare(plan)
+    base = hospital.session.initial_model(plan)
+    train, _ = hospital.sides()
+    hospital.after_step(1, lambda: hospital.withdraw(train[0], train[1]))
+    hospital.session.train(plan, base, 1)
+    everybody = len(train)
+    assert drawn == [everybody, everybody - 2, everybody - 2], "as many steps as the plan has, none refunded"
+
+    drawn.clear()
+    hospital.after_step(1, lambda: None)
+    hospital.session.train(plan, base, 2)
+    assert drawn == [everybody - 2] * 3
+    assert hospital.session.patients_trained() == {1: everybody, 2: everybody - 2}
+    assert hospital.session.cohort_size() == (PATIENTS, PATIENTS - 2)
+
+
+def test_whoever_consents_during_a_round_joins_the_next(
+    tmp_path: Path, plan: Plan, drawn: list[int], scored: list[int], public: bytes
+) -> None:
+    hospital = Hospital(tmp_path, RECORDS)
+    hospital.grant(*range(40))
+    hospital.session.prepare(plan)
+    base = hospital.session.initial_model(plan)
+    train, held_out = hospital.sides()
+    hospital.after_step(1, lambda: hospital.grant(*range(40, PATIENTS)))
+    hospital.session.train(plan, base, 1)
+    hospital.session.protect_evaluation(plan, base, public)
+    assert drawn == [len(train)] * 3 and scored == [len(held_out)]
+    hospital.session.train(plan, base, 2)
+    hospital.session.protect_evaluation(plan, base, public)
+    assert drawn[3] > len(train) and drawn[3] + scored[1] == PATIENTS
+
+
+def test_a_held_out_patient_who_withdrew_is_not_scored(
+    hospital: Hospital, plan: Plan, scored: list[int], public: bytes
+) -> None:
+    hospital.session.prepare(plan)
+    base = hospital.session.initial_model(plan)
+    _, held_out = hospital.sides()
+    hospital.session.protect_evaluation(plan, base, public)
+    hospital.withdraw(*held_out[:3])
+    hospital.session.protect_evaluation(plan, base, public)
+    assert scored == [len(held_out), len(held_out) - 3]
+    figures = hospital.session.compare(plan, base)
+    assert figures["patients"] == PATIENTS - 3
+
+
+def test_a_consent_that_expires_in_the_middle_of_a_round_ends_there(
+    tmp_path: Path, plan: Plan, drawn: list[int]
+) -> None:
+    hospital = Hospital(tmp_path, RECORDS)
+    hospital.grant(*range(0, PATIENTS, 2))
+    hospital.grant(*range(1, PATIENTS, 2), expires=NOW_S + 5)
+    hospital.session.prepare(plan)
+    train, _ = hospital.sides()
+
+    def later() -> None:
+        hospital.clock.at_s = NOW_S + 5
+
+    hospital.after_step(2, later)
+    hospital.session.train(plan, hospital.session.initial_model(plan), 1)
+    assert drawn == [len(train), len(train), sum(number % 2 == 0 for number in train)]
+
+
+def test_when_everybody_withdraws_the_round_ends_in_noise_and_the_next_is_refused(
+    hospital: Hospital, plan: Plan, drawn: list[int], scored: list[int], public: bytes
+) -> None:
+    hospital.session.prepare(plan)
+    base = hospital.session.initial_model(plan)
+    train, _ = hospital.sides()
+    hospital.after_step(1, lambda: hospital.withdraw(*range(PATIENTS)))
+    hospital.session.train(plan, base, 1)
+    assert drawn == [len(train), 0, 0]
+    assert hospital.session.protect_update(plan, public).update
+    assert hospital.session.protect_evaluation(plan, base, public).update and scored == [0]
+    with pytest.raises(PolicyViolation) as refused:
+        hospital.session.train(plan, base, 2)
+    assert refused.value.code == "consent.nobody"
+
+
+def test_a_cohort_that_withdrawals_made_too_small_is_judged_anew(hospital: Hospital, plan: Plan) -> None:
+    hospital.session.prepare(plan)
+    hospital.withdraw(*range(15, PATIENTS))
+    with pytest.raises(PolicyViolation) as refused:
+        hospital.session.train(plan, hospital.session.initial_model(plan), 1)
+    assert refused.value.code == "contract.minimum-patients"
+
+
+def test_a_withdrawn_patient_who_reappears_under_another_image_stays_out(
+    hospital: Hospital, plan: Plan
+) -> None:
+    """A later study of a patient who withdrew, filed with a space after the identifier."""
+    hospital.withdraw(4)
+    with np.load(hospital.shard) as stored:
+        shard = dict(stored)
+    again = shard["images"][9:10]
+    shard.update(
+        images=np.concatenate([shard["images"], again]),
+        labels=np.append(shard["labels"], shard["labels"][4]),
+        patients=np.append(shard["patients"], "invented-0-4 "),
+    )
+    np.savez(hospital.shard, **shard)
+    session = hospital.open()
+    session.prepare(plan)
+    assert session.cohort_size() == (PATIENTS, PATIENTS - 1)
+    keys = {
+        key.hex() for part in (session._present().train(), session._present().held_out()) for key in part.keys
+    }
+    assert hospital.key(4) not in keys and hospital.key(5) in keys
+
+
+def test_records_that_cannot_be_believed_stop_the_training(hospital: Hospital, plan: Plan) -> None:
+    path = hospital.home.root / "consent" / "records"
+    older = path.read_bytes()
+    hospital.withdraw(3)
+    hospital.session.prepare(plan)
+
+    def roll_back() -> None:
+        path.write_bytes(older)
+
+    hospital.after_step(1, roll_back)
+    with pytest.raises(CodedError) as refused:
+        hospital.session.train(plan, hospital.session.initial_model(plan), 1)
+    assert refused.value.code == "consent.store-rolled-back"
+    with pytest.raises(CodedError):
+        hospital.session.protect_update(plan, b"")  # nothing was trained, so nothing can leave
+
+
+def test_a_waiver_takes_everybody_in_and_asks_no_records(tmp_path: Path, plan: Plan) -> None:
+    hospital = Hospital(tmp_path, WAIVER)
+    hospital.session.prepare(plan)
+    assert hospital.session.cohort_size() == (PATIENTS, PATIENTS)
+
+
+def test_the_root_of_every_cadence_is_another(hospital: Hospital) -> None:
+    session = hospital.open()  # before any plan is prepared
+    first, unchanged = session.consent_root(1), session.consent_root(2)
+    hospital.withdraw(4)
+    changed = session.consent_root(3)
+    assert len({first, unchanged, changed}) == 3 and len(first) == len(changed) == 64
+    assert session.consent_root(1) != first, "the state of cadence 1 changed, and its root with it"
+    assert session.consent_root(3) == changed
+
+
+def test_a_site_without_records_publishes_a_root_like_any_other(tmp_path: Path) -> None:
+    session = Hospital(tmp_path, WAIVER).session
+    assert session.consent_root(1) != session.consent_root(2)
+    assert len(session.consent_root(1)) == 64
+
+
+def test_an_evaluation_by_sex_has_the_lanes_that_the_coordinator_expects(
+    hospital: Hospital, public: bytes
+) -> None:
+    by_sex = tiny_plan(evaluation={"bins": 4, "noise_std": 3.0, "subgroups": "sex"})
+    hospital.session.prepare(by_sex)
+    protected = hospital.session.protect_evaluation(by_sex, hospital.session.initial_model(by_sex), public)
+    assert (
+        CiphertextFrame.from_bytes(protected.update).lane_count
+        == histogram_lane_count(by_sex.evaluation)
+        == 24
+    )
+
+
+def test_a_sum_of_nothing_moves_nothing_and_has_no_norm(hospital: Hospital, plan: Plan) -> None:
+    base = hospital.session.initial_model(plan)
+    weights = hospital.session._weights(plan, base)
+    lanes = np.zeros(sum(tensor.size for tensor in weights.values()), np.int64)
+    assert hospital.session.next_model(plan, base, lanes_to_bytes(lanes), sites=3) == (base, 0)
+    lanes[0] = 5_000
+    moved, norm_micro = hospital.session.next_model(plan, base, lanes_to_bytes(lanes), sites=3)
+    assert moved != base and norm_micro > 0
+
+
+@pytest.mark.parametrize("method", ["cohort_size", "train", "compare"])
+def test_nothing_runs_before_the_cohort_is_prepared(hospital: Hospital, plan: Plan, method: str) -> None:
+    base = hospital.session.initial_model(plan)
+    calls: dict[str, Callable[[], object]] = {
+        "cohort_size": hospital.session.cohort_size,
+        "train": lambda: hospital.session.train(plan, base, 1),
+        "compare": lambda: hospital.session.compare(plan, base),
+    }
+    with pytest.raises(CodedError) as refused:
+        calls[method]()
+    assert refused.value.code == "session.unprepared"
