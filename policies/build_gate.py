@@ -207,8 +207,8 @@ def _approvals(state: FederationState, plan: Plan) -> list[str]:
     approved = state.approvals.get(digest, frozenset())
     names = [member.name for member in state.founded().sites()]
     said = ", ".join(name for name in names if name in approved) or "nobody"
-    left = ", ".join(name for name in names if name not in approved) or "nobody"
-    return [f"approved by {said}; not by {left}"]
+    left = ", ".join(name for name in names if name not in approved)
+    return [f"approved by {said}" + (f"; not yet by {left}" if left else "")]
 
 
 def _policy_digest_with(folder: Path) -> str:

@@ -1,6 +1,6 @@
-"""The gate's verdict as JUnit XML: one test suite a plan file, one test case a rule that was asked of the plan or of a
-site. The dialect is the one that CI servers agree on: `testsuites/testsuite/testcase`, with `failure` for a rule that
-refuses, `error` for a file that is no plan, and the notes as `system-out`.
+"""The gate's verdict as JUnit XML: one test suite a plan file, one test case for each rule that was asked of the
+plan or of a site. The dialect is the one that CI servers agree on: `testsuites/testsuite/testcase`, with `failure`
+for a rule that refuses, `error` for a file that is no plan, and the notes as `system-out`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def text(cases: Sequence[Case], notes: Sequence[str], *, width: int | None = Non
                 console.print(_pools(case.judgement.pools))
             if case.judgement.runs_left is not None:
                 console.print(
-                    f"  the pools admit {case.judgement.runs_left} more runs of this plan", soft_wrap=True
+                    f"  runs of this plan that fit into every pool: {case.judgement.runs_left}",
+                    soft_wrap=True,
                 )
             for note in case.judgement.notes:
                 console.print(f"  note: {plain(note)}", soft_wrap=True)
