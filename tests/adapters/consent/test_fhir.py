@@ -299,6 +299,13 @@ def test_a_patient_without_exactly_one_identifier_of_the_system_is_refused(
     assert refused(tmp_path, bundle(*others, consent("p1")), terminology).code == "consent.fhir-patient"
 
 
+def test_an_identifier_that_no_image_can_have_is_refused(tmp_path: Path) -> None:
+    terminology = Terminology(policies={POLICY: "2026-1"}, identifier_system=MRN)
+    for value in ("INVENTED\ud800", "\0 "):
+        error = refused(tmp_path, bundle(patient("p1", value), consent("p1")), terminology)
+        assert error.code in ("consent.patient", "consent.fhir-patient")
+
+
 def test_another_servers_patient_is_not_this_ones(tmp_path: Path) -> None:
     terminology = Terminology(policies={POLICY: "2026-1"}, identifier_system=MRN)
     elsewhere = consent(patient={"reference": "https://elsewhere.example/fhir/Patient/p1"})
