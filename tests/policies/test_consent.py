@@ -203,6 +203,7 @@ def test_impossible_times_are_refused(bad: ConsentRecord, code: str) -> None:
 
 def test_duplicates_and_contradictions_are_refused() -> None:
     assert codes(record(), record()) == ["consent.duplicate"]
+    assert codes(*[record()] * 2) == ["consent.duplicate"], "the very same object too"
     assert codes(record(), record(purposes=("care",))) == ["consent.contradiction"]
     assert codes(record(), record(expires=900)) == ["consent.contradiction"]
     assert codes(record(), record(withdrawn=500)) == ["consent.contradiction"]
@@ -246,6 +247,12 @@ def test_an_import_withdraws_and_never_brings_back() -> None:
     assert older_export.records == ended.records
     later = merged(ended.records, (record(withdrawn=900),), now_s=NOW_S, where=["1"])
     assert later.records == ended.records, "of two withdrawals the earlier one stays"
+
+
+def test_an_import_ends_a_consent_in_whatever_terms_and_keeps_those_on_record() -> None:
+    """A system that ends a consent may also shorten its period; a no must never fail on that."""
+    ended = merged((record(),), (record(expires=300, withdrawn=700),), now_s=NOW_S, where=["1"])
+    assert ended.records == (record(withdrawn=700),)
 
 
 def test_an_import_cannot_rewrite_what_was_agreed() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger import tree
+from ledger import tree
 from ledger.errors import InputError, VerificationError
+from policies import consent_tree
 from policies.consent import ConsentRecord
-from policies.consent_tree import ConsentProof, check, consent_root, prove, record_bytes
+from policies.consent_tree import ConsentProof, ConsentProofError, check, consent_root, prove, record_bytes
 
 SECRET = bytes(range(32))
 RECORDS = tuple(
@@ -97,6 +102,24 @@ def test_a_proof_of_another_cadence_or_tree_is_refused() -> None:
             check(forged, root=root(), cadence=cadence)
 
 
+def test_a_root_over_an_unpadded_tree_proves_nothing() -> None:
+    """A site whose tree grew with every consent would publish its number of patients in every proof."""
+    honest = prove(RECORDS, RECORDS[0], secret=SECRET, cadence=7)
+    key = consent_tree._key(SECRET, 7)
+    leaves = tree.leaf_hashes(
+        [*consent_tree._entries([record_bytes(one) for one in RECORDS], key), b"one more"]
+    )
+
+    def node(height: int, at: int) -> bytes:
+        return tree.perfect_root(leaves[at << height : (at + 1) << height])
+
+    path = tuple(sibling.hex() for sibling in tree.inclusion_proof(honest.index, 1025, node))
+    published = tree.root_of(leaves).hex()
+    with pytest.raises(VerificationError) as refused:
+        check(honest.model_copy(update={"size": 1025, "path": path}), root=published, cadence=7)
+    assert "padded" in str(refused.value)
+
+
 def test_a_salt_opens_one_record_alone() -> None:
     """Whoever was shown one proof can try every other record under its salt, and finds none."""
     proof = prove(RECORDS, RECORDS[0], secret=SECRET, cadence=7)
@@ -122,3 +145,26 @@ def test_the_quick_encoding_is_the_canonical_one(purposes: list[str], version: s
         withdrawn_at_s=end,
     )
     assert record_bytes(record) == record.canonical_bytes()
+
+
+def test_a_proof_from_a_tree_that_is_not_padded_is_refused() -> None:
+    """Its size would be a count, and a site that leaves the padding out has published one."""
+    record = ConsentRecord(
+        patient_key="ab" * 32, policy_version="2026-1", purposes=("research",), granted_at_s=5
+    )
+    salt = bytes(32)
+    leaves = [tree.leaf_hash(hmac.digest(salt, record_bytes(record), "sha256"))] * 1025
+    path = tree.inclusion_proof(
+        0, len(leaves), lambda height, at: tree.perfect_root(leaves[at << height : (at + 1) << height])
+    )
+    proof = ConsentProof(
+        schema_version=1,
+        cadence=1,
+        record=record,
+        salt=salt.hex(),
+        index=0,
+        size=len(leaves),
+        path=tuple(sibling.hex() for sibling in path),
+    )
+    with pytest.raises(ConsentProofError):
+        check(proof, root=tree.root_of(leaves).hex(), cadence=1)
