@@ -1,13 +1,13 @@
 """Rego rules, evaluated in this process behind guards: what compliance people write decides, and can do nothing else.
 
 A rules folder holds one file a concept and `decisions.rego`, package `wardround.decision`, with one set of codes a
-decision; an empty set admits. Reading the rules' sources for what they must not hold is `policies.rego_sources`; what
-they are told is `policies.facts`. The guards:
+decision; an empty set admits. What may stand in them is `policies.rego_subset`; what they are told, `policies.facts`;
+their own tests, `policies.rego_tests`. The guards:
 
     whatever is undefined, fails or is no set of codes       a refusal, `rules.undecided`
     facts that are no whole numbers, names, yes or no        a refusal, `rules.facts`
     a clock, a generator, the network, the environment       refused when the rules are loaded, with file and line
-    a name that is defined nowhere, or bad syntax            likewise: a misspelt rule would never refuse anything
+    a name that is defined nowhere, negation, bad syntax     likewise: a misspelt rule would never refuse anything
 
 The engine compiles the folder once. It is not safe for several threads, so that a lock serialises decisions.
 """
@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ledger.canonical import JsonValue
-from policies.rego_sources import RulesInvalidError, check_names, read_sources
+from policies.rego_sources import RulesInvalidError, read_sources
+from policies.rego_subset import CODE, check_rules
 
 if TYPE_CHECKING:
-    from regopy import Interpreter
+    from regopy import Bundle, Interpreter
 
 INSTALLED: Final = Path(__file__).resolve().parent / "rules"
 DECISIONS: Final = ("cohort_size", "member", "plan", "receipt", "release", "reservation", "site")
@@ -45,7 +46,8 @@ BUILT_INS: Final = frozenset(
     )
 )  # fmt: skip
 """Pure functions of their arguments. No division: whole numbers stay whole."""
-_CODE: Final = re.compile(r"[a-z][a-z0-9.-]{0,63}", re.ASCII)
+_UNTOLD: Final = re.compile(r'[\x00-\x1f\x7f"\\]')
+"""The engine reads a text up to its first NUL, and knows escapes: two texts must not look like one to it."""
 _LARGEST: Final = 2**53 - 1
 _LONGEST_TEXT: Final = 4096
 _DEEPEST: Final = 6
@@ -58,14 +60,18 @@ class Rules:
         """`sources`: file name → text, tests left out."""
         self.digest = _digest(sources)
         self._lock = threading.Lock()
-        check_names(sources, BUILT_INS)
-        self._engine = _engine(sources)
-        self._bundle = self._engine.build(None, [_entry(decision) for decision in DECISIONS])
+        check_rules(sources, BUILT_INS, DECISIONS)
+        self._engine, self._bundle = _compiled(sources)
 
     @classmethod
     def load(cls, folder: Path | None = None) -> Rules:
         """The rules of a folder, by default the installed ones."""
-        return cls(read_sources(INSTALLED if folder is None else folder))
+        if folder is None:
+            return cls(read_sources(INSTALLED))
+        sources = read_sources(folder)
+        check_rules(sources, BUILT_INS, DECISIONS)
+        compiled_built_ins(sources)
+        return cls(sources)
 
     def decide(self, decision: str, facts: Mapping[str, JsonValue]) -> tuple[str, ...]:
         """The codes of the violated rules, sorted; empty if the facts are admitted. Never raises."""
@@ -79,12 +85,11 @@ class Rules:
                 output = self._engine.query_bundle_entrypoint(self._bundle, _entry(decision))
                 (result,) = output.results
             (codes,) = result.expressions
-            decided = tuple(sorted(codes))
+            if not isinstance(codes, list) or not all(CODE.fullmatch(code) for code in codes):
+                return (UNDECIDED,)
+            return tuple(sorted(codes))
         except Exception:  # whatever goes wrong in the engine: nothing was decided, so nothing is admitted
             return (UNDECIDED,)
-        if not all(isinstance(code, str) and _CODE.fullmatch(code) for code in decided):
-            return (UNDECIDED,)
-        return decided
 
 
 @cache
@@ -107,37 +112,42 @@ def _digest(sources: Mapping[str, str]) -> str:
     return state.hexdigest()
 
 
-def _engine(sources: Mapping[str, str]) -> Interpreter:
+def _compiled(sources: Mapping[str, str]) -> tuple[Interpreter, Bundle]:
     from regopy import Interpreter, RegoError
 
-    engine = Interpreter()
-    for name, text in sorted(sources.items()):
-        try:
-            with _quiet():
+    engine, name = Interpreter(), ""
+    try:
+        with _quiet():
+            for name, text in sorted(sources.items()):
                 engine.add_module(name, text)
-        except RegoError as error:
-            raise RulesInvalidError(
-                f"{name}: not valid Rego{_line(str(error), name, text)}",
-                remedy="Correct the syntax; `opa check` says more.",
-                code="rules.syntax",
-            ) from None
-    return engine
+            name = ""
+            bundle = engine.build(None, [_entry(decision) for decision in DECISIONS])
+            if not bundle.ok():
+                raise RegoError("the bundle is not built", 1)
+            return engine, bundle
+    except RegoError as error:
+        raise RulesInvalidError(
+            f"{_place(str(error), sources, name)}: not valid Rego",
+            remedy="Correct the syntax; `opa check` says more.",
+            code="rules.syntax",
+        ) from None
 
 
-def _line(message: str, name: str, text: str) -> str:
-    """The engine names a place by its offset in the file."""
-    place = re.search(re.escape(name) + r"\|(\d+)\|", message)
-    if place is None:
-        return ""
-    before = text.encode()[: int(place.group(1))]
-    return f", line {before.count(bytes([10])) + 1}"
+def _place(message: str, sources: Mapping[str, str], name: str) -> str:
+    """File and line of what the engine found wrong. It names a place by its file and its offset there."""
+    place = re.search(r"\d+:([\w.-]+\.rego)\|(\d+)\|", message)
+    if place is None or place.group(1) not in sources:
+        return name or "the rules"
+    before = sources[place.group(1)].encode()[: int(place.group(2))]
+    return f"{place.group(1)}, line {before.count(bytes([10])) + 1}"
 
 
 def compiled_built_ins(sources: Mapping[str, str]) -> frozenset[str]:
-    """What the compiled rules would call, by the engine's own account (OPA's plan format): a second look, for tests
-    of rules, at what `check_names` reads from their sources.
+    """What the compiled rules would call, by the engine's own account (OPA's plan format): a second look at
+    what `check_rules` reads from their sources.
 
-    In a process of its own: the engine's writer crashes where numpy and its like are loaded (regopy 1.5.2).
+    In a process of its own: the engine ends its process on some rules, and its writer where numpy and its like are
+    loaded (regopy 1.5.2). Rules from a folder that nobody tried yet go through here first.
     """
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", _COMPILE],
@@ -146,10 +156,12 @@ def compiled_built_ins(sources: Mapping[str, str]) -> frozenset[str]:
         text=True,
         check=False,
     )
-    try:
-        return frozenset(json.loads(done.stdout))
-    except ValueError:
-        raise RulesInvalidError("the rules do not compile") from None
+    if done.returncode < 0:
+        raise RulesInvalidError(
+            "the engine itself ends on these rules", remedy="`opa check` may say why.", code="rules.syntax"
+        )
+    # What it merely refuses is refused in this process again, with its place.
+    return frozenset(json.loads(done.stdout)) if done.returncode == 0 else frozenset()
 
 
 _COMPILE: Final = """
@@ -175,13 +187,16 @@ def _are_facts(value: JsonValue | Mapping[str, JsonValue], depth: int) -> bool:
     if isinstance(value, int):
         return -_LARGEST <= value <= _LARGEST
     if isinstance(value, str):
-        return len(value) <= _LONGEST_TEXT
+        return len(value) <= _LONGEST_TEXT and not _UNTOLD.search(value)
     if depth == 0:
         return False
     if isinstance(value, list):
         return all(_are_facts(item, depth - 1) for item in value)
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _are_facts(item, depth - 1) for key, item in value.items())
+        return all(
+            isinstance(key, str) and _are_facts(key, 0) and _are_facts(item, depth - 1)
+            for key, item in value.items()
+        )
     return False
 
 
