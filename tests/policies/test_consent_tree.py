@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import tree
-from ledger import tree
 from ledger.errors import InputError, VerificationError
 from policies import consent_tree
 from policies.consent import ConsentRecord
-from policies.consent_tree import ConsentProof, ConsentProofError, check, consent_root, prove, record_bytes
+from policies.consent_tree import ConsentProof, check, consent_root, prove, record_bytes
 
 SECRET = bytes(range(32))
 RECORDS = tuple(
@@ -145,26 +142,3 @@ def test_the_quick_encoding_is_the_canonical_one(purposes: list[str], version: s
         withdrawn_at_s=end,
     )
     assert record_bytes(record) == record.canonical_bytes()
-
-
-def test_a_proof_from_a_tree_that_is_not_padded_is_refused() -> None:
-    """Its size would be a count, and a site that leaves the padding out has published one."""
-    record = ConsentRecord(
-        patient_key="ab" * 32, policy_version="2026-1", purposes=("research",), granted_at_s=5
-    )
-    salt = bytes(32)
-    leaves = [tree.leaf_hash(hmac.digest(salt, record_bytes(record), "sha256"))] * 1025
-    path = tree.inclusion_proof(
-        0, len(leaves), lambda height, at: tree.perfect_root(leaves[at << height : (at + 1) << height])
-    )
-    proof = ConsentProof(
-        schema_version=1,
-        cadence=1,
-        record=record,
-        salt=salt.hex(),
-        index=0,
-        size=len(leaves),
-        path=tuple(sibling.hex() for sibling in path),
-    )
-    with pytest.raises(ConsentProofError):
-        check(proof, root=tree.root_of(leaves).hex(), cadence=1)
