@@ -77,7 +77,7 @@ class Rules:
         """The codes of the violated rules, sorted; empty if the facts are admitted. Never raises."""
         if decision not in DECISIONS:
             return (UNDECIDED,)
-        if not _are_facts(facts, _DEEPEST):
+        if not isinstance(facts, Mapping) or not _are_facts(facts, _DEEPEST):
             return (BAD_FACTS,)
         try:
             with self._lock:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 from policies.rego_tokens import Token, refused, statements
@@ -153,7 +152,7 @@ def _check_concept(folder: _Folder, file: _File, rule: list[Token]) -> None:
     for number, token in enumerate(rule[1:], 1):
         if token.kind != "path":
             continue
-        called = number + 1 < len(rule) and rule[number + 1].text == "("
+        called = _opens_call(rule, number + 1)
         head, named = token.text.partition(".")[0], folder.rule_of(file, token)
         if token.text in _KEYWORDS - _BODY_WORDS:
             raise file.refuse(
@@ -175,9 +174,14 @@ def _check_concept(folder: _Folder, file: _File, rule: list[Token]) -> None:
             if (_arguments(rule, number + 1) if called else 0) != takes or (takes and not exact):
                 raise file.refuse(token, f"{token.text} takes {takes} arguments", "rules.undefined")
             folder.calls.setdefault((file.package, rule[0].text), set()).add(named)
-    for before, token in pairwise(rule):
-        if token.text == "(" and (before.text in ("]", ")", "}") or before.kind in ("text", "number")):
-            raise file.refuse(token, "only a name can be called")
+    for number, before in enumerate(rule):
+        if _opens_call(rule, number + 1) and (before.text in "])}" or before.kind in ("text", "number")):
+            raise file.refuse(before, "only a name can be called")
+
+
+def _opens_call(rule: list[Token], number: int) -> bool:
+    """Whether arguments begin there; a parenthesis on a new line begins another condition."""
+    return number < len(rule) and rule[number].text == "(" and not rule[number].first_on_line
 
 
 def _arguments(rule: list[Token], opening: int) -> int:
@@ -289,7 +293,7 @@ def _conditions(
         if token.text in ("{", "}", "not", ";"):
             continue
         named = folder.rule_of(file, token) if token.kind == "path" else None
-        if named is None and token.kind == "path" and token.text != "input":
+        if named is None and token.kind == "path" and token.text.partition(".")[0] != "input":
             raise file.refuse(token, f"{token.text} is not defined here", "rules.undefined")
         exact = named is not None and token.text.rpartition(".")[2] == named[1]
         if named is None or named not in folder.defaults or not exact:
