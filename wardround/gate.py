@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ledger.errors import InputError, PolicyViolation, Violation
+from ledger.listing import plain
 from wardround.ledger.sources import Serving
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def _refuse(cases: list[Case], unreadable: list[Case]) -> None:
     """Raise with everything that was found, each reason under its file where there are several."""
 
     def named(case: Case, message: str) -> str:
-        return message if len(cases) == 1 else f"{case.path}: {message}"
+        # A plan comes from a pull request: the names of its wrong fields may hold what moves a terminal's cursor.
+        return plain(message if len(cases) == 1 else f"{case.path}: {message}")
 
     if unreadable:
         errors = [(case, case.error) for case in unreadable if case.error is not None]
