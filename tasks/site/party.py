@@ -123,7 +123,7 @@ class Site:
         *,
         final: bool = False,
         also: Sequence[Signer] = (),
-        timeout_s: float = LEDGER_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> int:
         """Put an event on the ledger, which `also` sign; its index, once it is cosigned here (or `final`)."""
         return await self.send(self.entry(body, also=also), final=final, timeout_s=timeout_s)
@@ -133,7 +133,7 @@ class Site:
         signers = (self.signer, *also)
         return next_entry(self.latest, body, name=self.name, signers=signers, clock=self._clock)
 
-    async def send(self, entry: bytes, *, final: bool = False, timeout_s: float = LEDGER_TIMEOUT_S) -> int:
+    async def send(self, entry: bytes, *, final: bool = False, timeout_s: float | None = None) -> int:
         """Send a signed entry, again if need be; raises PolicyViolation with the log's reasons if refused."""
         digest = entry_digest(entry)
         sequence = parse_entry(entry).event.sequence
@@ -147,7 +147,8 @@ class Site:
                     raise PolicyViolation(mail.read_refusal(refusal))
             return index
 
-        return await self.until(answer, timeout_s=timeout_s, waiting_for="the ledger")
+        patience_s = LEDGER_TIMEOUT_S if timeout_s is None else timeout_s
+        return await self.until(answer, timeout_s=patience_s, waiting_for="the ledger")
 
 
 def patience_s(plan: Plan) -> float:

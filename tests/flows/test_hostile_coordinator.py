@@ -41,8 +41,8 @@ def codes(outcome: Outcome, *parties: str) -> dict[str, str]:
 
 async def test_a_model_that_is_not_the_sums_is_followed_by_no_site(consortium: Consortium) -> None:
     class Swapping(CoordinatorSession):
-        def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> bytes:
-            return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed + 1))
+        def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
+            return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed + 1)), 0
 
     consortium.coordinator = coordinator_worker(Swapping)
     outcome = await consortium.run(brief_plan())
@@ -80,7 +80,7 @@ async def test_an_auc_that_is_not_the_histograms_becomes_final_nowhere(
         return await recorded(coordinator, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(flows.coordinator, "record_evaluation", flattering)
-    monkeypatch.setattr("tasks.coordinator.release.auc_micro_of", lambda lanes: 999_000)
+    monkeypatch.setattr("tasks.coordinator.release.aucs_micro_of", lambda lanes, terms: (999_000, ()))
     outcome = await consortium.run(brief_plan())
     assert codes(outcome, *SITES) == dict.fromkeys(SITES, "ledger.witness.gate")
     assert consortium.registered_versions() == 0
@@ -167,7 +167,8 @@ class Lawless(FederationState):
     def advance(self, index: int, entry: bytes) -> None:
         chain = self.chain.fork()
         signed = chain.take_in(index, entry)
-        self._apply(index, signed, parse_body(signed.event.type, signed.event.body))
+        body = parse_body(signed.event.type, signed.event.body)
+        self._apply(index, signed.event.institution, signed.digest, body)
         self.chain = chain
         self.indices[signed.digest] = index
 
