@@ -9,6 +9,9 @@ default plan_approves_some := false
 plan_approves_some if {
 	is_array(input.plan.code_digests)
 	count(input.plan.code_digests) > 0
+	every value in input.plan.code_digests {
+		typed.digest(value)
+	}
 }
 
 default receipt_approved := false

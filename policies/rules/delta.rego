@@ -12,6 +12,7 @@ small_enough if {
 	typed.natural(input.delta_pico)
 	input.register_patients >= 1
 	input.delta_pico >= 1
+	input.delta_fixed_by_benchmark == false
 	(10 * input.register_patients) * input.delta_pico <= 1000000000000
 }
 

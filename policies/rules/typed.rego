@@ -17,3 +17,9 @@ name(value) if {
 	is_string(value)
 	count(value) > 0
 }
+
+# A digest as it is written everywhere: 64 characters.
+digest(value) if {
+	is_string(value)
+	count(value) == 64
+}

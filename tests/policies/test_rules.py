@@ -1,0 +1,272 @@
+"""The installed rules, decision by decision: one document that is admitted, and every way to spoil a fact of it.
+
+Whatever is missing, of another kind, negative or huge must be refused, whichever fact it is: a rule that lets one
+through was written as `refuse if x > y`, and this table is what finds it. How rules are evaluated is
+tests/policies/test_rego.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from ledger.canonical import JsonValue
+from policies.rego import DECISIONS, INSTALLED, installed_rules
+from policies.rego_sources import read_sources
+from policies.rego_subset import CODE
+
+Document = dict[str, JsonValue]
+Path_ = tuple[str | int, ...]
+
+DIGEST: Final = "a" * 64
+NO_END: Final = 2**53 - 1
+MEMBER: Final[Document] = {
+    "pool": {"spent_rdp_micro": 90, "cap_rdp_micro": 100},
+    "cost_rdp_micro": 10,
+    "consent": {"published": True, "purposes": ["research"], "valid_from_s": 50, "valid_until_s": NO_END},
+    "purpose": "research",
+    "log_time_s": 50,
+    "quarantined": False,
+}
+ADMITTED: Final[dict[str, Document]] = {
+    "plan": {
+        "plan": {
+            "minimum_sites": 4,
+            "maximum_sites": 4,
+            "risk_tier": "limited",
+            "epsilon_micro": 9,
+            "epsilon_cap_micro": 9,
+            "code_digests": [DIGEST, "b" * 64],
+        },
+        "federation": {"phase": "pilot", "sites": 4},
+        "unknown_sites": [],
+    },
+    "member": MEMBER,
+    "reservation": MEMBER
+    | {"approved": True, "consent_state": {"published": True, "age_s": 9, "limit_s": 9}},
+    "receipt": {
+        "code": {"running": DIGEST, "approved": [DIGEST]},
+        "schema": {"passed": True, "suite": DIGEST, "expected_suite": DIGEST},
+        "consent_root": DIGEST,
+        "expected_consent_root": DIGEST,
+        "quarantined": False,
+    },
+    "release": {
+        "reported": 3,
+        "minimum_sites": 3,
+        "missing_required": [],
+        "opened": True,
+        "norm_micro": 8,
+        "norm_limit_micro": 8,
+        "evaluated": True,
+        "auc_micro": 800_000,
+        "minimum_auc_micro": 800_000,
+        "in_force": {"known": True, "auc_micro": 820_000},
+        "maximum_regression_micro": 20_000,
+        "subgroups": {"wanted": True, "auc_micro": [780_000, 800_000, 830_000]},
+        "maximum_subgroup_gap_micro": 50_000,
+    },
+    "site": {
+        "plan": {
+            "noise_multiplier_micro": 800_000,
+            "clip_l2_micro": 1_000_000,
+            "epsilon_micro": 8,
+            "family": "densenet",
+            "code_digests": [DIGEST],
+        },
+        "policy": {
+            "noise_multiplier_floor_micro": 800_000,
+            "clip_l2_ceiling_micro": 1_000_000,
+            "epsilon_cap_micro": 8,
+            "families": ["densenet"],
+        },
+        "running_code": DIGEST,
+        "approved_by_steward": True,
+    },
+    "cohort_size": {
+        "register_patients": 1_000,
+        "cohort_patients": 60,
+        "minimum_patients": 50,
+        "policy_minimum_patients": 60,
+        "delta_pico": 100_000_000,  # 1e-4, which is 1/(10 · 1000)
+        "delta_fixed_by_benchmark": False,
+    },
+}
+"""Facts that are admitted, each threshold met exactly: whatever is changed for the worse by one is refused."""
+
+FREE: Final[set[tuple[str, Path_, str]]] = {
+    # Either answer is a proper one: there may be no model in force, no wish for subgroups, a benchmark's delta.
+    ("release", ("in_force", "known"), "False"),
+    ("release", ("subgroups", "wanted"), "False"),
+    ("cohort_size", ("delta_fixed_by_benchmark",), "True"),
+}
+"""(decision, fact, spoilt value) that is admitted all the same, with the reason above it."""
+
+GONE: Final = object()
+SPOILT: Final[tuple[object, ...]] = (
+    GONE, None, "x", "5", "", -1, True, False, 2**53, 2**64 + 5, -(2**53), [], {}, [1], {"a": 1}, 0.5, "research\0",
+)  # fmt: skip
+
+
+def leaves(value: JsonValue, path: Path_ = ()) -> Iterator[Path_]:
+    """The path of every scalar, of every list and of every object inside the document."""
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, (*path, name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from leaves(inner, (*path, number))
+
+
+def changed(document: Document, path: Path_, value: object) -> Document:
+    found = copy.deepcopy(document)
+    at: object = found
+    for step in path[:-1]:
+        at = at[step]  # type: ignore[index]
+    if value is GONE:
+        del at[path[-1]]  # type: ignore[attr-defined]
+    else:
+        at[path[-1]] = value  # type: ignore[index]
+    return found
+
+
+def value_at(document: Document, path: Path_) -> object:
+    at: object = document
+    for step in path:
+        at = at[step]  # type: ignore[index]
+    return at
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_what_meets_every_threshold_exactly_is_admitted(decision: str) -> None:
+    assert installed_rules().decide(decision, ADMITTED[decision]) == ()
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_whatever_is_missing_of_another_kind_negative_or_huge_is_refused(decision: str) -> None:
+    document, admitted = ADMITTED[decision], set()
+    for path in leaves(document):
+        for value in SPOILT:
+            was = value_at(document, path)
+            # An element that is left out leaves a shorter list, which is what it says.
+            if (value is GONE and isinstance(path[-1], int)) or (type(was) is type(value) and was == value):
+                continue
+            if installed_rules().decide(decision, changed(document, path, value)) == ():
+                admitted.add((decision, path, "gone" if value is GONE else repr(value)))
+    assert admitted == {free for free in FREE if free[0] == decision}
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_nothing_at_all_is_refused_by_every_rule_that_comes_first(decision: str) -> None:
+    assert len(installed_rules().decide(decision, {})) >= 2
+
+
+REFUSED: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
+    ("plan", {("plan", "code_digests"): []}, {"plan.no-code"}),
+    ("plan", {("federation", "sites"): 3}, {"plan.too-few-members"}),
+    ("plan", {("federation", "sites"): 5}, {"plan.too-many-members"}),
+    ("plan", {("unknown_sites",): ["elsewhere"]}, {"plan.unknown-site"}),
+    ("plan", {("plan", "epsilon_micro"): 10}, {"budget.plan-cap"}),
+    ("plan", {("federation", "phase"): "foundation"}, {"phase.risk-tier"}),
+    ("plan", {("plan", "risk_tier"): "high"}, {"phase.risk-tier"}),
+    ("plan", {("federation", "phase"): "expansion", ("plan", "risk_tier"): "high"}, {"phase.risk-tier"}),
+    ("plan", {("federation", "phase"): "beyond"}, {"phase.risk-tier"}),
+    ("member", {("cost_rdp_micro",): 11}, {"budget.pool-cap"}),
+    ("member", {("consent", "published"): False}, {"consent.version"}),
+    ("member", {("purpose",): "advertising"}, {"consent.purpose"}),
+    ("member", {("log_time_s",): 49}, {"consent.not-in-force"}),
+    ("member", {("consent", "valid_until_s"): 50}, {"consent.not-in-force"}),
+    ("member", {("quarantined",): True}, {"site.quarantined"}),
+    # A version that was never published says nothing about purposes and times.
+    (
+        "member",
+        {("consent", "published"): False, ("purpose",): "advertising", ("log_time_s",): 1},
+        {"consent.version"},
+    ),
+    ("reservation", {("cost_rdp_micro",): 11}, {"budget.pool-cap"}),
+    ("reservation", {("consent", "published"): False}, {"consent.version"}),
+    ("reservation", {("purpose",): "advertising"}, {"consent.purpose"}),
+    ("reservation", {("log_time_s",): 49}, {"consent.not-in-force"}),
+    ("reservation", {("quarantined",): True}, {"site.quarantined"}),
+    ("reservation", {("approved",): False}, {"plan.not-approved"}),
+    ("reservation", {("consent_state", "published"): False}, {"consent.state-missing"}),
+    ("reservation", {("consent_state", "age_s"): 10}, {"consent.state-stale"}),
+    ("receipt", {("code", "running"): "c" * 64}, {"receipt.code"}),
+    ("receipt", {("schema", "passed"): False}, {"receipt.validation"}),
+    ("receipt", {("schema", "suite"): "c" * 64}, {"receipt.suite"}),
+    ("receipt", {("consent_root",): "c" * 64}, {"receipt.consent-state"}),
+    ("receipt", {("quarantined",): True}, {"site.quarantined"}),
+    ("release", {("reported",): 2}, {"participation.too-few"}),
+    ("release", {("missing_required",): ["hospital-a"]}, {"participation.required-missing"}),
+    ("release", {("opened",): False}, {"aggregate.missing"}),
+    ("release", {("norm_micro",): 9}, {"update.norm"}),
+    ("release", {("evaluated",): False}, {"evaluation.missing"}),
+    ("release", {("norm_micro",): 9, ("evaluated",): False}, {"update.norm", "evaluation.missing"}),
+    # 799,999 is within what may be lost against 819,999, and under the floor.
+    (
+        "release",
+        {("auc_micro",): 799_999, ("in_force", "auc_micro"): 819_999},
+        {"evaluation.below-floor"},
+    ),
+    ("release", {("in_force", "auc_micro"): 820_001}, {"evaluation.regression"}),
+    ("release", {("subgroups", "auc_micro"): [800_000]}, {"evaluation.subgroups-missing"}),
+    ("release", {("subgroups", "auc_micro", 0): 779_999}, {"evaluation.subgroup-gap"}),
+    # A later stage is not judged before the earlier ones hold: its figures mean nothing yet.
+    ("release", {("reported",): 2, ("opened",): False, ("auc_micro",): 0}, {"participation.too-few"}),
+    ("release", {("opened",): False, ("norm_micro",): 9, ("auc_micro",): 0}, {"aggregate.missing"}),
+    ("release", {("norm_micro",): 9, ("auc_micro",): 0}, {"update.norm"}),
+    ("site", {("plan", "noise_multiplier_micro"): 799_999}, {"site.noise-floor"}),
+    ("site", {("plan", "clip_l2_micro"): 1_000_001}, {"site.clip-ceiling"}),
+    ("site", {("plan", "epsilon_micro"): 9}, {"site.plan-cap"}),
+    ("site", {("plan", "family"): "transformer"}, {"site.model-family"}),
+    ("site", {("running_code",): "c" * 64}, {"plan.code"}),
+    ("site", {("approved_by_steward",): False}, {"plan.not-approved"}),
+    ("cohort_size", {("cohort_patients",): 59}, {"site.cohort"}),
+    ("cohort_size", {("minimum_patients",): 61}, {"site.cohort"}),
+    ("cohort_size", {("register_patients",): 1_001}, {"site.delta"}),
+    ("cohort_size", {("delta_pico",): 100_000_001}, {"site.delta"}),
+]
+"""(decision, what is changed, exactly the codes that it is refused under)."""
+
+
+@pytest.mark.parametrize(("decision", "changes", "codes"), REFUSED)
+def test_a_rule_refuses_one_step_over_its_threshold_and_alone(
+    decision: str, changes: dict[Path_, object], codes: set[str]
+) -> None:
+    document = ADMITTED[decision]
+    for path, value in changes.items():
+        document = changed(document, path, value)
+    assert set(installed_rules().decide(decision, document)) == codes
+
+
+def test_every_code_of_every_decision_is_in_the_table() -> None:
+    """A rule that is added without a row here, or is left out by accident, is noticed."""
+    listed = {(decision, code) for decision, _, codes in REFUSED for code in codes}
+    text = read_sources(INSTALLED)["decisions.rego"]
+    words = [line.split('"') for line in text.splitlines() if ' contains "' in line]
+    written = {(line[0].split()[0], line[1]) for line in words}
+    assert listed == written and all(CODE.fullmatch(code) for _, code in written)
+
+
+ALSO_ADMITTED: Final[list[tuple[str, dict[Path_, object]]]] = [
+    ("plan", {("federation", "phase"): "clinical", ("plan", "risk_tier"): "high"}),
+    ("plan", {("federation", "phase"): "foundation", ("plan", "risk_tier"): "minimal"}),
+    ("release", {("in_force", "known"): False, ("in_force", "auc_micro"): 1_000_000}),
+    ("release", {("in_force", "auc_micro"): 1_000_000, ("maximum_regression_micro",): 1_000_000}),
+    ("release", {("subgroups", "wanted"): False, ("subgroups", "auc_micro"): []}),
+    # A published benchmark fixes delta, and this hospital's own policy says that it may.
+    ("cohort_size", {("delta_pico",): 100_000_001, ("delta_fixed_by_benchmark",): True}),
+]
+
+
+@pytest.mark.parametrize(("decision", "changes"), ALSO_ADMITTED)
+def test_what_a_rule_does_not_ask_for_is_no_reason(decision: str, changes: dict[Path_, object]) -> None:
+    document = ADMITTED[decision]
+    for path, value in changes.items():
+        document = changed(document, path, value)
+    assert installed_rules().decide(decision, document) == ()
