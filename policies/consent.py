@@ -167,7 +167,8 @@ def merged(
     """The records after an import, all or nothing. Raises ConsentRefusedError with every fault.
 
     A hospital's system may export the same consents every night, so a grant that is on record is no fault. An import
-    can withdraw such a grant, in whatever terms, and never undo its withdrawal: of two the earlier one stays.
+    can withdraw such a grant, in whatever terms, and never undo its withdrawal or date it back: of two the later one
+    stays, because it ends more grants.
     """
     faults = faults_of(incoming, now_s=now_s, where=where)
     records = {(*record.about, record.granted_at_s): record for record in known}
@@ -179,8 +180,11 @@ def merged(
             records[name], added = record, added + 1
         elif record.withdrawn_at_s is not None:
             # Whatever terms it names: a system that ends a consent may also shorten its period or drop its purposes.
-            records[name] = before.withdrawn(record.withdrawn_at_s)
-            withdrawn += records[name] != before
+            if before.withdrawn_at_s is None or before.withdrawn_at_s < record.withdrawn_at_s:
+                records[name] = before.model_copy(update={"withdrawn_at_s": None}).withdrawn(
+                    record.withdrawn_at_s
+                )
+                withdrawn += 1
         elif not before.same_terms(record):
             message = "it has other terms than the consent on record that was granted at that time"
             faults.append(Fault(place, "consent.contradiction", message))

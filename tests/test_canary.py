@@ -291,7 +291,7 @@ async def test_nothing_of_a_patient_leaves_its_site(
     log = Log.open(SqliteStorage(founded.coordinator / "ledger.sqlite"))
     said = b"".join(log.entries(0, log.size))
     texts = b"".join(base64.b64decode(part) for part in re.findall(rb'"payload":"([A-Za-z0-9+/=]+)"', said))
-    for code in (b"worker.step-failed", b"train.planted", b"step.failed"):
+    for code in (b"site.withheld", b"train.planted", b"step.failed"):
         assert code in texts
     # What was searched is what there is: each store holds this run.
     for name, sign in {
@@ -305,6 +305,7 @@ async def test_nothing_of_a_patient_leaves_its_site(
     assert any(name.startswith("export/tile/entries") and b"payload" in surfaces[name] for name in surfaces)
     assert any(name.startswith("coordinator/artifacts/") for name in surfaces)
     assert any(name.startswith("exchange/objects/") for name in surfaces)
+    assert any(name.startswith("coordinator/evidence/") for name in surfaces)
     assert surfaces["logging"]
 
     assert leaks(canary, surfaces) == {}

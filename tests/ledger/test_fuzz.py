@@ -32,8 +32,18 @@ from ledger.keys import MemorySigner, VerificationKey
 from ledger.log import Log
 from ledger.memory import MemoryStorage
 from policies.document import MalformedDocumentError
-from policies.events import ConsentPublished, MemberRetired, PhaseAdvanced, PolicyAdopted, SiteQuarantined,
-SiteReleased, TYPES, parse_body, type_of from tests.policies.assembly import Assembly, CONSENT, SITES
+from policies.events import (
+    TYPES,
+    ConsentPublished,
+    MemberRetired,
+    PhaseAdvanced,
+    PolicyAdopted,
+    SiteQuarantined,
+    SiteReleased,
+    parse_body,
+    type_of,
+)
+from tests.policies.assembly import CONSENT, SITES, Assembly
 
 ORIGIN = "fuzz.example/log"
 LOG, SITE, OTHER = (MemorySigner(name, seed=name.encode()) for name in ("log", "site", "other"))

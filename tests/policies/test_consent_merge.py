@@ -50,7 +50,7 @@ def test_an_import_withdraws_a_grant_on_record_in_whatever_terms(ended: ConsentR
 
 def test_an_older_export_brings_no_withdrawn_consent_back() -> None:
     assert after(record(withdrawn=400), record()) == (record(withdrawn=400),)
-    assert after(record(withdrawn=400), record(withdrawn=700)) == (record(withdrawn=400),)
+    assert after(record(withdrawn=700), record(withdrawn=400)) == (record(withdrawn=700),)
 
 
 @pytest.mark.parametrize("widened", [record(expires=5_000), record(purpose="teaching")])
