@@ -334,7 +334,7 @@ async def test_without_the_protections_the_search_finds_what_leaves(
     planted = Planted(plain=canary.raised("plain"), coded="", scrubbed=False)
     monkeypatch.setattr(tasks.site.release, "build", raise_in_release(canary, 2))
     monkeypatch.setattr(tasks.step, "CodedError", (CodedError, ValueError))
-    await run_round(founded, canary_plan(rounds=2, deadline_s=15), planted, spawned=(TROUBLED,))
+    await run_round(founded, canary_plan(rounds=2, deadline_s=40), planted, spawned=(TROUBLED,))
     await delivered()
     surfaces = everything(tmp_path, prefect, capfd.readouterr(), listening.records)
     stem = canary.stems(TROUBLED)[2]
