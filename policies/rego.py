@@ -21,7 +21,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class Rules:
         self.digest = _digest(sources)
         self._lock = threading.Lock()
         check_rules(sources, BUILT_INS, DECISIONS)
-        self._engine, self._bundle = _compiled(sources)
+        self._engine, self._bundle = compiled(sources, [_entry(decision) for decision in DECISIONS])
 
     @classmethod
     def load(cls, folder: Path | None = None) -> Rules:
@@ -112,7 +112,8 @@ def _digest(sources: Mapping[str, str]) -> str:
     return state.hexdigest()
 
 
-def _compiled(sources: Mapping[str, str]) -> tuple[Interpreter, Bundle]:
+def compiled(sources: Mapping[str, str], entries: Sequence[str]) -> tuple[Interpreter, Bundle]:
+    """An engine, and these rules in it for these entry points. RulesInvalidError, with its place, if it refuses."""
     from regopy import Interpreter, RegoError
 
     engine, name = Interpreter(), ""
@@ -121,7 +122,7 @@ def _compiled(sources: Mapping[str, str]) -> tuple[Interpreter, Bundle]:
             for name, text in sorted(sources.items()):
                 engine.add_module(name, text)
             name = ""
-            bundle = engine.build(None, [_entry(decision) for decision in DECISIONS])
+            bundle = engine.build(None, entries)
             if not bundle.ok():
                 raise RegoError("the bundle is not built", 1)
             return engine, bundle

@@ -96,6 +96,36 @@ def check_rules(sources: Mapping[str, str], built_ins: frozenset[str], decisions
                 raise refused(file.name, 1, f"no decision asks for the rule {name}", "rules.not-asked")
 
 
+def refusals(sources: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    """(decision, code, rule that must hold, file that says when) of rules that `check_rules` let pass, in order."""
+    folder = _Folder(frozenset(), [_file(name, text) for name, text in sorted(sources.items())])
+    (file,) = (file for file in folder.files if file.name == DECISIONS_FILE)
+    found: list[tuple[str, str, str, str]] = []
+    for rule in file.rules:
+        if rule[1].text == "contains":
+            negated = next(rule[number + 1] for number, token in enumerate(rule) if token.text == "not")
+            named = folder.rule_of(file, negated)
+            written = {
+                each.name: None
+                for each in folder.files
+                for one in each.rules
+                if (each.package, one[0].text) == named
+            }
+            found.append((rule[0].text, rule[2].text[1:-1], negated.text, ", ".join(written)))
+    return found
+
+
+def functions_and_rules(sources: Mapping[str, str]) -> dict[str, int]:
+    """Path of every rule and function outside of the decisions → how many arguments it takes."""
+    folder = _Folder(frozenset(), [_file(name, text) for name, text in sorted(sources.items())])
+    return {
+        f"{package}.{name}": takes
+        for package, names in folder.defined.items()
+        for name, takes in names.items()
+        if package != DECISION_PACKAGE
+    }
+
+
 def _file(name: str, text: str) -> _File:
     listed = statements(name, text)
     first = [token.text for token in listed[0]] if listed else []

@@ -35,11 +35,11 @@ def refused(name: str, line: int, what: str, code: str) -> RulesInvalidError:
     return RulesInvalidError(f"{name}, line {line}: {what}", remedy="Correct the rule.", code=code)
 
 
-def statements(name: str, text: str) -> list[list[Token]]:
-    """The package clause, imports, defaults and rules of a file, each as its words."""
+def statements(name: str, text: str, *, largest: int = LARGEST_NUMBER) -> list[list[Token]]:
+    """The package clause, imports, defaults and rules of a file, each as its words. Tests name larger numbers."""
     found: list[list[Token]] = []
     depth = 0
-    for token in _tokens(name, text):
+    for token in _tokens(name, text, largest):
         if depth == 0 and token.first_on_line and token.text not in _CLOSING:
             if token.column or token.kind != "path":
                 raise refused(name, token.line, "a rule begins at the beginning of its line", "rules.syntax")
@@ -56,7 +56,7 @@ def statements(name: str, text: str) -> list[list[Token]]:
     return found
 
 
-def _tokens(name: str, text: str) -> list[Token]:
+def _tokens(name: str, text: str, largest: int) -> list[Token]:
     found: list[Token] = []
     position, line, begins = 0, 1, 0
     previous_line = 0
@@ -68,7 +68,7 @@ def _tokens(name: str, text: str) -> list[Token]:
         if kind not in ("comment", "space"):
             said = re.sub(r"\s", "", word) if kind == "path" else word
             token = Token(kind, said, line, position - begins, line != previous_line)
-            _check(name, token, found)
+            _check(name, token, found, largest)
             found.append(token)
             previous_line = line + word.count("\n")
         line += word.count("\n")
@@ -78,10 +78,8 @@ def _tokens(name: str, text: str) -> list[Token]:
     return found
 
 
-def _check(name: str, token: Token, before: list[Token]) -> None:
-    if token.kind == "number" and (
-        int(token.text[:17]) > LARGEST_NUMBER or len(token.text) > 16 or token.text != str(int(token.text))
-    ):
+def _check(name: str, token: Token, before: list[Token], largest: int) -> None:
+    if token.kind == "number" and (int(token.text[:20]) > largest or token.text != str(int(token.text[:20]))):
         raise refused(name, token.line, f"{token.text[:20]} is no number from 0 to 2^53-1", "rules.syntax")
     if token.text == "." and (not before or before[-1].text not in ("]", ")")):
         raise refused(name, token.line, "there are whole numbers only", "rules.syntax")
