@@ -127,6 +127,17 @@ def consenting(records: Iterable[ConsentRecord], terms: Terms, now_s: int) -> fr
     )
 
 
+def objecting(records: Iterable[ConsentRecord]) -> frozenset[bytes]:
+    """Keys (32 bytes) of the patients whose last word, to whichever version, is no: for hospitals that take patients in
+    without their consent, on a waiver, and still heed who objects. A withdrawal counts whatever the clock says."""
+    said: dict[str, tuple[int, bool]] = {}
+    for record in records:
+        for word in ((record.granted_at_s, False), (record.withdrawn_at_s, True)):
+            if word[0] is not None:
+                said[record.patient_key] = max(said.get(record.patient_key, (-1, False)), (word[0], word[1]))
+    return frozenset(bytes.fromhex(key) for key, (_, objects) in said.items() if objects)
+
+
 def next_expiry_s(records: Iterable[ConsentRecord], terms: Terms, now_s: int) -> int | None:
     """When the first of the consents to `terms` that are in force expires, if any does."""
     coming = [

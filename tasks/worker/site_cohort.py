@@ -25,14 +25,15 @@ class SiteCohort:
         source: CohortSource,
         contract: DataContract,
         *,
-        consent: ConsentInForce | None,
+        consent: ConsentInForce,
         tell: Callable[[str], None],
     ) -> None:
         """Select and validate; raises with everything that is wrong with the data or the contract.
 
-        `consent` is None where the site's basis is a waiver. `tell` is given the name of each step as it begins.
+        `tell` is given the name of each step as it begins.
         """
         self._source, self._contract = ReadOnce(source), contract
+        self._register: frozenset[bytes] | None = None
         self._consent, self._tell = consent, tell
         self._select()
 
@@ -47,10 +48,8 @@ class SiteCohort:
 
     def begin_round(self) -> Cohort:
         """Whom the round may train on: selected and judged anew if somebody joined or left since the last time."""
-        if self._consent is not None:
-            register = frozenset(self._source.load(self._contract).keys)
-            if self._consent.keys() & register != frozenset(self._selected.keys):
-                self._select()
+        if self._permitted() & self._all() != frozenset(self._selected.keys):
+            self._select()
         return self._train
 
     def train(self) -> Cohort:
@@ -61,17 +60,15 @@ class SiteCohort:
         """Those held out for evaluation who consent now, possibly nobody."""
         return self._still(self._held_out)
 
-    def withdrawn_from(self, cohort: Cohort) -> Callable[[], npt.NDArray[np.int64]] | None:
+    def withdrawn_from(self, cohort: Cohort) -> Callable[[], npt.NDArray[np.int64]]:
         """What training asks before every step: patients of `cohort`, by number, who consent no more."""
-        if self._consent is None:
-            return None
-        in_force, known = self._consent, frozenset(cohort.keys)
+        known = frozenset(cohort.keys)
         gone = np.zeros(0, np.int64)
 
         def withdrawn() -> npt.NDArray[np.int64]:
             nonlocal known, gone
             # The same object means the same answer.
-            if (keys := in_force.keys()) is not known:
+            if (keys := self._permitted()) is not known:
                 known = keys
                 gone = np.flatnonzero([key not in keys for key in cohort.keys]).astype(np.int64)
             return gone
@@ -80,9 +77,7 @@ class SiteCohort:
 
     def _select(self) -> None:
         self._tell("select")
-        selected = select(
-            self._source, self._contract, None if self._consent is None else self._consent.keys()
-        )
+        selected = select(self._source, self._contract, self._permitted())
         self._tell("validate")
         verdict = validate(selected, self._contract)
         require(verdict)
@@ -90,4 +85,13 @@ class SiteCohort:
         self._selected, self._suite_digest = selected, verdict.suite_digest
 
     def _still(self, cohort: Cohort) -> Cohort:
-        return cohort if self._consent is None else cohort.among(self._consent.keys())
+        return cohort.among(self._permitted())
+
+    def _permitted(self) -> frozenset[bytes]:
+        return self._consent.keys(self._all())
+
+    def _all(self) -> frozenset[bytes]:
+        """Keys of the whole register; one object, by which it is known again."""
+        if self._register is None:
+            self._register = frozenset(self._source.load(self._contract).keys)
+        return self._register

@@ -93,10 +93,9 @@ class SiteSession:
             site=self._config.name,
             secret=self._home.patient_secret(),
         )
-        consent = None
-        if self._config.consent.basis == "records":
-            terms = Terms(plan.consent.policy_version, plan.consent.purpose)
-            consent = ConsentInForce(ConsentStore.open(self._home), terms, self._clock)
+        asked = self._config.consent.basis == "records"
+        terms = Terms(plan.consent.policy_version, plan.consent.purpose) if asked else None
+        consent = ConsentInForce(ConsentStore.open(self._home), terms, self._clock)
         self._cohort = SiteCohort(source, plan.data, consent=consent, tell=self._tell)
         return Prepared(self._cohort.suite_digest)
 

@@ -27,6 +27,9 @@ def record(patient: str, *, expires: int | None = None) -> ConsentRecord:
     )
 
 
+REGISTER = frozenset(bytes.fromhex(record(name).patient_key) for name in "pqr")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> ConsentStore:
     store = ConsentStore(tmp_path / "consent" / "records", store_key(bytes(32)))
@@ -44,7 +47,7 @@ def names(store: ConsentStore, clock: FixedClock) -> Callable[[], str]:
     in_force = ConsentInForce(store, Terms("2026-1", "research"), clock)
 
     def ask() -> str:
-        keys = in_force.keys()
+        keys = in_force.keys(REGISTER)
         return "".join(name for name in "pqr" if bytes.fromhex(record(name).patient_key) in keys)
 
     return ask
@@ -92,3 +95,16 @@ def test_no_answer_rests_on_records_that_cannot_be_believed(
     path.unlink()
     with pytest.raises(CodedError):
         names()
+
+
+def test_on_a_waiver_everybody_is_taken_in_but_who_objects(store: ConsentStore, clock: FixedClock) -> None:
+    """A no counts wherever it was said: also under a version that no plan names, and of a consent that expired."""
+    in_force = ConsentInForce(store, None, clock)
+    everybody = in_force.keys(REGISTER)
+    assert everybody == REGISTER and in_force.keys(REGISTER) is everybody
+    store.withdraw(record("q").patient_key, policy_version=None, now_s=CLOCK_S)
+    assert in_force.keys(REGISTER) == REGISTER - {bytes.fromhex(record("q").patient_key)}
+    clock.at_s += 10
+    later = record("q").model_copy(update={"granted_at_s": CLOCK_S + 5})
+    store.add([later], now_s=CLOCK_S + 10)
+    assert in_force.keys(REGISTER) == REGISTER

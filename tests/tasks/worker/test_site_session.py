@@ -311,7 +311,7 @@ def test_records_that_cannot_be_believed_stop_the_training(hospital: Hospital, p
         hospital.session.protect_update(plan, b"")  # nothing was trained, so nothing can leave
 
 
-def test_a_waiver_takes_everybody_in_and_asks_no_records(tmp_path: Path, plan: Plan) -> None:
+def test_a_waiver_takes_everybody_in_who_does_not_object(tmp_path: Path, plan: Plan) -> None:
     hospital = Hospital(tmp_path, WAIVER)
     hospital.session.prepare(plan)
     assert hospital.session.cohort_size() == (PATIENTS, PATIENTS)
