@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from adapters.clock import FixedClock
 from adapters.exchange import DirectoryExchange
 from adapters.home import CoordinatorConfig, Home, SourceConfig
 from adapters.institution_log import LogUnavailableError, create_log, move_log, open_sequencer, read_state
+from ledger import canonical
 from ledger.errors import CodedError, InputError
 from ledger.log import Log
 from ledger.sqlite import SqliteStorage
@@ -107,3 +111,30 @@ def test_a_server_that_is_not_there_is_said_so(founded: Founded, tmp_path: Path)
         read_state(home)
     assert refused.value.code == "ledger.storage.unreachable"
     assert str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.parametrize("spoil", ["signature", "cap", "nonsense"])
+def test_a_database_in_which_somebody_edited_a_budget_opens_for_nobody(founded: Founded, spoil: str) -> None:
+    """Entries that were judged once are not judged again; they must be the ones that were."""
+    file = founded.coordinator / "ledger.sqlite"
+    with sqlite3.connect(file) as database:
+        (entry,) = database.execute("SELECT data FROM entries WHERE idx = 0").fetchone()
+        value = json.loads(entry)
+        if spoil == "cap":  # a million times what the hospitals allow
+            payload = base64.b64decode(value["payload"])
+            edited = payload.replace(b'"epsilon_cap_micro":1,', b'"epsilon_cap_micro":1000000,')
+            assert edited != payload
+            value["payload"] = base64.b64encode(edited).decode()
+        else:
+            value["signatures"][0]["sig"] = "A" + value["signatures"][0]["sig"][1:]
+        data = b"nonsense" if spoil == "nonsense" else canonical.encode(value)
+        database.execute("UPDATE entries SET data = ? WHERE idx = 0", (data,))
+    database.close()
+    home = Home(founded.coordinator)
+    for opening in (
+        lambda: read_state(home),
+        lambda: open_sequencer(home, founded.federation, DirectoryExchange(founded.exchange)),
+    ):
+        with pytest.raises(CodedError) as refused:
+            opening()
+        assert refused.value.code == "ledger.altered"

@@ -1,4 +1,4 @@
-"""A plan that asks for subgroups gets an AUC for each from the same noised sum, at the same cost, and judges the gap."""
+"""A plan that asks for subgroups gets an AUC for each from the same noised sum, at the same cost."""
 
 from __future__ import annotations
 
