@@ -51,6 +51,17 @@ async def test_a_model_that_is_not_the_sums_is_followed_by_no_site(consortium: C
     assert consortium.registered_versions() == 0
 
 
+async def test_a_norm_that_is_not_the_sums_is_followed_by_no_site(consortium: Consortium) -> None:
+    class Belittling(CoordinatorSession):
+        def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
+            return super().next_model(plan, base, opened, sites=sites)[0], 0
+
+    consortium.coordinator = coordinator_worker(Belittling)
+    outcome = await consortium.run(brief_plan())
+    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "aggregate.model")
+    assert consortium.registered_versions() == 0
+
+
 async def test_a_sum_that_the_coordinator_made_up_is_followed_by_no_site(
     consortium: Consortium, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,3 +226,23 @@ async def test_a_steward_who_lists_plans_takes_part_in_those_alone(consortium: C
     assert {party: outcome.code(party) for party in outcome.errors} == {"hospital-d": "plan.not-approved"}
     assert outcome.missing(plan, 1) == {"hospital-d": "plan.not-approved"}
     assert "hospital-d" not in outcome.state.spent
+
+
+async def test_an_update_far_beyond_the_clip_fails_the_round(tmp_path: Path) -> None:
+    """One site sends lanes as large as its encoding takes. The sum's norm shows it, though nobody sees the update."""
+
+    class Poisoning(SiteSession):
+        def protect_update(self, plan: Plan, public: bytes) -> Protected:
+            honest = super().protect_update(plan, public)
+            encoding = encoding_of(plan)
+            count = CiphertextFrame.from_bytes(honest.update).lane_count
+            lanes = np.full(count, encoding.packing.site_limit, np.int64)
+            scheme = HomomorphicSum(PublicContext.from_bytes(public), encoding.packing)
+            return replace(honest, update=scheme.protect(lanes))
+
+    consortium = Consortium.found(tmp_path)
+    consortium.workers["hospital-d"] = site_worker(Poisoning)
+    outcome = await consortium.run(tiny_plan())
+    assert outcome.code("coordinator") == "update.norm"
+    assert "than 4 updates within the plan's clip can be" in str(outcome.errors["coordinator"])
+    assert consortium.registered_versions() == 0
