@@ -20,7 +20,7 @@ from rich.table import Table
 from ledger.canonical import JsonValue
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.code import running_code_digest
-from policies.cost import epsilon_micro, plan_cost
+from policies.cost import epsilon_micro, plan_cost, round_mechanisms
 from policies.gates import epsilon_text
 from policies.plan import Plan
 from privacy import accounting
@@ -108,6 +108,10 @@ def validate(
     sites: Annotated[
         int | None, Parameter(help="Number of hospitals of the federation it is meant for.")
     ] = None,
+    tighter: Annotated[
+        bool,
+        Parameter(help="Show the tighter figure (PLD) beside ε, for people; takes seconds.", negative=""),
+    ] = False,
     json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Check a plan as a build would: exit 2 names every wrong field, exit 3 every rule that it breaks.
@@ -131,6 +135,7 @@ def validate(
     elif running not in plan.code_digests:
         warnings.append(f"the code installed here is not approved by it: {running}")
     violations = _violations(plan, epsilon_cap, sites)
+    figure = _tighter(plan) if tighter else None
     per_round, total = plan_cost(plan, rounds=1), plan_cost(plan)
     if json:
         value: dict[str, JsonValue] = {
@@ -140,6 +145,7 @@ def validate(
             "epsilon_round": epsilon_micro(per_round, plan.budget.delta) / MICRO,
             "epsilon": epsilon_micro(total, plan.budget.delta) / MICRO,
             "order": accounting.best_order(total, plan.budget.delta),
+            "epsilon_pld": figure,
             "epsilon_cap": plan.budget.epsilon_cap if epsilon_cap is None else epsilon_cap,
             "code_approved": running in plan.code_digests,
             "warnings": list(warnings),
@@ -147,7 +153,7 @@ def validate(
         }
         Console(highlight=False).out(json_text.dumps(value), highlight=False)
     else:
-        _show(plan, per_round, total, epsilon_cap)
+        _show(plan, per_round, total, epsilon_cap, figure)
         errors = Console(stderr=True, highlight=False)
         for warning in warnings:
             errors.print(f"warning: {warning}", soft_wrap=True)
@@ -183,7 +189,15 @@ def _violations(plan: Plan, epsilon_cap: float | None, sites: int | None) -> lis
     return found
 
 
-def _show(plan: Plan, per_round: Curve, total: Curve, epsilon_cap: float | None) -> None:
+def _tighter(plan: Plan) -> float:
+    from privacy.loss_distribution import pld_epsilon
+
+    return pld_epsilon(round_mechanisms(plan) * plan.rounds, plan.budget.delta)
+
+
+def _show(
+    plan: Plan, per_round: Curve, total: Curve, epsilon_cap: float | None, tighter: float | None
+) -> None:
     delta = plan.budget.delta
 
     def cost(curve: Curve) -> str:
@@ -196,6 +210,8 @@ def _show(plan: Plan, per_round: Curve, total: Curve, epsilon_cap: float | None)
     table.add_row("rounds", f"{plan.rounds}, of {plan.training.steps} steps at a site")
     table.add_row("cost of a round", cost(per_round))
     table.add_row("cost of all", cost(total))
+    if tighter is not None:
+        table.add_row("tighter (PLD)", f"ε={tighter:.3f}: for people, nothing is admitted by it")
     table.add_row(
         "cap", f"ε={plan.budget.epsilon_cap:g}" + (f", here {epsilon_cap:g}" if epsilon_cap else "")
     )
