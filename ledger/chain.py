@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError, VerificationError
-from ledger.event import NO_PREVIOUS, Event, SignedEvent, entry_digest, parse_entry, read_judged
+from ledger.event import NO_PREVIOUS, Event, JudgedEvent, SignedEvent, parse_entry, read_judged
 from ledger.keys import VerificationKey
 from ledger.policy import quorum
 
@@ -33,6 +33,7 @@ FOUNDED = "federation.founded"
 ADMITTED = "member.admitted"
 RETIRED = "member.retired"
 ROTATED = "key.rotated"
+_ABOUT_MEMBERS = frozenset({FOUNDED, ADMITTED, RETIRED, ROTATED})
 BY_QUORUM = frozenset({"phase.advanced", "site.released"})
 """Types that only a quorum of the members can say; what they mean is decided outside the ledger."""
 
@@ -95,7 +96,7 @@ class EventChain:
         # 2. The log begins with its founding, and is founded once.
         if (event.type == FOUNDED) != (index == 0):
             raise ChainError(index, "a log begins with its one founding event", "ledger.chain.founding")
-        members = self._founders(index, event) if index == 0 else self.members
+        members = self._founders(index, event.body) if index == 0 else self.members
         # 3. The institution is a member, and signed with its key in force.
         author = members.get(event.institution)
         if author is None or not author.active:
@@ -124,32 +125,41 @@ class EventChain:
         self.log_time_s = log_time_s
         return signed
 
-    def replay(self, index: int, entry: bytes) -> Event:
+    def replay(self, index: int, entry: bytes) -> JudgedEvent:
         """Take in an entry again that was taken in before: its signatures are not verified (see `Gate.replay`)."""
         event = read_judged(entry)
         if index != self.size:
             raise ChainError(index, f"entry {self.size} is due", "ledger.chain.order")
-        members = self._founders(index, event) if index == 0 else dict(self.members)
+        members = self.members
+        if event.type in _ABOUT_MEMBERS:
+            members = self._replayed_members(index, event)
         author = members[event.institution]
-        members[author.name] = replace(author, next_sequence=event.sequence + 1, previous=entry_digest(entry))
-        if event.type == ADMITTED:
-            _add(index, members, event.body)
-        elif event.type == RETIRED:
-            name = _name(index, event.body)
-            members[name] = replace(members[name], active=False)
-        elif _brings_key(event):
-            subject = members[_name(index, event.body)]
-            key, until = _key(index, event.body, members), _valid_until(index, event.body)
-            members[subject.name] = replace(subject, key=key, valid_until_s=until)
-        if members.keys() != self.members.keys() or _brings_key(event):
-            self.used_keys |= {member.key.keyid for member in members.values()}
-        self.members = members
+        members[author.name] = Member(
+            author.name, author.key, author.valid_until_s, author.active, event.sequence + 1, event.digest
+        )
         self.size += 1
         self.log_time_s = max(self.log_time_s, event.time_s)
         return event
 
-    def _founders(self, index: int, event: Event) -> dict[str, Member]:
-        listed = event.body.get("members")
+    def _replayed_members(self, index: int, event: JudgedEvent) -> dict[str, Member]:
+        """The members as this event leaves them, but for where its author's own sequence stands."""
+        body, members = event.body, self.members
+        if event.type == FOUNDED:
+            members = self.members = self._founders(index, body)
+        elif event.type == ADMITTED:
+            _add(index, members, body)
+        elif event.type == RETIRED:
+            name = _name(index, body)
+            members[name] = replace(members[name], active=False)
+        elif "key" in body:
+            subject = members[_name(index, body)]
+            key, until = _key(index, body, members), _valid_until(index, body)
+            members[subject.name] = replace(subject, key=key, valid_until_s=until)
+        self.used_keys |= {member.key.keyid for member in members.values()}
+        return members
+
+    def _founders(self, index: int, body: dict[str, JsonValue]) -> dict[str, Member]:
+        listed = body.get("members")
         if not isinstance(listed, list) or not listed:
             raise ChainError(index, "the founding event lists no members", "ledger.chain.members")
         members: dict[str, Member] = {}

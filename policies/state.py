@@ -13,9 +13,12 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
 from ledger.chain import EventChain
 from ledger.errors import CodedError, PolicyViolation, Violation
-from ledger.event import entry_digest
+from ledger.event import JudgedEvent, read_judged
 from ledger.policy import quorum
 from policies import admission
 from policies.budget import given_back, without
@@ -57,7 +60,34 @@ class Receipt:
     site: str
     index: int
     entry_digest: str
-    statement: Statement
+    body_json: bytes
+    """The event's body, canonical. There are more receipts than of anything else, and few are ever read again: kept
+    as objects, a million of them would cost more than all the rest of the state."""
+
+    @property
+    def statement(self) -> Statement:
+        return TrainingReceipt.model_validate_json(self.body_json).statement
+
+
+class _Place(TypedDict):
+    """What a receipt is about, of its predicate's fields."""
+
+    plan_digest: str
+    round: int
+    step: Step
+    receipt_sequence: int
+
+
+class _Predicated(TypedDict):
+    predicate: _Place
+
+
+class _Stated(TypedDict):
+    statement: _Predicated
+
+
+_PLACED: TypeAdapter[_Stated] = TypeAdapter(_Stated)
+"""Reads of a `TrainingReceipt` its place alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +105,6 @@ class FederationState:
     """Content digest of the document that the members founded the federation with: the root of trust of whoever
     has it. Without it the fold believes any founding that is signed by the keys it names."""
     chain: EventChain = field(init=False)
-    """Replaced by every event, never changed in place, so that forks share it."""
     federation: Federation | None = None
     """The members, keys and key holders in force now."""
     policy_digest: str = ""
@@ -127,6 +156,7 @@ class FederationState:
     def fork(self) -> FederationState:
         """An independent state that starts where this one stands."""
         twin = copy(self)
+        twin.chain = self.chain.fork()
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if isinstance(value, dict):
@@ -149,20 +179,26 @@ class FederationState:
         if violations:
             raise PolicyViolation(violations)
         # 3. Take it in.
-        self._apply(index, signed.event.institution, signed.digest, body)
+        told = read_judged(entry)
+        self._apply(index, told, body)
         self.chain = chain
-        self.indices[signed.digest] = index
+        self.indices[told.digest] = index
 
     def replay(self, index: int, entry: bytes) -> None:
         """Take in an entry that was judged before, without judging it again (see `ledger.gate`)."""
         event = self.chain.replay(index, entry)
-        digest = entry_digest(entry)
-        self._apply(index, event.institution, digest, read_body(event.type, event.body))
-        self.indices[digest] = index
+        if event.type == "training.receipt":
+            # Most events are receipts, and of a receipt its place alone is needed here.
+            about = _PLACED.validate_json(event.body_json)["statement"]["predicate"]
+            self._take_receipt(index, event, about)
+        else:
+            self._apply(index, event, read_body(event.type, event.body_json))
+        self.indices[event.digest] = index
 
     # -- what it changes -----------------------------------------------------------------------------------
 
-    def _apply(self, index: int, site: str, digest: str, body: Body) -> None:
+    def _apply(self, index: int, event: JudgedEvent, body: Body) -> None:
+        site = event.institution
         match body:
             case Federation():
                 self.federation, self.policy_digest, self.phase = body, body.policy_digest, body.phase
@@ -189,7 +225,8 @@ class FederationState:
                 self.consent_reserved[body.plan_digest, body.round, site] = self.consent_states[site].root
             case BudgetSpent():
                 back = given_back(self.plans[body.plan_digest].plan, body.released)
-                self.spent[site] = without(self.spent_by(site), back)
+                if back != Curve.zero():
+                    self.spent[site] = without(self.spent_by(site), back)
                 self.settled[body.plan_digest, body.round, site] = body
             case ConsentPublished():
                 self.consent_policies[site, body.policy_version] = body
@@ -203,9 +240,13 @@ class FederationState:
                 self.phase = body.phase
             case TrainingReceipt(statement=statement):
                 about = statement.predicate
-                key = (about.plan_digest, about.round, about.step, site)
-                self.receipts[key] = Receipt(site, index, digest, statement)
-                self.receipt_chains[site] = ReceiptChain(about.receipt_sequence + 1, digest)
+                place = _Place(
+                    plan_digest=about.plan_digest,
+                    round=about.round,
+                    step=about.step,
+                    receipt_sequence=about.receipt_sequence,
+                )
+                self._take_receipt(index, event, place)
             case UpdateRefused():
                 self.refusals[body.plan_digest, body.round, body.step, body.site] = body.code
             case RoundClosed():
@@ -219,6 +260,12 @@ class FederationState:
             case ModelRegistered():
                 self.registered[body.plan_digest, body.round] = body
                 self.in_force[self.plans[body.plan_digest].plan.study] = (body.plan_digest, body.round)
+
+    def _take_receipt(self, index: int, event: JudgedEvent, about: _Place) -> None:
+        site = event.institution
+        key = (about["plan_digest"], about["round"], about["step"], site)
+        self.receipts[key] = Receipt(site, index, event.digest, event.body_json)
+        self.receipt_chains[site] = ReceiptChain(about["receipt_sequence"] + 1, event.digest)
 
     def _quarantine(self, body: SiteQuarantined) -> None:
         """What the site reported counts no more, unless its step is closed: that set is fixed."""
