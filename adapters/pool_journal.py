@@ -8,10 +8,13 @@ a crash leaves it drawn. Reservations for a ledger live in `tasks.site.contribut
                                {"draw":{...},"mac":"<hex>","sequence":<n>}
     <folder>/journal.key       32 bytes: each mac is HMAC-SHA256 over the mac before it and this line's draw and
                                number, so that no line can be edited, dropped from the middle or moved
+    <folder>/journal.mark      how many lines there are and the register's Rényi order, under the same key:
+                               lines cut off at the end are missed, and no change of the cap changes the order
     <folder>/journal.lock      held while a draw is judged and written: two runs at one instant come one after
                                the other
 
-Lines cut off at the end are found by holding the journal against the ledger of each federation (`require_covers`).
+An old copy of the whole folder is found by holding the journal against the ledger of each federation
+(`require_covers`).
 """
 
 from __future__ import annotations
@@ -58,9 +61,11 @@ class JournalBehindError(CodedError):
 
 
 class Use(Document):
-    """Which attempt at which round of which ledger a draw is for."""
+    """Which attempt at which round of which ledger a draw is for. Two federations may name their logs alike; the
+    document that one was founded with is its own."""
 
     origin: Origin
+    founded_as: Digest
     plan_digest: Digest
     round: Annotated[int, Field(ge=1, le=1000)]
     attempt: Annotated[int, Field(ge=1, le=1000)]
@@ -84,12 +89,13 @@ class PoolJournal:
         self._spent = Curve.zero()
         self._drawn: dict[Use, tuple[Mechanism, ...]] = {}
 
-    def reserve(self, use: Use, mechanisms: tuple[Mechanism, ...]) -> None:
-        """Draw durably, or raise PolicyViolation with the figures and draw nothing."""
+    def reserve(self, use: Use, mechanisms: tuple[Mechanism, ...]) -> bool:
+        """Draw durably, or raise PolicyViolation with the figures and draw nothing. False if this very use was drawn
+        before: who is told so gives nothing back."""
         with self._locked():
             # A use whose ledger never took the reservation: it was drawn before a crash, and is not drawn twice.
             if self._drawn.get(use) == mechanisms:
-                return
+                return False
             if self._drawn.get(use):
                 raise JournalError(
                     f"{self._owner} has drawn otherwise for this attempt", code="budget.journal-twice"
@@ -97,6 +103,7 @@ class PoolJournal:
             if found := self._violations(accounting.total(mechanisms)):
                 raise PolicyViolation(found)
             self._append(Draw(kind="reserved", use=use, mechanisms=mechanisms))
+            return True
 
     def give_back(self, use: Use, mechanisms: tuple[Mechanism, ...]) -> None:
         """Mechanisms of a use that never ran. Those that are not drawn are refused."""
@@ -141,6 +148,10 @@ class PoolJournal:
     def _path(self) -> Path:
         return self._folder / "journal.jsonl"
 
+    @property
+    def _mark(self) -> Path:
+        return self._folder / "journal.mark"
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -152,7 +163,7 @@ class PoolJournal:
     def _key(self) -> bytes:
         path = self._folder / "journal.key"
         if not path.exists():
-            if self._path.exists():
+            if self._path.exists() or self._mark.exists():
                 raise JournalError(f"{path} is gone, so that {self._path} cannot be checked")
             write_atomically(path, secrets.token_bytes(32), mode=0o600)
         return path.read_bytes()
@@ -160,20 +171,45 @@ class PoolJournal:
     def _catch_up(self) -> None:
         """Take in the lines that were appended since the last call."""
         key = self._key()
-        if not self._path.exists():
-            if self._read:
-                raise JournalError(f"{self._path} is gone", remedy="Bring it back from a backup.")
-            return
-        with self._path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < self._read:
-                raise JournalError(f"{self._path} became shorter", remedy="Bring it back from a backup.")
-            file.seek(self._read)
-            while line := file.readline(_LONGEST_LINE):
-                if not line.endswith(b"\n"):
-                    break  # a line that a crash tore: it was never acknowledged, and the next one replaces it
-                draw, mac = self._checked(line, key)
-                self._take(draw)
-                self._read, self._lines, self._mac = self._read + len(line), self._lines + 1, mac
+        marked = self._read_mark(key)
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                while line := file.readline(_LONGEST_LINE):
+                    if not line.endswith(b"\n"):
+                        break  # a line that a crash tore: never acknowledged, and the next one replaces it
+                    draw, mac = self._checked(line, key)
+                    self._take(draw)
+                    self._read, self._lines, self._mac = self._read + len(line), self._lines + 1, mac
+        # A mark behind the lines is that of a crash between the two; lines behind the mark are missing.
+        if self._lines < marked or (self._read and _size(self._path) < self._read):
+            raise JournalError(
+                f"lines are missing at the end of {self._path}",
+                remedy="Bring its folder back from a backup.",
+                code="budget.journal-cut",
+            )
+
+    def _read_mark(self, key: bytes) -> int:
+        """How many lines there must be; takes over the order that the register was begun with."""
+        try:
+            data = self._mark.read_bytes()
+        except FileNotFoundError:
+            return 0
+        try:
+            value = canonical.decode(data)
+            if not isinstance(value, dict) or set(value) != {"lines", "order", "tag"}:
+                raise JournalError("")
+            lines, order = value["lines"], value["order"]
+            if not isinstance(lines, int) or not isinstance(order, int):
+                raise JournalError("")
+            if not hmac.compare_digest(str(value["tag"]), _tag(key, lines, order)):
+                raise JournalError("")
+            self._pool = self._pool.with_fields({"order": order})
+        except CodedError:
+            raise JournalError(
+                f"{self._mark} is not what was written there", code="budget.journal-tampered"
+            ) from None
+        return lines
 
     def _checked(self, line: bytes, key: bytes) -> tuple[Draw, str]:
         refused = JournalError(
@@ -231,6 +267,13 @@ class PoolJournal:
             _sync(self._folder)
         self._take(draw)
         self._read, self._lines, self._mac = self._read + len(line), self._lines + 1, mac
+        order = self._pool.order
+        mark: dict[str, JsonValue] = {
+            "lines": self._lines,
+            "order": order,
+            "tag": _tag(key, self._lines, order),
+        }
+        write_atomically(self._mark, canonical.encode(mark), mode=0o600)
 
     def _mac_of(self, draw: Draw, key: bytes) -> str:
         message = f"{self._mac}\n{self._lines}\n".encode() + draw.canonical_bytes()
@@ -254,11 +297,25 @@ class PoolJournal:
 def _uses(state: FederationState, site: str) -> set[Use]:
     """Every attempt of the site that the ledger shows."""
     return {
-        Use(origin=state.origin, plan_digest=digest, round=number, attempt=attempt)
+        Use(
+            origin=state.origin,
+            founded_as=state.founded_as,
+            plan_digest=digest,
+            round=number,
+            attempt=attempt,
+        )
         for (digest, number, name), last in state.attempts.items()
         if name == site
         for attempt in range(1, last + 1)
     }
+
+
+def _tag(key: bytes, lines: int, order: int) -> str:
+    return hmac.new(key, f"mark\n{lines}\n{order}\n".encode(), hashlib.sha256).hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _sync(folder: Path) -> None:

@@ -22,7 +22,7 @@ from tasks.site.consents import publish_consent_policies, publish_consent_state
 from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
 from tasks.site.opening import follow_model, open_sum
 from tasks.site.party import Site, opened_site
-from tasks.site.prepare import agree_on_key, prepare
+from tasks.site.prepare import agree_on_key, judge_cohort, prepare
 from tasks.site.report import compare
 from tasks.site.settle import settle
 from tasks.worker.site_session import Prepared
@@ -126,6 +126,7 @@ async def report_training(
     attempt = attempts(site, published, round_number)
     slot = Slot(published.plan_digest, round_number, "training", attempt)
     if attempt == 0 or kept_release(site, slot) is None:
+        await judge_cohort(site, published)
         attempt = await reserve(site, published, round_number)
         await train(site, published, base, round_number)
         slot = Slot(published.plan_digest, round_number, "training", attempt)

@@ -37,7 +37,8 @@ def reservation(
         return found
     plan = state.plans[body.plan_digest].plan
     if body.mechanisms != round_mechanisms(plan):
-        found.append(Violation("budget.mechanisms", "the mechanisms are not those of the plan"))
+        # Not priced: what is not the plan's could be beyond every price.
+        return [Violation("budget.mechanisms", "the mechanisms are not those of the plan")]
     if body.attempt != state.attempts.get((body.plan_digest, body.round, institution), 0) + 1:
         found.append(Violation("budget.attempt", "the reservation is not the next attempt"))
     member = state.founded().member(institution)

@@ -95,7 +95,8 @@ def judge(plan: Plan, running: Running, state: FederationState | None, *, now_s:
     if state is None or state.federation is None:
         found = [*_hopeless(plan, running.rules), *found]
         notes.append(
-            "judged by itself: without a ledger nobody can know of budgets, consent, phase, quarantine or approvals"
+            "judged by itself: without a ledger nobody can know of budgets, consent, phase, quarantine, approvals, "
+            "editions or the policy in force"
         )
         return Judgement(plan, plan.content_digest(), {PLAN: tuple(found)}, (), None, tuple(notes))
     costs = {member.name: remaining_cost(state, plan, member.name) for member in state.federation.sites()}

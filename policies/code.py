@@ -1,7 +1,8 @@
 """The code digest, by which plans approve the code that runs, and the policy digest, by which a federation adopts
 the rules that judge: SHA-256 over this project's packages and its constraints file, or over `policies/` alone.
 
-Both cover the sorted relative paths and contents of every `.py` and `.rego` file. Each path and each content is
+Both cover the sorted relative paths and contents of every `.py` and `.rego` file, tests of rules left out: they judge
+nothing. Each path and each content is
 preceded by its length (u64, big endian), so that no two trees share a digest.
 """
 
@@ -49,7 +50,7 @@ def _sources(root: Path, packages: tuple[str, ...], *more: str) -> list[Path]:
         for package in packages
         for suffix in ("*.py", "*.rego")
         for path in (root / package).rglob(suffix)
-        if "__pycache__" not in path.parts
+        if "__pycache__" not in path.parts and not path.name.endswith("_test.rego")
     ]
     found += [root / name for name in more]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())

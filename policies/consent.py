@@ -128,8 +128,9 @@ def consenting(records: Iterable[ConsentRecord], terms: Terms, now_s: int) -> fr
 
 
 def objecting(records: Iterable[ConsentRecord]) -> frozenset[bytes]:
-    """Keys (32 bytes) of the patients whose last word, to whichever version, is no: for hospitals that take patients in
-    without their consent, on a waiver, and still heed who objects. A withdrawal counts whatever the clock says."""
+    """Keys (32 bytes) of the patients whose last word, to whichever version, is no: for hospitals that take patients
+    in without their consent, on a waiver, and still heed who objects. A withdrawal counts whatever the clock
+    says."""
     said: dict[str, tuple[int, bool]] = {}
     for record in records:
         for word in ((record.granted_at_s, False), (record.withdrawn_at_s, True)):

@@ -14,6 +14,7 @@ record was in the state that the root stands for, not that no other record was. 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from collections.abc import Sequence
@@ -54,6 +55,12 @@ class ConsentProof(Document):
     index: Annotated[int, Field(ge=0, lt=2**53)]
     size: Annotated[int, Field(ge=MINIMUM_LEAVES, lt=2**53)]
     path: Annotated[tuple[Digest, ...], Field(max_length=tree.MAX_PROOF)]
+
+
+def ledger_secret(secret: bytes, origin: str) -> bytes:
+    """The secret of one ledger's roots, from the site's: two federations that a hospital is in publish roots that
+    look unrelated, also over the same state."""
+    return hmac.new(secret, b"wardround/consent-ledger/v1\x00" + origin.encode(), hashlib.sha256).digest()
 
 
 def consent_root(records: Sequence[ConsentRecord], *, secret: bytes, cadence: int) -> str:

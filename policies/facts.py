@@ -35,6 +35,14 @@ def micro(value: float) -> int:
     return int((Decimal(value) * MICRO).to_integral_value(decimal.ROUND_HALF_EVEN))
 
 
+def micro_down(value: float) -> int:
+    return int((Decimal(value) * MICRO).to_integral_value(decimal.ROUND_FLOOR))
+
+
+def micro_up(value: float) -> int:
+    return int((Decimal(value) * MICRO).to_integral_value(decimal.ROUND_CEILING))
+
+
 def pico_up(value: float) -> int:
     """A δ in units of 1e-12, rounded up: never smaller than it is."""
     return int((Decimal(value) * 10**12).to_integral_value(decimal.ROUND_CEILING))

@@ -156,6 +156,7 @@ def compiled_built_ins(sources: Mapping[str, str]) -> frozenset[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     if done.returncode < 0:
         raise RulesInvalidError(

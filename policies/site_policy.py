@@ -16,7 +16,7 @@ from ledger.errors import Violation
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost
 from policies.document import Document
-from policies.facts import Facts, micro, pico_up
+from policies.facts import Facts, micro, micro_down, micro_up, pico_up
 from policies.federation import Pool
 from policies.gates import epsilon_text
 from policies.plan import Plan, PositiveFloat
@@ -52,15 +52,18 @@ def site_violations(
     """What the hospital's own policy has against a plan, before any data is opened."""
     facts: Facts = {
         "plan": {
-            "noise_multiplier_micro": micro(plan.training.noise_multiplier),
-            "clip_l2_micro": micro(plan.training.clip_l2),
+            # The least noise that anything of the plan has; towards the side that refuses.
+            "noise_multiplier_micro": micro_down(
+                min(plan.training.noise_multiplier, plan.evaluation.noise_std)
+            ),
+            "clip_l2_micro": micro_up(plan.training.clip_l2),
             "epsilon_micro": epsilon_micro(plan_cost(plan), plan.budget.delta),
             "family": plan.network.name,
             "code_digests": list(plan.code_digests),
         },
         "policy": {
-            "noise_multiplier_floor_micro": micro(policy.noise_multiplier_floor),
-            "clip_l2_ceiling_micro": micro(policy.clip_l2_ceiling),
+            "noise_multiplier_floor_micro": micro_up(policy.noise_multiplier_floor),
+            "clip_l2_ceiling_micro": micro_down(policy.clip_l2_ceiling),
             "epsilon_cap_micro": micro(policy.plan_epsilon_cap),
             "families": list(policy.model_families),
         },
@@ -74,7 +77,13 @@ def site_violations(
 
 
 def cohort_violations(
-    plan: Plan, policy: SitePolicy, *, site: str, register_patients: int, cohort_patients: int
+    plan: Plan,
+    policy: SitePolicy,
+    *,
+    site: str,
+    pool_delta: float,
+    register_patients: int,
+    cohort_patients: int,
 ) -> list[Violation]:
     """What it has against the cohort, before anything is reserved. The figures are not repeated in the messages."""
     facts: Facts = {
@@ -82,7 +91,7 @@ def cohort_violations(
         "cohort_patients": cohort_patients,
         "minimum_patients": plan.data.minimum_patients,
         "policy_minimum_patients": policy.minimum_patients,
-        "delta_pico": pico_up(max(plan.budget.delta, policy.delta)),
+        "delta_pico": pico_up(max(plan.budget.delta, policy.delta, pool_delta)),
         "delta_fixed_by_benchmark": policy.delta_fixed_by_benchmark,
     }
     return [
@@ -93,9 +102,10 @@ def cohort_violations(
 
 def _message(code: str, plan: Plan, policy: SitePolicy, site: str) -> str:
     training = plan.training
+    noise = min(training.noise_multiplier, plan.evaluation.noise_std)
     cost = epsilon_text(epsilon_micro(plan_cost(plan), plan.budget.delta))
     return {
-        "site.noise-floor": f"the plan's noise multiplier {training.noise_multiplier:g} is under the floor of "
+        "site.noise-floor": f"the plan's noise multiplier {noise:g} is under the floor of "
         f"{policy.noise_multiplier_floor:g} that {site} sets",
         "site.clip-ceiling": f"the plan's clip {training.clip_l2:g} is over the ceiling of "
         f"{policy.clip_l2_ceiling:g} that {site} sets",

@@ -105,6 +105,8 @@ class FederationState:
     """Content digest of the document that the members founded the federation with: the root of trust of whoever
     has it. Without it the fold believes any founding that is signed by the keys it names."""
     chain: EventChain = field(init=False)
+    founded_as: str = ""
+    """Content digest of the document that the log was founded with."""
     federation: Federation | None = None
     """The members, keys and key holders in force now."""
     policy_digest: str = ""
@@ -170,12 +172,12 @@ class FederationState:
         try:
             signed = chain.take_in(index, entry)
             body = parse_body(signed.event.type, signed.event.body)
+            # 2. It may say this now. Whatever a statement breaks while it is judged refuses it, and nobody else's.
+            violations = admission.violations_of(
+                self, signed.event.institution, body, log_time_s=chain.log_time_s
+            )
         except CodedError as error:
             raise PolicyViolation([Violation(error.code, error.public_message)]) from None
-        # 2. It may say this now.
-        violations = admission.violations_of(
-            self, signed.event.institution, body, log_time_s=chain.log_time_s
-        )
         if violations:
             raise PolicyViolation(violations)
         # 3. Take it in.
@@ -187,6 +189,8 @@ class FederationState:
     def replay(self, index: int, entry: bytes) -> None:
         """Take in an entry that was judged before, without judging it again (see `ledger.gate`)."""
         event = self.chain.replay(index, entry)
+        if (index == 0) != (event.type == "federation.founded"):
+            raise ValueError("a log begins with its one founding event")
         if event.type == "training.receipt":
             # Most events are receipts, and of a receipt its place alone is needed here.
             about = _PLACED.validate_json(event.body_json)["statement"]["predicate"]
@@ -201,6 +205,9 @@ class FederationState:
         site = event.institution
         match body:
             case Federation():
+                self.founded_as = body.content_digest()
+                if self.founding_digest not in (None, self.founded_as):
+                    raise ValueError("the log was founded with another document")
                 self.federation, self.policy_digest, self.phase = body, body.policy_digest, body.phase
                 for member in body.members:
                     for policy in member.consent_policies:
@@ -220,9 +227,10 @@ class FederationState:
                 self.approvals[body.plan_digest] = approved | {site}
             case BudgetReserved():
                 self.spent[site] = self.spent_by(site) + accounting.total(body.mechanisms)
-                self.attempts[body.plan_digest, body.round, site] = body.attempt
-                self.reserved_under[body.plan_digest, body.round, site] = self.policy_digest
-                self.consent_reserved[body.plan_digest, body.round, site] = self.consent_states[site].root
+                drawn = (body.plan_digest, body.round, site)
+                self.attempts[drawn] = body.attempt
+                self.reserved_under[drawn] = self.policy_digest
+                self.consent_reserved[drawn] = self.consent_states[site].root
             case BudgetSpent():
                 back = given_back(self.plans[body.plan_digest].plan, body.released)
                 if back != Curve.zero():

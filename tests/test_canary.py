@@ -188,7 +188,8 @@ def founded_with(canary: Canary, root: Path) -> Founded:
     for site in SITES:
         canary.write_studies(root / "data" / site, site)
     sources = tuple(
-        FoundingSite(site, SourceConfig(kind="dicom", path=str(root / "data" / site)), WAIVER) for site in SITES
+        FoundingSite(site, SourceConfig(kind="dicom", path=str(root / "data" / site)), WAIVER)
+        for site in SITES
     )
     return found(root, sources, name="canary", pool=Pool.of(epsilon_cap_micro=100_000_000, delta=1e-5))
 

@@ -237,14 +237,15 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Count, for this site's steward, whose consent is in force; and show what the ledger gets: a keyed root."""
-    from policies.consent_tree import consent_root
+    from policies.consent_tree import consent_root, ledger_secret
 
     site, now_s = _open(home), _now_s()
     basis = site.config.consent.basis
     records = site.store.records()
     counted = consent_tables.counted(records, now_s, version=version, purpose=purpose)
     cadence = now_s // site.home.federation.consent_cadence_s
-    root = consent_root(records, secret=site.home.patient_secret(), cadence=cadence)
+    secret = ledger_secret(site.home.patient_secret(), site.home.federation.origin)
+    root = consent_root(records, secret=secret, cadence=cadence)
     if json:
         items: list[JsonValue] = [row.to_json() for row in counted]
         whole: dict[str, JsonValue] = {

@@ -106,6 +106,8 @@ def demo(
             prepare = None
         else:
             wanted = _read_plan(plan, data, rounds=rounds, seed=seed)
+            if withdraw and wanted.rounds < 2:
+                raise OptionError("--withdraw shows in the second round, and the plan has one")
             cap = wanted.budget.epsilon_cap if epsilon_cap is None else epsilon_cap
             prepare = functools.partial(
                 _found, out, data, sites=sites, seed=seed, plan=wanted, cap=cap, display=display
@@ -270,6 +272,7 @@ def _withdrawal(out: Path, plan: Plan) -> Iterator[None]:
                 policy_version=plan.consent.policy_version,
                 now_s=int(time.time()),
             )
+            progress.tell(Progress(root.name, "one patient withdraws consent", 1))
 
     stop = progress.listen(watch)
     try:

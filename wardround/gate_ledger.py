@@ -95,12 +95,14 @@ def _from_database(where: str, database: str, vkey: str | None) -> FoldedLedger:
 
 
 def _folded(report: Report, entries: Iterable[bytes]) -> tuple[FederationState, int]:
-    """The state, and how many entries another policy than this installation's judged."""
+    """The state, and how many entries another policy than this installation's judged. Those are taken in unjudged, so
+    that every pool is counted a second time from the raw events: no settlement of theirs makes room."""
     from ledger.tree import Frontier, leaf_hash
     from policies.code import running_policy_digest
+    from policies.recount import Recount
     from policies.state import FederationState
 
-    state, frontier, foreign = FederationState(report.origin), Frontier(), 0
+    state, frontier, recount, foreign = FederationState(report.origin), Frontier(), Recount(), 0
     for index, entry in enumerate(entries):
         frontier.append(leaf_hash(entry))
         try:
@@ -109,6 +111,7 @@ def _folded(report: Report, entries: Iterable[bytes]) -> tuple[FederationState, 
             else:
                 state.replay(index, entry)
                 foreign += 1
+            recount.take(entry)
         except CodedError as error:
             raise EntryRefusedError(
                 f"entry {index} of the ledger may not stand there: {error.public_message}"
@@ -116,6 +119,9 @@ def _folded(report: Report, entries: Iterable[bytes]) -> tuple[FederationState, 
         except (AttributeError, KeyError, TypeError, ValueError):  # what an entry breaks that nobody judged
             raise EntryRefusedError(f"entry {index} of the ledger cannot be taken in") from None
     _require_root(frontier.root(), report)
+    for account in recount.accounts():
+        if account.spent != state.spent_by(account.site):
+            raise EntryRefusedError(f"the draws on the pool of {account.site} do not add up")
     return state, foreign
 
 

@@ -200,6 +200,12 @@ def _conclude(
         first = reasons[min(reasons)]
         error.kind = "input" if first.startswith("data.") else "policy" if _is_policy(first) else "fault"
         raise error
+    entry = state.verdicts.get((digest, 0))
+    if entry is not None and not entry.passed:
+        # Nothing was trained, so that the figures are still those of the verdict.
+        from policies.gates import plan_violations
+
+        refused = plan_violations(state, plan) or refused
     if refused:
         raise PolicyViolation(refused)
 
@@ -226,7 +232,9 @@ def _followed(
         if plan_digest not in (None, digest):
             continue
         moved = any(about == digest and (about, number) not in before for about, number in state.verdicts)
-        if moved and site in state.approvals.get(digest, frozenset()):
+        verdict = state.verdicts.get((digest, 0))
+        refused = verdict is not None and not verdict.passed
+        if moved and (refused or site in state.approvals.get(digest, frozenset())):
             return published
     return None
 

@@ -86,6 +86,11 @@ class Summary:
                     for item in self.rounds
                 ],
                 "epsilon": {name: micro / MICRO for name, micro in self.epsilon_micro().items()},
+                "patients_by_round": {
+                    name: report["patients_by_round"]
+                    for name, report in self.sites.items()
+                    if "patients_by_round" in report
+                },
                 "ledger": {"origin": self.state.origin, "size": self.size, "root": self.root},
                 "mlflow": registered,
                 "plan_digest": self.plan_digest,
@@ -135,7 +140,7 @@ class Summary:
             counts = list(trained.items()) if isinstance(trained, dict) else []
             if len({count for _, count in counts}) > 1:
                 shown = ", ".join(f"{count} in round {number}" for number, count in counts)
-                yield f"consent   {name}* trained on {shown}"
+                yield f"consent   withdrawn at {name}: trained on {shown}*"
 
     def _site_table(self) -> Table:
         table = Table(title="Sites")

@@ -1,8 +1,8 @@
 """Who may be taken in at this moment, cheap enough to be asked before every training step.
 
-Where patients are asked, those whose consent to a plan's terms is in force; on a waiver, everybody but those who object.
-The records are read again only if they changed, a consent expired, or the clock was set back. What consents say lives
-in `policies.consent`.
+Where patients are asked, those whose consent to a plan's terms is in force; on a waiver, everybody but those who
+object. The records are read again only if they changed, a consent expired, or the clock was set back. What consents
+say lives in `policies.consent`.
 """
 
 from __future__ import annotations

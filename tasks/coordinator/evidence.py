@@ -28,5 +28,4 @@ async def record_evidence(coordinator: Coordinator, published: PlanPublished, ro
         plan_digest=published.plan_digest,
         round_number=round_number,
         run_id=None if registered is None else registered.run_id,
-        tighter=False,  # seconds of work for figures that nobody waits for; `evidence verify` computes them
     )

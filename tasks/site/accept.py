@@ -61,11 +61,14 @@ async def accept(site: Site, published: PlanPublished) -> None:
     """Approve the plan on the ledger, or refuse it there and raise with every reason."""
     site.tell("accept")
     plan, digest = published.plan, published.plan_digest
-    if site.name in site.state.approvals.get(digest, frozenset()):
-        return
-    found = plan_violations(site.state, plan, site=site.name)
     approved = site.config.approval == "automatic" or digest in site.config.approved_plans
-    found.extend(site_violations(plan, site.config.policy, site=site.name, approved_by_steward=approved))
+    # The hospital's own policy may have become stricter since it approved the plan.
+    found = site_violations(plan, site.config.policy, site=site.name, approved_by_steward=approved)
+    if site.name in site.state.approvals.get(digest, frozenset()):
+        if found:
+            raise PolicyViolation(found)
+        return
+    found = plan_violations(site.state, plan, site=site.name) + found
     found.extend(site.journal.violations(plan_cost(plan)))
     found.extend(await _base_model(site, published))
     found.extend(await _policy(site, published))

@@ -43,7 +43,7 @@ async def reserve(site: Site, published: PlanPublished, round_number: int) -> in
     attempt = attempts(site, published, round_number) + 1
     site.journal.require_covers(site.latest, site.name)
     use = use_of(site, published, round_number, attempt)
-    site.journal.reserve(use, mechanisms)
+    drawn = site.journal.reserve(use, mechanisms)
     try:
         await site.say(
             BudgetReserved(
@@ -58,7 +58,8 @@ async def reserve(site: Site, published: PlanPublished, round_number: int) -> in
             final=True,
         )
     except PolicyViolation:
-        site.journal.give_back(use, mechanisms)
+        if drawn:
+            site.journal.give_back(use, mechanisms)
         raise
     site.drawn[published.plan_digest, round_number] = Drawing(attempt)
     return attempt
@@ -67,7 +68,11 @@ async def reserve(site: Site, published: PlanPublished, round_number: int) -> in
 def use_of(site: Site, published: PlanPublished, round_number: int, attempt: int) -> Use:
     """The name of this attempt in the register's journal."""
     return Use(
-        origin=site.latest.origin, plan_digest=published.plan_digest, round=round_number, attempt=attempt
+        origin=site.latest.origin,
+        founded_as=site.latest.founded_as,
+        plan_digest=published.plan_digest,
+        round=round_number,
+        attempt=attempt,
     )
 
 

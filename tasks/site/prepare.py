@@ -22,17 +22,25 @@ async def prepare(site: Site, published: PlanPublished) -> Prepared:
     """Load the cohort of those who consent, hold it against the plan's contract and the site's own policy; raises
     with every broken rule."""
     prepared = await site.worker.call(SiteSession.prepare, published.plan)
-    register, cohort = await site.worker.call(SiteSession.cohort_size)
+    await judge_cohort(site, published)
+    return prepared
+
+
+async def judge_cohort(site: Site, published: PlanPublished) -> None:
+    """Select those who consent now, as a round does when it begins, and hold them against the contract and the site's
+    own policy. Before the round's cost is reserved: patients may have left since the last one."""
+    pool = site.member.pool
+    register, cohort = await site.worker.call(SiteSession.begin_round)
     found = cohort_violations(
         published.plan,
         site.config.policy,
         site=site.name,
+        pool_delta=0.0 if pool is None else pool.delta,
         register_patients=register,
         cohort_patients=cohort,
     )
     if found:
         raise PolicyViolation(found)
-    return prepared
 
 
 @step

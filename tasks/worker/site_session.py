@@ -27,7 +27,7 @@ from adapters.sources.cohort import Cohort
 from adapters.sources.discovery import open_source
 from ledger.errors import CodedError, InputError
 from policies.consent import Terms
-from policies.consent_tree import consent_root
+from policies.consent_tree import consent_root, ledger_secret
 from policies.plan import Plan
 from privacy.encoding import clip_l2
 from privacy.homomorphic import HomomorphicSum
@@ -103,6 +103,11 @@ class SiteSession:
         """(patients of the register, those of them in the cohort). For the site's own rules and report."""
         return self._present().size()
 
+    def begin_round(self) -> tuple[int, int]:
+        """Select anew if consents changed, and `cohort_size` of what came of it; raises as `prepare` does."""
+        self._present().begin_round()
+        return self.cohort_size()
+
     def patients_trained(self) -> dict[int, int]:
         """How many patients each round's training began with, by round. For the site's own report."""
         return dict(self._patients_by_round)
@@ -110,7 +115,8 @@ class SiteSession:
     def consent_root(self, cadence: int) -> str:
         """The keyed root of the site's consents for that cadence; of none at all, if it keeps none."""
         records = ConsentStore.open(self._home).records()
-        return consent_root(records, secret=self._home.patient_secret(), cadence=cadence)
+        secret = ledger_secret(self._home.patient_secret(), self._home.federation.origin)
+        return consent_root(records, secret=secret, cadence=cadence)
 
     # -- learning ------------------------------------------------------------------------------------------
 

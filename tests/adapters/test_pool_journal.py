@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from adapters.pool_journal import JournalBehindError, JournalError, PoolJournal,
 from ledger.errors import PolicyViolation
 from policies.cost import round_cost, round_mechanisms
 from policies.federation import Pool
+from privacy.accounting import Curve, total
 from privacy.mechanisms import Gaussian
 from tests.policies.assembly import SITES, at, plan
 
@@ -25,7 +27,13 @@ def journal(folder: Path, pool: Pool = NARROW) -> PoolJournal:
 
 
 def use(number: int, *, origin: str = "wardround/one/term-1", attempt: int = 1) -> Use:
-    return Use(origin=origin, plan_digest="0" * 64, round=number, attempt=attempt)
+    return Use(
+        origin=origin,
+        founded_as=sha256(origin.encode()).hexdigest(),
+        plan_digest="0" * 64,
+        round=number,
+        attempt=attempt,
+    )
 
 
 def room(pool: Pool = NARROW) -> int:
@@ -151,7 +159,42 @@ def test_a_file_that_is_gone_is_noticed(tmp_path: Path, gone: str) -> None:
     mine = journal(tmp_path)
     mine.reserve(use(1), ROUND)
     (tmp_path / gone).unlink()
-    with pytest.raises(JournalError):
-        mine.epsilon_spent_micro()
+    for reader in (mine, journal(tmp_path)):
+        with pytest.raises(JournalError):
+            reader.epsilon_spent_micro()
 
 
+def test_lines_cut_off_at_the_end_are_missed(tmp_path: Path) -> None:
+    """The draw of another federation, which no ledger here would show."""
+    mine = journal(tmp_path, Pool.of(epsilon_cap_micro=50_000_000, delta=1e-5))
+    mine.reserve(use(1), ROUND)
+    mine.reserve(use(2, origin="wardround/other/term-1"), ROUND)
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    for reader in (mine, journal(tmp_path)):
+        with pytest.raises(JournalError) as refused:
+            reader.epsilon_spent_micro()
+        assert refused.value.code == "budget.journal-cut"
+
+
+def test_a_crash_before_the_mark_loses_nothing(tmp_path: Path) -> None:
+    mine = journal(tmp_path)
+    mine.reserve(use(1), ROUND)
+    mark = (tmp_path / "journal.mark").read_bytes()
+    mine.reserve(use(2), ROUND[1:])
+    (tmp_path / "journal.mark").write_bytes(mark)
+    assert journal(tmp_path).epsilon_spent_micro() == mine.epsilon_spent_micro()
+
+
+def test_another_cap_does_not_change_the_order_of_a_register_that_was_begun(tmp_path: Path) -> None:
+    begun = Pool.of(epsilon_cap_micro=2_000_000, delta=1e-5)
+    wider = Pool.of(epsilon_cap_micro=8_000_000, delta=1e-5)
+    assert begun.order != wider.order
+    journal(tmp_path, begun).reserve(use(1), ROUND[1:])
+    later = journal(tmp_path, wider)
+    spent = Curve.zero() + total(ROUND[1:])
+    assert later.epsilon_spent_micro() == wider.with_fields({"order": begun.order}).epsilon_micro(spent)
+    (tmp_path / "journal.mark").write_bytes(b'{"lines":0,"order":3,"tag":"00"}')
+    with pytest.raises(JournalError) as refused:
+        journal(tmp_path, wider).epsilon_spent_micro()
+    assert refused.value.code == "budget.journal-tampered"

@@ -12,6 +12,7 @@ import flows.coordinator
 from adapters import mail, objects
 from adapters.exchange import DirectoryExchange
 from adapters.home import Home
+from ledger.event import read_judged
 from policies.events import GateVerdict, ModelRegistered, PlanPublished, parse_body
 from policies.plan import Plan
 from policies.receipt import Step
@@ -179,7 +180,7 @@ class Lawless(FederationState):
         chain = self.chain.fork()
         signed = chain.take_in(index, entry)
         body = parse_body(signed.event.type, signed.event.body)
-        self._apply(index, signed.event.institution, signed.digest, body)
+        self._apply(index, read_judged(entry), body)
         self.chain = chain
         self.indices[signed.digest] = index
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.errors import Violation
 from policies import budget, membership, rounds, state
 from policies.contract import suite_digest
 from policies.cost import round_cost, round_mechanisms
@@ -23,6 +24,8 @@ from policies.events import (
     SiteReleased,
 )
 from policies.receipt import Validation
+from privacy.accounting import CostTooLargeError
+from privacy.mechanisms import SubsampledGaussian
 from tests.policies.assembly import (
     CONSENT,
     COORDINATOR,
@@ -77,7 +80,7 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     ("keyed", A, lambda a: a.reservation(A, round=3), {"round.unknown", "round.not-open"}),
     ("judged", A, lambda a: a.reservation(A), {"round.over"}),
     ("consented", A, lambda a: a.reservation(A, mechanisms=round_mechanisms(a.plan)[:1]),
-     {"budget.mechanisms", "budget.total"}),
+     {"budget.mechanisms"}),
     ("consented", A, lambda a: a.reservation(A, attempt=2), {"budget.attempt"}),
     ("reserved", A, lambda a: a.reservation(A, attempt=1), {"budget.attempt"}),
     ("consented", A, lambda a: a.reservation(A, epsilon_total_micro=1), {"budget.total"}),
@@ -275,7 +278,9 @@ def test_the_founding_names_this_log() -> None:
 
 
 CAP_FOR_ONE_ROUND = next(
-    cap / 10 for cap in range(1, 500) if pool(cap / 10).rdp_cap_micro >= pool(cap / 10).rdp_micro(round_cost(plan()))
+    cap / 10
+    for cap in range(1, 500)
+    if pool(cap / 10).rdp_cap_micro >= pool(cap / 10).rdp_micro(round_cost(plan()))
 )
 EVERYBODY = f"{COORDINATOR} {' '.join(SITES)}"
 
@@ -323,9 +328,7 @@ def test_a_quorum_takes_the_rollout_one_phase_up_or_down_to_any() -> None:
     assembly = at("founded")
 
     def advanced(phase: str, signer: str = EVERYBODY) -> bytes:
-        body = PhaseAdvanced.from_value(
-            {"phase": phase, "evidence_digest": named("evidence")}, what="phase"
-        )
+        body = PhaseAdvanced.from_value({"phase": phase, "evidence_digest": named("evidence")}, what="phase")
         return assembly.entry(COORDINATOR, body, signer=signer)
 
     assert assembly.refusals(advanced("expansion", COORDINATOR)) == {"ledger.chain.quorum"}
@@ -334,6 +337,26 @@ def test_a_quorum_takes_the_rollout_one_phase_up_or_down_to_any() -> None:
     for phase in ("expansion", "clinical", "foundation"):
         assembly.state.advance(assembly.state.size, advanced(phase))
         assert assembly.state.phase == phase
+
+
+def test_a_statement_that_breaks_the_arithmetic_is_refused_like_any_other() -> None:
+    """A mechanism beyond every price must stop its site alone, not the log that reads it."""
+    assembly = at("consented")
+    absurd = SubsampledGaussian(noise_multiplier=0.01, sampling_rate=1.0, steps=100_000_000)
+    body = assembly.reservation(A, mechanisms=(absurd,))
+    assert assembly.refusals(assembly.entry(A, body)) == {"budget.mechanisms"}
+    assembly.say(A, assembly.reservation(A))
+
+
+def test_whatever_a_statement_breaks_while_it_is_judged_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assembly = at("consented")
+    entry = assembly.entry(A, assembly.reservation(A))
+
+    def breaks(*arguments: object, **named: object) -> list[Violation]:
+        raise CostTooLargeError("the privacy cost is beyond every meaning")
+
+    monkeypatch.setattr(budget, "reservation", breaks)
+    assert assembly.refusals(entry) == {"privacy.cost-too-large"}
 
 
 def test_consents_that_are_old_admit_no_reservation() -> None:

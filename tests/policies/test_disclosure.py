@@ -89,6 +89,8 @@ def test_a_code_that_could_tell_of_patients_does_not_leave(code: str) -> None:
     assert public_code(code) == WITHHELD
 
 
-@pytest.mark.parametrize("code", ["plan.code", "budget.pool-cap", "budget.register-cap", "policy.not-adopted"])
+@pytest.mark.parametrize(
+    "code", ["plan.code", "budget.pool-cap", "budget.register-cap", "policy.not-adopted"]
+)
 def test_a_code_that_follows_from_plan_and_ledger_leaves(code: str) -> None:
     assert public_code(code) == code

@@ -45,7 +45,8 @@ class Speaker:
 @pytest.mark.parametrize("valid_until_s", [None, 1_900_000_000])
 async def test_a_rotation_keeps_the_end_of_the_credential(tmp_path: Path, valid_until_s: int | None) -> None:
     sources = tuple(
-        FoundingSite(name, SourceConfig(kind="npz", path="none"), WAIVER) for name in (SITE, "site-b", "site-c")
+        FoundingSite(name, SourceConfig(kind="npz", path="none"), WAIVER)
+        for name in (SITE, "site-b", "site-c")
     )
     pool = Pool.of(epsilon_cap_micro=1, delta=1e-5)
     founded = found(tmp_path / "federation", sources, name="wards", pool=pool)
