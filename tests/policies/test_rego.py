@@ -186,28 +186,30 @@ def _rewrite(change: bytes, instead: bytes) -> object:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "says"),
     [
-        _symlink,
-        lambda path: (path.unlink(), path.mkdir()),
-        lambda path: (path.unlink(), os.mkfifo(path)),
-        lambda path: path.write_bytes(path.read_bytes() + b"#" * LARGEST_FILE_BYTES),
-        _rewrite(b"package", b"# \xff\npackage"),
-        _rewrite(b"package", b"\xef\xbb\xbfpackage"),
-        _rewrite(b"\n", b"\r\n"),
-        _rewrite(b"ok if", b"# a comment, for us\rok := true\nok if"),
-        _rewrite(b"ok if", b"\0ok if"),
-        _rewrite(b"ok if", "# \u202e a line turned around\nok if".encode()),
-        _rewrite(b"ok if", "# \u2028ok := true\nok if".encode()),
+        (_symlink, "not a plain file"),
+        (lambda path: (path.unlink(), path.mkdir()), "not a plain file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "not a plain file"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"#" * LARGEST_FILE_BYTES), "larger than"),
+        (_rewrite(b"package", b"# \xff\npackage"), "not UTF-8"),
+        (_rewrite(b"package", b"\xef\xbb\xbfpackage"), "line 1: the character U+FEFF"),
+        (_rewrite(b"\n", b"\r\n"), "line 1: the character U+000D"),
+        (_rewrite(b"ok if", b"# a comment, for us\rok := true\nok if"), "line 4: the character U+000D"),
+        (_rewrite(b"ok if", b"\0ok if"), "U+0000"),
+        (_rewrite(b"ok if", "# \u202e a line turned around\nok if".encode()), "U+202E"),
+        (_rewrite(b"ok if", "# \u2028ok := true\nok if".encode()), "U+2028"),
     ],
     ids=["symlink", "folder", "pipe", "large", "latin", "bom", "crlf", "cr", "nul", "bidi", "separator"],
 )
-def test_a_file_that_is_not_plain_small_and_legible_is_refused(tmp_path: Path, spoil: object) -> None:
+def test_a_file_that_is_not_plain_small_and_legible_is_refused(
+    tmp_path: Path, spoil: object, says: str
+) -> None:
     Rules.load(written(tmp_path))
     spoil(tmp_path / "c.rego")  # type: ignore[operator]
     with pytest.raises(RulesInvalidError) as refused:
         Rules.load(tmp_path)
-    assert "c.rego" in refused.value.public_message
+    assert "c.rego" in refused.value.public_message and says in refused.value.public_message
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger.chain import EventChain
@@ -125,6 +125,7 @@ texts = st.one_of(
 @given(
     body=st.dictionaries(texts, texts | st.integers(0, 2**53 - 1) | st.lists(texts), max_size=4), name=texts
 )
+@example(body={"a": 1, "institution": "other", "type": "other"}, name="somebody")
 def test_an_event_is_read_as_it_was_judged_whatever_stands_in_its_texts(
     body: dict[str, object], name: str
 ) -> None:
