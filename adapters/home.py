@@ -17,8 +17,11 @@ are made lives in `tasks.found`; nothing here opens a patient's file.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -218,6 +221,20 @@ class Home:
         """Close it together with the others."""
         self._on_token.append(signer)
         return signer
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the home for one run; HomeError (home.in-use) if another does. A crash leaves nothing to clean up."""
+        with (self.root / "run.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HomeError(
+                    f"another run with the home {self.root} is under way",
+                    remedy="Wait until it ends, or stop it.",
+                    code="home.in-use",
+                ) from None
+            yield
 
     def close(self) -> None:
         """Close the signers that were opened here; those of files need nothing."""

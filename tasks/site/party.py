@@ -173,11 +173,13 @@ async def opened_site(
     home = Home(root)
     config = home.read(SiteConfig)
     shared = exchange or DirectoryExchange(home.resolve(config.exchange))
-    working = worker(home, config)
-    try:
-        replica = open_replica(home, home.federation, shared, name=config.name, clock=clock)
-        async with Background(replica) as background:
-            yield Site(home, config, shared, replica, background, working, clock)
-    finally:
-        home.close()
-        working.close()
+    # Two runs at once would reserve and release for each other.
+    with home.alone():
+        working = worker(home, config)
+        try:
+            replica = open_replica(home, home.federation, shared, name=config.name, clock=clock)
+            async with Background(replica) as background:
+                yield Site(home, config, shared, replica, background, working, clock)
+        finally:
+            home.close()
+            working.close()

@@ -75,3 +75,12 @@ def test_a_home_of_the_other_role_is_named_as_such(
     with pytest.raises(HomeError) as refused:
         Home(tmp_path).read(kind)
     assert refused.value.code == "home.role" and f"is a {role}'s home" in refused.value.public_message
+
+
+def test_one_run_at_a_time_has_a_home(tmp_path: Path) -> None:
+    with Home(tmp_path).alone():
+        with pytest.raises(HomeError) as refused, Home(tmp_path).alone():
+            raise AssertionError("two runs")
+        assert refused.value.code == "home.in-use"
+    with Home(tmp_path).alone():
+        pass

@@ -13,7 +13,7 @@ from adapters.consent.store import ConsentStore
 from adapters.home import Home, SiteConfig
 from adapters.sources.cohort import patient_key
 from policies.consent import ConsentRecord, Terms, consenting
-from policies.consent_tree import consent_root
+from policies.consent_tree import consent_root, ledger_secret
 from tests.consents import RECORDS
 from tests.consortium import Consortium
 from tests.wardround.conftest import Command
@@ -257,7 +257,7 @@ def test_status_counts_patients_and_shows_the_root_of_this_cadence(
         ("research", 2, 1, 1, 1),
         ("teaching", 2, 0, 0, 0),
     ]
-    secret = Home(home).patient_secret()
+    secret = ledger_secret(Home(home).patient_secret(), Home(home).federation.origin)
     assert whole["root"] == consent_root(records(home), secret=secret, cadence=whole["cadence"])
     assert whole["basis"] == "records"
     asked = ("consent", "status", "--home", home, "--version", "2027-1", "--purpose", "research")
