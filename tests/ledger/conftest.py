@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,6 +19,7 @@ from ledger.policy import Policy, quorum_policy
 from ledger.storage import Storage
 from ledger.witness import Witness
 from ledger.witness_storage import MemoryWitnessStorage, SqliteWitnessStorage
+from tests.ledger.packaging import ended, packaged
 from tests.ledger.witnessing import create
 
 settings.register_profile("no-deadline", deadline=None)  # other tests share the processor
@@ -154,3 +157,13 @@ def witness_storage(request, tmp_path):
 @pytest.fixture
 def witness(federation, witness_storage) -> Witness:
     return create(federation, witness_storage)
+
+
+@pytest.fixture(scope="module")
+def members(make_federation) -> dict[str, bytes]:
+    """The files of a package of N = 271 entries under a checkpoint of size 274."""
+    federation = make_federation()
+    cut = ended(federation)
+    federation.grow(3)
+    with zipfile.ZipFile(io.BytesIO(packaged(federation, cut))) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}

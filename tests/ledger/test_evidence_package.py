@@ -4,117 +4,40 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ledger import evidence_manifest, evidence_zip, note, tree
-from ledger.archive_members import ArchiveError
+from ledger import evidence_manifest, note
 from ledger.cli import main
-from ledger.errors import CodedError, InputError
-from ledger.evidence_manifest import FileDigest
+from ledger.errors import InputError
 from ledger.evidence_package import (
     Cut,
     NotFinalYetError,
     PackageContentsError,
     PackageForkError,
-    is_package,
-    package,
 )
 from ledger.evidence_verify import verify_package
-from ledger.evidence_zip import PackedFiles, pack
-from ledger.export import static_files
 from ledger.keys import MemorySigner
 from ledger.log import Log
 from ledger.memory import MemoryStorage
 from ledger.policy import Policy, PolicyLog
-from ledger.report import VerificationFailedError
+from tests.ledger.packaging import (
+    DERIVED,
+    PLAN,
+    ended,
+    entries_of,
+    failure,
+    packaged,
+    with_entries,
+    with_manifest,
+    written,
+)
 
-PLAN = "ab" * 32
-DERIVED = {"accounting.json": b'{"pools":[]}', "receipts/1.json": b"{}", "empty": b""}
-
-
-def ended(federation, *, entries: int = 270, round_number: int = 1) -> Cut:
-    """A log whose last entry refuses a model."""
-    federation.grow(entries)
-    body = {"plan_digest": PLAN, "round": round_number, "passed": False, "violations": ["a.b"]}
-    federation.log.append([federation.coordinator.event("gate.verdict", body)])
-    return Cut(plan_digest=PLAN, round_number=round_number, size=federation.log.size)
-
-
-def packaged(federation, cut: Cut, **changed) -> bytes:
-    return package(
-        federation.log,
-        cut,
-        **{
-            "derived": DERIVED,
-            "final_checkpoint": federation.cosign(),
-            "policy": federation.policy,
-            "extras": {"sbom.json": b"{}"},
-            **changed,
-        },
-    )
-
-
-@pytest.fixture(scope="module")
-def members(make_federation) -> dict[str, bytes]:
-    """The files of a package of N = 271 entries under a checkpoint of size 274."""
-    federation = make_federation()
-    cut = ended(federation)
-    federation.grow(3)
-    with zipfile.ZipFile(io.BytesIO(packaged(federation, cut))) as packed:
-        return {name: packed.read(name) for name in packed.namelist()}
-
-
-def written(folder: Path, files: dict[str, bytes]) -> Path:
-    path = folder / "package.zip"
-    path.write_bytes(pack(files))
-    return path
-
-
-def with_manifest(files: dict[str, bytes], **changed) -> dict[str, bytes]:
-    """The same files under a manifest that fits them, as whoever tampers would write it."""
-    manifest = evidence_manifest.parse(files["payload/manifest.json"])
-    listed = {
-        name.removeprefix("payload/"): FileDigest.of(data)
-        for name, data in files.items()
-        if name.startswith("payload/") and name != "payload/manifest.json"
-    }
-    fitting = replace(manifest, **{"files": listed, **changed})
-    return {**files, "payload/manifest.json": fitting.encode()}
-
-
-def with_entries(files: dict[str, bytes], entries: list[bytes]) -> dict[str, bytes]:
-    """Another ledger in the same package, its tiles, root and manifest recomputed."""
-    signer = MemorySigner("log", seed=b"not the log's")
-    log = Log.create(MemoryStorage(), origin="any", signer=signer)
-    log.append(entries)
-    kept = {name: data for name, data in files.items() if not name.startswith("payload/ledger/")}
-    kept |= {f"payload/ledger/{name}": data for name, data in static_files(log, 0, log.size)}
-    return with_manifest(kept, size=log.size, root=log.root)
-
-
-def entries_of(path: Path) -> list[bytes]:
-    with verify_package(path) as found:
-        return list(found.entries())
-
-
-def failure(path: Path, **trust) -> str:
-    """The check that fails."""
-    with pytest.raises(VerificationFailedError) as caught:
-        verify_package(path, **trust).close()
-    assert not caught.value.report.ok and caught.value.kind == "policy"
-    return caught.value.code.removeprefix("ledger.verify.")
-
-
-# -- what verifies ---------------------------------------------------------------------------------------------
+# -- what verifies -------------------------------------------------------------------------------------
 
 
 def test_a_package_verifies_on_a_machine_that_has_nothing_but_the_ledger(members, tmp_path):
@@ -176,149 +99,7 @@ def test_the_command_says_what_was_checked_and_which_check_failed(members, tmp_p
     assert "ledger.verify.manifest" in err and "payload/accounting.json" in err
 
 
-# -- the file itself -------------------------------------------------------------------------------------------
-
-
-def refused_as(path: Path) -> str:
-    assert is_package(path)
-    with pytest.raises(VerificationFailedError) as caught:
-        verify_package(path).close()
-    assert caught.value.number == 1
-    return caught.value.cause_code
-
-
-@given(st.dictionaries(st.text("abc/x.", min_size=1, max_size=9), st.binary(max_size=40), max_size=9))
-def test_the_same_files_have_one_spelling(files):
-    data = pack(files)
-    assert data == pack(dict(reversed(files.items())))
-    with zipfile.ZipFile(io.BytesIO(data)) as packed:
-        assert {name: packed.read(name) for name in packed.namelist()} == files
-
-
-def test_no_other_spelling_of_the_same_files_is_read(members, tmp_path):
-    path = tmp_path / "package.zip"
-    whole = pack(members)
-    for spelt in (
-        whole + b"x",
-        b"x" + whole,
-        whole[:-2] + b"\1\0x",
-        whole.replace(b"\x21\x00", b"\x22\x00", 1),
-    ):
-        path.write_bytes(spelt)
-        with pytest.raises(CodedError):
-            PackedFiles(path).close()
-    for options in ({"compression": zipfile.ZIP_DEFLATED}, {"compression": zipfile.ZIP_STORED}):
-        with zipfile.ZipFile(path, "w", **options) as packed:
-            for name, data in members.items():
-                packed.writestr(name, data)
-        assert refused_as(path) == "ledger.archive.member"
-
-
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("/etc/passwd", "ledger.archive.path"),
-        ("payload/../../x", "ledger.archive.path"),
-        ("payload\\x", "ledger.archive.path"),
-        ("C:/x", "ledger.archive.path"),
-        ("./payload/x", "ledger.archive.member"),
-        ("payload/folder/", "ledger.archive.path"),
-    ],
-)
-def test_names_that_mean_another_place_are_refused(members, tmp_path, name, code):
-    assert refused_as(written(tmp_path, {**members, name: b""})) == code
-
-
-def test_one_name_cannot_stand_for_two_files(members, tmp_path):
-    path = tmp_path / "package.zip"
-    with zipfile.ZipFile(path, "w") as packed, pytest.warns(UserWarning):
-        for name in (*members, "payload/accounting.json"):
-            packed.writestr(name, members[name])
-    assert refused_as(path) == "ledger.archive.duplicate"
-
-
-def test_a_bomb_is_not_unpacked(members, tmp_path):
-    path = tmp_path / "package.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("payload/manifest.json", b"\0" * (256 << 20))
-    assert path.stat().st_size < 1 << 20
-    assert refused_as(path) == "ledger.archive.bomb"
-
-
-def test_a_file_that_was_cut_short_is_no_package(members, tmp_path):
-    path = written(tmp_path, members)
-    os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(ArchiveError):
-        PackedFiles(path).close()
-    assert main(["verify", str(path)]) == 2
-
-
-def test_more_files_than_a_zip_holds_are_not_packed(monkeypatch):
-    monkeypatch.setattr(evidence_zip, "_MAX_MEMBERS", 2)
-    with pytest.raises(InputError):
-        pack({"a": b"", "b": b"", "c": b""})
-    with pytest.raises(InputError):
-        pack({"ä": b""})
-
-
-# -- what is in it ---------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=120)
-@given(data=st.data())
-def test_no_byte_of_the_payload_can_be_changed(members, tmp_path_factory, data):
-    """Whoever flips it fixes the zip's checksums too."""
-    name = data.draw(st.sampled_from(sorted(name for name in members if name.startswith("payload/"))))
-    content = bytearray(members[name] or b"?")
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] ^= data.draw(st.integers(1, 255)) if members[name] else 0
-    assert failure(written(tmp_path_factory.mktemp("flip"), {**members, name: bytes(content)}))
-
-
-@settings(max_examples=60)
-@given(data=st.data())
-def test_no_byte_of_the_file_that_counts_can_be_changed(members, tmp_path_factory, data):
-    """A raw flip anywhere but in what is told beside the evidence."""
-    whole = bytearray(pack(members))
-    beside = whole.index(b"detached/sbom.json")
-    outside = [*range(beside), *range(beside + 40, len(whole))]
-    place = data.draw(st.sampled_from(outside))
-    whole[place] ^= data.draw(st.integers(1, 255))
-    path = tmp_path_factory.mktemp("flip") / "package.zip"
-    path.write_bytes(whole)
-    with pytest.raises(CodedError):
-        verify_package(path).close()
-
-
-def test_every_single_file_counts(members, tmp_path):
-    for name in members:
-        if name == "detached/sbom.json":
-            continue
-        without = {other: data for other, data in members.items() if other != name}
-        assert failure(written(tmp_path, without)) in ("manifest", "package"), name
-        renamed = {**without, f"{name}x": members[name]}
-        assert failure(written(tmp_path, renamed)) == "manifest", name
-
-
-@pytest.mark.parametrize(
-    "name", ["payload/extra.json", "detached/extra.json", "extra", "payload/ledger/tile/9/000"]
-)
-def test_nothing_travels_along_unlisted(members, tmp_path, name):
-    assert failure(written(tmp_path, {**members, name: b"{}"})) == "manifest"
-
-
-def test_files_of_no_ledger_are_not_listed_either(members, tmp_path):
-    for name in ("payload/ledger/tile/9/000", "payload/ledger/tile/entries/000.p/3", "payload/ledger/notes"):
-        assert failure(written(tmp_path, with_manifest({**members, name: b"x"}))) == "manifest"
-
-
-def test_an_older_size_that_claims_no_entries_is_refused(members, tmp_path):
-    empty = {name: data for name, data in members.items() if not name.startswith("payload/ledger/")}
-    assert failure(written(tmp_path, with_manifest(empty, size=0, root=tree.EMPTY_ROOT))) == "manifest"
-    assert failure(written(tmp_path, with_manifest(members, size=2**53 - 1))) == "manifest"
-
-
-# -- stories of attack -----------------------------------------------------------------------------------------
+# -- stories of attack ---------------------------------------------------------------------------------
 
 
 def test_the_last_reservation_cannot_be_left_out_even_with_a_fitting_manifest(members, tmp_path):
@@ -442,7 +223,7 @@ def test_no_other_event_ends_a_round(make_federation, tmp_path):
     assert failure(tmp_path / "package.zip") == "end"
 
 
-# -- building --------------------------------------------------------------------------------------------------
+# -- building ------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_packed_that_is_not_final(make_federation):
