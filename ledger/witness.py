@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 from ledger import checkpoint, cosignature, equivocation, note, rollback, tree
+from ledger.allocation import without_collection
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import HASH_BYTES
 from ledger.errors import CodedError, InputError, VerificationError
@@ -161,15 +162,16 @@ class Witness:
             other = WitnessRefusedError(
                 "these entries are not what this witness cosigned", code="ledger.witness.resume"
             )
-            for index, entry in enumerate(entries):
-                if index == self._state.size:
-                    raise WitnessRefusedError("too many entries to resume", code="ledger.witness.resume")
-                frontier.append(tree.leaf_hash(entry))
-                try:
-                    gate.replay(index, entry)
-                    log_time_s = max(log_time_s, read_judged(entry).time_s)
-                except Exception:  # whatever an entry that this witness did not judge breaks
-                    raise other from None
+            with without_collection():
+                for index, entry in enumerate(entries):
+                    if index == self._state.size:
+                        raise WitnessRefusedError("too many entries to resume", code="ledger.witness.resume")
+                    frontier.append(tree.leaf_hash(entry))
+                    try:
+                        gate.replay(index, entry)
+                        log_time_s = max(log_time_s, read_judged(entry).time_s)
+                    except Exception:  # whatever an entry that this witness did not judge breaks
+                        raise other from None
             if (frontier.size, frontier.root()) != (self._state.size, self._state.root):
                 raise other
             if log_time_s != self._state.log_time_s:

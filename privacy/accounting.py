@@ -79,7 +79,13 @@ class Curve:
         return Curve((0,) * len(ORDERS))
 
     def __add__(self, other: Curve) -> Curve:
-        return Curve(tuple(map(operator.add, self.rdp_micro, other.rdp_micro)))
+        # Two curves' sum is one but for its size, and a long log adds up a great many.
+        values = tuple(map(operator.add, self.rdp_micro, other.rdp_micro))
+        if max(values) > LARGEST_MICRO:
+            return Curve(values)  # which refuses it
+        added = object.__new__(Curve)
+        object.__setattr__(added, "rdp_micro", values)
+        return added
 
     def scaled(self, count: int) -> Curve:
         """The cost of `count` independent uses of what this curve is the cost of."""

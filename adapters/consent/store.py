@@ -21,7 +21,6 @@ here; the keyed root on the ledger (`policies.consent_tree`) shows it. No file f
 from __future__ import annotations
 
 import fcntl
-import gc
 import hmac
 import os
 import time
@@ -37,6 +36,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import TypeAdapter, ValidationError
 
 from adapters.home import Home, write_atomically
+from ledger.allocation import without_collection
 from ledger.errors import CodedError, InputError, VerificationError
 from policies.consent import ConsentRecord, merged
 
@@ -178,7 +178,7 @@ class ConsentStore:
             text = AESGCM(self._key).decrypt(
                 sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], data[:_HEADER_BYTES]
             )
-            with _no_collection():
+            with without_collection():
                 records = _RECORDS.validate_json(text)
         except (InvalidTag, ValidationError, ValueError):
             raise _tampered() from None
@@ -244,18 +244,6 @@ class ConsentStore:
             yield
         finally:
             os.close(handle)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the garbage collector, which would walk 100,000 new records again and again: half of reading them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _tampered() -> StoreTamperedError:

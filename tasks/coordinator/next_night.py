@@ -6,13 +6,12 @@ paused and the run says why, so that nobody finds out from a night that failed. 
 
 from __future__ import annotations
 
-from policies.forecast import next_run_violations
-
 from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import Violation
 from policies.events import PlanPublished
+from policies.forecast import next_run_violations
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
 

@@ -181,7 +181,7 @@ def test_witness_of_a_thousand_entries(benchmark: BenchmarkFixture, tmp_path: Pa
             super().advance(index, entry)
             said.append(entry)
 
-    told = assembly.Assembly(cap=1e6, state=Recorded(assembly.ORIGIN)).reach("keyed")
+    told = assembly.Assembly(cap=1e6, state=Recorded(assembly.ORIGIN)).reach("consented")
     first = len(said)
     for number in range(1000):
         site = assembly.SITES[number % len(assembly.SITES)]
