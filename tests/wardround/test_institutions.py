@@ -191,5 +191,15 @@ async def test_a_gate_that_refuses_the_model_is_said_at_the_site(tmp_path: Path)
         site._conclude(home, home.read(SiteConfig), None, frozenset(), 1.0)
 
 
+async def test_a_plan_that_a_gate_refused_is_said_at_the_site_with_the_figures(tmp_path: Path) -> None:
+    consortium = Consortium.found(tmp_path, cap=0.2)
+    outcome = await consortium.run(tiny_plan())
+    assert outcome.code("coordinator") == "budget.pool-cap"
+    home = Home(consortium.founded.sites["hospital-a"])
+    with pytest.raises(PolicyViolation, match=r"hospital-a has spent ε=0\.00 of its cap 0\.2") as refused:
+        site._conclude(home, home.read(SiteConfig), None, frozenset(), 1.0)
+    assert refused.value.code == "budget.pool-cap"
+
+
 def test_a_reserved_name_is_no_site() -> None:
     assert "coordinator" in federation.RESERVED

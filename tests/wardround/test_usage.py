@@ -14,6 +14,9 @@ COMMANDS = (
     ("federation", "new"), ("coordinator", "run"), ("coordinator", "serve"), ("site", "run"), ("site", "serve"),
     ("ledger", "verify"), ("ledger", "show"), ("ledger", "prove"),
     ("ledger", "check"), ("ledger", "export"), ("ledger", "witness", "status"),
+    ("gate",), ("rules", "list"), ("rules", "test"), ("audit", "privacy"), ("site", "restore-journal"),
+    ("consent", "import"), ("consent", "grant"), ("consent", "withdraw"), ("consent", "list"), ("consent", "status"),
+    ("evidence", "verify"), ("evidence", "build"), ("evidence", "show"),
 )  # fmt: skip
 
 
