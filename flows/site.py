@@ -14,8 +14,8 @@ from adapters import objects
 from adapters.outbox import Slot
 from ledger import canonical
 from ledger.errors import CodedError
+from policies.budget import STEPS
 from policies.events import PlanPublished
-from policies.receipt import Step
 from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.consents import publish_consent_policies, publish_consent_state
@@ -98,9 +98,6 @@ async def take_round(
                 await withhold(site, published, round_number, "evaluation", error)
         await open_sum(site, published, round_number, "evaluation")
     return model
-
-
-STEPS: tuple[Step, Step] = ("training", "evaluation")
 
 
 def evaluation_attempt(site: Site, published: PlanPublished, round_number: int) -> int:
