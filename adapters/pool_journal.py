@@ -22,7 +22,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import hmac
-import operator
 import os
 import secrets
 from collections.abc import Iterator
@@ -236,7 +235,7 @@ class PoolJournal:
             self._spent += cost
             return
         self._drawn[draw.use] = self._rest(draw)
-        self._spent = Curve(tuple(map(operator.sub, self._spent.rdp_micro, cost.rdp_micro)))
+        self._spent -= cost
 
     def _rest(self, draw: Draw) -> tuple[Mechanism, ...]:
         left = list(self._drawn.get(draw.use, ()))

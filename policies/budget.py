@@ -7,7 +7,6 @@ operates it. How curves are computed lives in `privacy.accounting`.
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING
 
 from ledger.errors import Violation
@@ -21,6 +20,7 @@ from policies.rego import installed_rules
 from policies.rounds import known_plan, open_round
 from privacy import accounting
 from privacy.accounting import Curve
+from privacy.mechanisms import Mechanism
 
 if TYPE_CHECKING:
     from policies.state import FederationState
@@ -55,16 +55,16 @@ def reservation(
     return found
 
 
-def given_back(plan: Plan, released: tuple[Step, ...]) -> Curve:
-    """The cost of the steps of one round whose `Release` was never built."""
-    return accounting.total(
+def unreleased(plan: Plan, released: tuple[Step, ...]) -> tuple[Mechanism, ...]:
+    """The mechanisms of the steps of one round whose `Release` was never built."""
+    return tuple(
         mechanism for step in STEPS if step not in released for mechanism in mechanisms_of(plan, step)
     )
 
 
-def without(spent: Curve, back: Curve) -> Curve:
-    """What is left of `spent` when `back`, a part of it, was not used."""
-    return Curve(tuple(map(operator.sub, spent.rdp_micro, back.rdp_micro)))
+def given_back(plan: Plan, released: tuple[Step, ...]) -> Curve:
+    """What those would have cost."""
+    return accounting.total(unreleased(plan, released))
 
 
 def settlement(state: FederationState, institution: str, body: BudgetSpent) -> list[Violation]:
@@ -85,7 +85,7 @@ def settlement(state: FederationState, institution: str, body: BudgetSpent) -> l
     if found:
         return found
     back = given_back(state.plans[body.plan_digest].plan, body.released)
-    left = without(state.spent_by(institution), back)
+    left = state.spent_by(institution) - back
     pool = None if (member := state.founded().member(institution)) is None else member.pool
     if pool is None or pool.epsilon_micro(left) != body.epsilon_total_micro:
         found.append(Violation("budget.total", "the total is not what the ledger adds up to"))

@@ -11,7 +11,6 @@ ever built. Whether an event was allowed is `policies.admission`'s affair, its s
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -240,7 +239,7 @@ class Recount:
         if Counter(back) - Counter(use.mechanisms):
             raise RecountError("it gives back what was never reserved", index=index)
         settled = replace(use, settlement=settlement)
-        before = _minus(self._running[site], accounting.total(use.mechanisms))
+        before = self._running[site] - accounting.total(use.mechanisms)
         spent = before + accounting.total(settled.drawn)
         claimed = self._claimed(index, body, self._terms[site].epsilon_micro(spent))
         self._running[site] = spent
@@ -263,10 +262,6 @@ class Recount:
 def decimal_text(value: float) -> str:
     """A fraction of the ledger as plain decimal text, the shortest that reads back the same: 0.00001, not 1e-05."""
     return format(Decimal(repr(float(value))), "f")
-
-
-def _minus(curve: Curve, part: Curve) -> Curve:
-    return Curve(tuple(map(operator.sub, curve.rdp_micro, part.rdp_micro)))
 
 
 def _integer(index: int, body: Mapping[str, JsonValue], name: str) -> int:

@@ -48,6 +48,7 @@ BUILT_INS: Final = frozenset(
 """Pure functions of their arguments. No division: whole numbers stay whole."""
 _UNTOLD: Final = re.compile(r'[\x00-\x1f\x7f"\\]')
 """The engine reads a text up to its first NUL, and knows escapes: two texts must not look like one to it."""
+_PATIENCE_S: Final = 60
 _LARGEST: Final = 2**53 - 1
 _LONGEST_TEXT: Final = 4096
 _DEEPEST: Final = 6
@@ -70,7 +71,13 @@ class Rules:
             return cls(read_sources(INSTALLED))
         sources = read_sources(folder)
         check_rules(sources, BUILT_INS, DECISIONS)
-        compiled_built_ins(sources)
+        called = compiled_built_ins(sources) - BUILT_INS
+        if called:
+            raise RulesInvalidError(
+                f"the rules in {folder} call {', '.join(sorted(called))}",
+                remedy="Rules see the facts alone: no clock, chance, network, files or environment.",
+                code="rules.built-in",
+            )
         return cls(sources)
 
     def decide(self, decision: str, facts: Mapping[str, JsonValue]) -> tuple[str, ...]:
@@ -150,14 +157,19 @@ def compiled_built_ins(sources: Mapping[str, str]) -> frozenset[str]:
     In a process of its own: the engine ends its process on some rules, and its writer where numpy and its like are
     loaded (regopy 1.5.2). Rules from a folder that nobody tried yet go through here first.
     """
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", _COMPILE],
-        input=json.dumps([dict(sources), [_entry(decision) for decision in DECISIONS]]),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", _COMPILE],
+            input=json.dumps([dict(sources), [_entry(decision) for decision in DECISIONS]]),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise RulesInvalidError(
+            f"the engine takes more than {_PATIENCE_S} s to compile these rules"
+        ) from None
     if done.returncode < 0:
         raise RulesInvalidError(
             "the engine itself ends on these rules", remedy="`opa check` may say why.", code="rules.syntax"

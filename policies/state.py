@@ -21,7 +21,7 @@ from ledger.errors import CodedError, PolicyViolation, Violation
 from ledger.event import JudgedEvent, read_judged
 from ledger.policy import quorum
 from policies import admission
-from policies.budget import given_back, without
+from policies.budget import given_back
 from policies.events import (
     AggregateReleased,
     Body,
@@ -234,7 +234,7 @@ class FederationState:
             case BudgetSpent():
                 back = given_back(self.plans[body.plan_digest].plan, body.released)
                 if back != Curve.zero():
-                    self.spent[site] = without(self.spent_by(site), back)
+                    self.spent[site] = self.spent_by(site) - back
                 self.settled[body.plan_digest, body.round, site] = body
             case ConsentPublished():
                 self.consent_policies[site, body.policy_version] = body

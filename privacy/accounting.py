@@ -87,6 +87,10 @@ class Curve:
         object.__setattr__(added, "rdp_micro", values)
         return added
 
+    def __sub__(self, part: Curve) -> Curve:
+        """What is left when `part` of this cost was not used; CurveInvalidError if it is no part of it."""
+        return Curve(tuple(map(operator.sub, self.rdp_micro, part.rdp_micro)))
+
     def scaled(self, count: int) -> Curve:
         """The cost of `count` independent uses of what this curve is the cost of."""
         if isinstance(count, bool) or count < 0:

@@ -7,9 +7,9 @@ is known, so all of it counts as used. What was given back can have no receipt a
 from __future__ import annotations
 
 from ledger.errors import CodedError
-from policies.budget import STEPS, given_back, without
-from policies.cost import mechanisms_of
+from policies.budget import STEPS, unreleased
 from policies.events import BudgetSpent, PlanPublished
+from privacy import accounting
 from tasks.site.contribute import attempts, use_of
 from tasks.site.party import Site
 from tasks.step import step
@@ -30,13 +30,8 @@ async def settle(site: Site, published: PlanPublished, round_number: int) -> Non
     drawing = site.drawn.get((published.plan_digest, round_number))
     ours = drawing is not None and drawing.attempt == attempt
     released = tuple(kind for kind in STEPS if drawing is None or not ours or kind in drawing.begun)
-    unused = tuple(
-        mechanism
-        for kind in STEPS
-        if kind not in released
-        for mechanism in mechanisms_of(published.plan, kind)
-    )
-    left = without(site.latest.spent_by(site.name), given_back(published.plan, released))
+    unused = unreleased(published.plan, released)
+    left = site.latest.spent_by(site.name) - accounting.total(unused)
     try:
         await site.say(
             BudgetSpent(

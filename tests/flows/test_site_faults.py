@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from adapters.home import Home, SiteConfig
-from policies.budget import given_back, without
+from policies.budget import given_back
 from policies.cost import epsilon_micro, plan_cost
 from policies.plan import Plan
 from privacy.ciphertext_frame import CiphertextFrame
@@ -76,9 +76,7 @@ async def test_a_site_that_fails_is_named_with_its_code_and_takes_part_in_the_ne
     ]
     assert consortium.registered_versions() == 6
     # What it spent is spent: each training was begun, and only evaluations that never began are given back.
-    assert outcome.state.spent_by("hospital-d") == without(
-        plan_cost(plan), given_back(plan, ("training",)).scaled(5)
-    )
+    assert outcome.state.spent_by("hospital-d") == plan_cost(plan) - given_back(plan, ("training",)).scaled(5)
     # The report says the same to people, and the reason itself stays where it happened.
     assert consortium.report()["rounds"][0]["sites_missing"] == {"hospital-d": "site.withheld"}
     assert RAISED_TEXT in consortium.site_log("hospital-d")

@@ -16,7 +16,7 @@ from ledger.errors import PolicyViolation
 from ledger.event import Event, entry_digest, sign_event
 from ledger.keys import MemorySigner
 from ledger.note import vkey_of
-from policies.budget import given_back, without
+from policies.budget import given_back
 from policies.contract import suite_digest
 from policies.cost import mechanisms_of, round_cost, round_mechanisms
 from policies.events import (
@@ -192,7 +192,7 @@ class Assembly:
         return ConsentState(**{"cadence": NOW_S // 86_400, "root": named(f"consents {site}"), **changed})
 
     def settlement(self, site: str, *released: Step, **changed: Any) -> BudgetSpent:  # noqa: ANN401
-        left = without(self.state.spent_by(site), given_back(self.plan, released))
+        left = self.state.spent_by(site) - given_back(self.plan, released)
         fields = {"plan_digest": self.digest, "round": 1, "attempt": 1, "released": released}
         return BudgetSpent(**{**fields, "epsilon_total_micro": pool(self.cap).epsilon_micro(left), **changed})
 
