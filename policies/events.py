@@ -22,7 +22,7 @@ from policies.receipt import DeclaredMechanism, Statement, Step
 
 Round = Annotated[int, Field(ge=1, le=1000)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")]
-Lane = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+Lane = Annotated[int, Field(gt=-(2**31), lt=2**31)]
 Openings = Annotated[tuple[SignedOpening, ...], Field(max_length=16)]
 Micro = Annotated[int, Field(ge=0, lt=2**53)]
 Seconds = Annotated[int, Field(ge=0, lt=2**53)]

@@ -22,7 +22,7 @@ from policies.document import Document
 from policies.federation import Federation
 from policies.plan import Base64, Digest, Evaluation, Origin
 from policies.receipt import Step
-from privacy.histogram import OTHER, SUBGROUPS, auc
+from privacy.histogram import OTHER, SUBGROUPS, Histogram, auc
 from privacy.packing import Lanes
 
 PAYLOAD_TYPE = "application/vnd.wardround.opening+json"
@@ -96,8 +96,8 @@ def agreed(
 
 
 def sum_digest_of(lanes: Lanes) -> str:
-    """SHA-256 of the lanes as little-endian int64: how an opened sum is named."""
-    return hashlib.sha256(lanes.astype("<i8").tobytes()).hexdigest()
+    """SHA-256 of the lanes as little-endian int32: how an opened sum is named."""
+    return hashlib.sha256(lanes.astype("<i4").tobytes()).hexdigest()
 
 
 def histogram_lane_count(evaluation: Evaluation) -> int:
@@ -108,15 +108,15 @@ def histogram_lane_count(evaluation: Evaluation) -> int:
 def aucs_micro_of(lanes: Lanes, evaluation: Evaluation) -> tuple[int | None, tuple[int | None, ...]]:
     """In micro-units, the AUC of a summed, noised score histogram and those of the plan's named subgroups in their
     order. A subgroup that says nothing (`OTHER`) counts in the whole alone."""
-    rows = lanes.reshape(-1, 2, evaluation.bins)
+    rows = lanes.astype(np.int64).reshape(-1, 2, evaluation.bins)
     groups = zip(SUBGROUPS[evaluation.subgroups], rows, strict=False)
     return _auc_micro(rows.sum(axis=0)), tuple(_auc_micro(row) for name, row in groups if name != OTHER)
 
 
-def _auc_micro(histogram: Lanes) -> int | None:
+def _auc_micro(histogram: Histogram) -> int | None:
     value = auc(histogram)
     return None if value is None else round(value * MICRO)
 
 
 def histogram_lanes(histogram: tuple[int, ...]) -> Lanes:
-    return np.array(histogram, dtype=np.int64)
+    return np.array(histogram, dtype=np.int32)

@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from ledger.errors import InputError
 from privacy.noise import NoiseStream
-from privacy.packing import Lanes, Packing
+from privacy.packing import LaneOverflowError, Lanes, Packing
+
+_CHUNK = 1 << 16
 
 Vector: TypeAlias = npt.NDArray[np.float64] | npt.NDArray[np.float32]
 
@@ -101,7 +103,7 @@ class Encoding:
         else:
             rounded = np.floor(exact)
             rounded += stream.uniforms(len(exact)) < exact - rounded
-        lanes: Lanes = rounded.astype(np.int64)
+        lanes: Lanes = rounded.astype(np.int32)
         self.packing.check(lanes)
         return lanes
 
@@ -109,8 +111,10 @@ class Encoding:
         """(n,) whole numbers, a noised histogram say, to lanes of scale 1: lanes and counts sum alike."""
         if counts.dtype != np.int64:
             raise EncodingInvalidError("counts are 64-bit integers")
-        self.packing.check(counts)
-        return counts.copy()
+        limit = self.packing.site_limit
+        if counts.size and (int(counts.max()) > limit or int(counts.min()) < -limit):
+            raise LaneOverflowError(f"a count is larger than ±{limit}")
+        return counts.astype(np.int32)
 
     def sum_norm_micro(self, lanes: Lanes, *, sites: int) -> int:
         """L2 norm of the sum that (n,) lanes of `sites` sites decode to, in millionths of x, rounded up; what
@@ -119,10 +123,7 @@ class Encoding:
         `sites` honest updates, each of norm at most `bound`, give at most `sites * bound`.
         """
         self.packing.check(lanes, sites=sites)
-        # A lane of a sum is below 2^22: chunks of 2^16 squares fit 64 bits.
-        squares = sum(
-            int(np.dot(chunk, chunk)) for chunk in np.array_split(lanes, max(1, -(-len(lanes) // 2**16)))
-        )
+        squares = _sum_of_squares(lanes)
         rounding = sites * (math.isqrt(max(0, len(lanes) - 1)) + 1 if len(lanes) else 0)
         whole = max(0, math.isqrt(max(0, squares - 1)) + 1 - rounding) if squares else 0
         return math.ceil(Fraction(whole * 1_000_000) / Fraction(self.scale))
@@ -134,3 +135,12 @@ class Encoding:
         self.packing.check(lanes, sites=sites)
         decoded: npt.NDArray[np.float64] = lanes / self.scale
         return decoded
+
+
+def _sum_of_squares(lanes: Lanes) -> int:
+    """Exact. A square is below 2^62: its high and low halves are summed apart, a chunk at a time."""
+    total = 0
+    for start in range(0, len(lanes), _CHUNK):
+        squares = lanes[start : start + _CHUNK].astype(np.int64) ** 2
+        total += (int((squares >> 32).sum()) << 32) + int((squares & 0xFFFFFFFF).sum())
+    return total

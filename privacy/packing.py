@@ -27,12 +27,14 @@ import numpy.typing as npt
 
 from ledger.errors import InputError
 
-Lanes: TypeAlias = npt.NDArray[np.int64]
+Lanes: TypeAlias = npt.NDArray[np.int32]
+Slots: TypeAlias = npt.NDArray[np.int64]
 
 PLAIN_MODULUS: Final = 35_184_371_884_033
 """A prime just below 2^45, congruent to 1 modulo 8192, so that batching has 4096 slots."""
 PACKED_BITS: Final = 44
 MINIMUM_LANE_BITS: Final = 8
+MAXIMUM_LANE_BITS: Final = 32
 MAXIMUM_SITES: Final = 50
 """Sums of so many ciphertexts were measured to decrypt exactly, with noise budget to spare."""
 
@@ -55,14 +57,14 @@ class SumOutOfRangeError(InputError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """How lanes lie in slots: `lane_bits` 8 to 44, `maximum_sites` 1 to 50."""
+    """How lanes lie in slots: `lane_bits` 8 to 32, `maximum_sites` 1 to 50."""
 
     lane_bits: int
     maximum_sites: int
 
     def __post_init__(self) -> None:
-        if not MINIMUM_LANE_BITS <= self.lane_bits <= PACKED_BITS:
-            raise PackingInvalidError(f"a lane has {MINIMUM_LANE_BITS} to {PACKED_BITS} bits")
+        if not MINIMUM_LANE_BITS <= self.lane_bits <= MAXIMUM_LANE_BITS:
+            raise PackingInvalidError(f"a lane has {MINIMUM_LANE_BITS} to {MAXIMUM_LANE_BITS} bits")
         if not 1 <= self.maximum_sites <= MAXIMUM_SITES:
             raise PackingInvalidError(f"a sum has 1 to {MAXIMUM_SITES} sites")
 
@@ -85,16 +87,16 @@ class Packing:
         return -(-lane_count // self.lanes_per_slot)
 
     def check(self, lanes: Lanes, *, sites: int = 1) -> None:
-        """Refuse lanes that are not (n,) int64 within what `sites` sites may add up to."""
-        if lanes.ndim != 1 or lanes.dtype != np.int64:
-            raise PackingInvalidError("lanes are one row of 64-bit integers")
+        """Refuse lanes that are not (n,) int32 within what `sites` sites may add up to."""
+        if lanes.ndim != 1 or lanes.dtype != np.int32:
+            raise PackingInvalidError("lanes are one row of 32-bit integers")
         limit = self.site_limit * sites
         if lanes.size and (int(lanes.max()) > limit or int(lanes.min()) < -limit):
             raise LaneOverflowError(
                 f"a lane is larger than ±{limit}", remedy="Clip or scale before encoding."
             )
 
-    def pack(self, lanes: Lanes) -> Lanes:
+    def pack(self, lanes: Lanes) -> Slots:
         """(n,) lanes of one site, each within `site_limit`, to (slots_for(n),) slots, zero-filled."""
         self.check(lanes)
         padded = np.zeros(self.slots_for(len(lanes)) * self.lanes_per_slot, dtype=np.int64)
@@ -106,7 +108,7 @@ class Packing:
             slots += columns[:, lane]
         return slots
 
-    def unpack(self, slots: Lanes, *, lane_count: int, sites: int) -> Lanes:
+    def unpack(self, slots: Slots, *, lane_count: int, sites: int) -> Lanes:
         """Summed slots to (lane_count,) summed lanes.
 
         Raises `SumOutOfRangeError` where a slot, a lane or the zero filling holds what `sites` sites that
@@ -124,11 +126,11 @@ class Packing:
             columns[:, lane] = digit
             rest -= digit
             rest >>= self.lane_bits
-        lanes = columns.reshape(-1)
+        wide = columns.reshape(-1)
         limit = self.site_limit * sites
-        outside = rest.any() or (lanes.size and (int(lanes.max()) > limit or int(lanes.min()) < -limit))
-        if outside or lanes[lane_count:].any():
+        outside = rest.any() or (wide.size and (int(wide.max()) > limit or int(wide.min()) < -limit))
+        if outside or wide[lane_count:].any():
             raise SumOutOfRangeError(
                 "the opened sum is not one of this many sites under this key and packing"
             )
-        return lanes[:lane_count].copy()
+        return wide[:lane_count].astype(np.int32)

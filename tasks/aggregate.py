@@ -28,14 +28,14 @@ def encoding_of(plan: Plan) -> Encoding:
 
 
 def lanes_to_bytes(lanes: Lanes) -> bytes:
-    """Little-endian int64, the form in which an opened sum is named by digest."""
-    return lanes.astype("<i8").tobytes()
+    """Little-endian int32, the form in which an opened sum is named by digest."""
+    return lanes.astype("<i4").tobytes()
 
 
 def lanes_from_bytes(data: bytes, *, count: int) -> Lanes:
-    if len(data) != 8 * count:
-        raise LanesError(f"an opened sum holds {len(data) // 8} lanes, expected {count}")
-    return np.frombuffer(data, dtype="<i8").astype(np.int64)
+    if len(data) != 4 * count:
+        raise LanesError(f"an opened sum holds {len(data) // 4} lanes, expected {count}")
+    return np.frombuffer(data, dtype="<i4").astype(np.int32)
 
 
 def apply_sum(base: Weights, opened: Lanes, *, plan: Plan, sites: int) -> Weights:

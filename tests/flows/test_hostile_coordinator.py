@@ -72,7 +72,7 @@ async def test_a_sum_that_the_coordinator_made_up_is_followed_by_no_site(
         coordinator: Coordinator, published: PlanPublished, number: int, kind: Step, closed: object
     ) -> Sum:
         honest = await opened(coordinator, published, number, kind, closed)  # type: ignore[arg-type]
-        lanes = lanes_to_bytes(np.zeros(len(honest.opened) // 8, np.int64))
+        lanes = lanes_to_bytes(np.zeros(len(honest.opened) // 4, np.int32))
         lawless(coordinator)  # its own log lets it pass; nobody else's does
         return Sum(lanes, objects.store(coordinator.exchange, lanes), honest.sites, honest.openings)
 
@@ -143,7 +143,7 @@ async def test_one_lying_key_holder_is_outvoted_and_two_that_differ_open_nothing
         class Lying(SiteSession):
             def open_sum(self, plan: Plan, *arguments: object, context: bytes) -> bytes:
                 honest = super().open_sum(plan, *arguments, context=context)  # type: ignore[arg-type]
-                return lanes_to_bytes(np.frombuffer(honest, "<i8").astype(np.int64) + offset)
+                return lanes_to_bytes(np.frombuffer(honest, "<i4").astype(np.int32) + offset)
 
         return Lying
 

@@ -234,7 +234,7 @@ async def test_an_update_far_beyond_the_clip_fails_the_round(tmp_path: Path) -> 
             honest = super().protect_update(plan, public)
             encoding = encoding_of(plan)
             count = CiphertextFrame.from_bytes(honest.update).lane_count
-            lanes = np.full(count, encoding.packing.site_limit, np.int64)
+            lanes = np.full(count, encoding.packing.site_limit, np.int32)
             scheme = HomomorphicSum(PublicContext.from_bytes(public), encoding.packing)
             return replace(honest, update=scheme.protect(lanes))
 

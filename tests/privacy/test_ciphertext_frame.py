@@ -29,7 +29,7 @@ HEADER_BYTES = 56
 
 
 def _update(*values: int) -> bytes:
-    return encrypt(np.array(values, dtype=np.int64), PUBLIC, packing=PACKING)
+    return encrypt(np.array(values, dtype=np.int32), PUBLIC, packing=PACKING)
 
 
 UPDATE_BYTES = _update(1, -2, 3)

@@ -37,7 +37,7 @@ def test_a_decoded_sum_is_the_sum_within_the_rounding(
     )
     with NoiseStream() as stream:
         lanes = [encoding.encode(np.array(row), stream if stochastic else None) for row in rows]
-    decoded = encoding.decode_sum(np.sum(lanes, axis=0), sites=len(rows))
+    decoded = encoding.decode_sum(np.sum(lanes, axis=0, dtype=np.int32), sites=len(rows))
     step = (1.0 if stochastic else 0.5) / encoding.scale
     exact = np.array(rows).sum(axis=0)
     assert (np.abs(decoded - exact) <= len(rows) * (step + encoding.bound * 1e-14)).all()
@@ -104,7 +104,7 @@ def test_the_narrowest_lane_still_has_room_for_the_most_sites() -> None:
 
 def test_decoding_refuses_more_than_the_sites_can_have_sent() -> None:
     encoding = Encoding(lane_bits=22, bound=1.0, maximum_sites=5)
-    lane = np.array([2 * encoding.packing.site_limit], dtype=np.int64)
+    lane = np.array([2 * encoding.packing.site_limit], dtype=np.int32)
     assert encoding.decode_sum(lane, sites=2)[0] == pytest.approx(2.0, rel=1e-4)
     with pytest.raises(LaneOverflowError):
         encoding.decode_sum(lane, sites=1)
