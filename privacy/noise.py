@@ -70,9 +70,14 @@ class NoiseStream:
     def words(self, count: int) -> npt.NDArray[np.uint64]:
         """(count,) uniform 64-bit words."""
         _check_count(count)
+        words = np.empty(count, dtype=np.uint64)
+        self.fill(words)
+        return words
+
+    def fill(self, words: npt.NDArray[np.uint32] | npt.NDArray[np.uint64]) -> None:
+        """Overwrite (n,) words, contiguous in memory, with uniform ones: for readers that keep one small buffer."""
         if os.getpid() != self._process:
             raise NoiseStreamError("a noise stream does not follow a fork: its numbers would be drawn twice")
-        words = np.empty(count, dtype=np.uint64)
         with self._lock:
             if self._cipher is None:
                 raise NoiseStreamError("the noise stream is closed")
@@ -80,7 +85,6 @@ class NoiseStream:
             for start in range(0, len(target), len(_ZEROS)):
                 size = min(len(_ZEROS), len(target) - start)
                 self._cipher.update_into(memoryview(_ZEROS)[:size], target[start : start + size])
-        return words
 
     def uniforms(self, count: int) -> npt.NDArray[np.float64]:
         """(count,) multiples of 2^-53 in [0, 1)."""

@@ -169,6 +169,19 @@ def test_words_that_would_favour_an_integer_are_drawn_again(monkeypatch: pytest.
         assert stream.integers(3, 4).tolist() == [2, 1, 2, 0]
 
 
+def test_a_buffer_is_filled_with_fresh_words_each_time() -> None:
+    with NoiseStream() as stream:
+        words = np.zeros(50_000, dtype=np.uint32)
+        stream.fill(words)
+        first = words.copy()
+        stream.fill(words)
+        assert stats.kstest(words / 2.0**32, "uniform").pvalue > P_VALUE
+        assert np.count_nonzero(first == words) < 3
+        stream.fill(words[:0])
+    with pytest.raises(NoiseStreamError):
+        stream.fill(words)
+
+
 def test_wrong_requests_are_refused() -> None:
     with NoiseStream() as stream:
         for std in (0.0, -1.0, math.nan, math.inf):
