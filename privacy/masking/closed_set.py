@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from privacy.masking import shares_part
-from privacy.masking.derivation import PREFIX
+from privacy.masking.derivation import PREFIX, sum_label
 from privacy.masking.shares_part import SharesPart
 from privacy.protected_sum import SumRefusedError
 from privacy.sum_context import SumContext
@@ -76,7 +76,7 @@ class ClosedSet:
                         )
                     )
         _raise(refused)
-        digest = hashlib.sha256(PREFIX + b"closed\x00" + context.label("closed"))
+        digest = hashlib.sha256(PREFIX + b"closed\x00" + sum_label(context, "closed"))
         for index, part in parts.items():
             digest.update(index.to_bytes(2, "little") + hashlib.sha256(part.data).digest())
         return cls(parts=parts, present=present, gone=gone, digest=digest.digest())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
@@ -26,6 +27,12 @@ COMMITMENT_BYTES: Final = 32
 _PLACE: Final = struct.Struct("<HHH")
 
 
+@lru_cache(maxsize=64)
+def sum_label(context: SumContext, purpose: str) -> bytes:
+    """`SumContext.label`, worked out once: it encodes the whole roster, and a sum asks for it once a secret."""
+    return context.label(purpose)
+
+
 def derive(key: bytes, *, label: str, binding: bytes) -> bytes:
     """32 bytes from 32 uniform ones."""
     info = PREFIX + label.encode() + b"\x00" + binding
@@ -35,7 +42,7 @@ def derive(key: bytes, *, label: str, binding: bytes) -> bytes:
 def secret_commitment(context: SumContext, secret: bytes) -> bytes:
     """What binds to a seed or a pair secret and tells nothing of it, both being uniform. It is the same at both ends
     of a pair, so that anybody sees whether two sites hold the same secret."""
-    return derive(secret, label="commit", binding=context.label("commit"))
+    return derive(secret, label="commit", binding=sum_label(context, "commit"))
 
 
 class ShareCommitments:
@@ -43,7 +50,7 @@ class ShareCommitments:
     much entropy as the secret, as long as the secret is unknown."""
 
     def __init__(self, context: SumContext) -> None:
-        self._start = hashlib.sha256(PREFIX + b"share\x00" + context.label("share-commit"))
+        self._start = hashlib.sha256(PREFIX + b"share\x00" + sum_label(context, "share-commit"))
 
     def of(self, share: bytes, *, author: int, subject: int, recipient: int) -> bytes:
         """Commitment to `recipient`'s share of the secret that `author` has with `subject`; by roster indices."""

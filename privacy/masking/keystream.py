@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from privacy.masking.derivation import KEY_BYTES
 
-CHUNK_BYTES: Final = 1 << 18
+CHUNK_BYTES: Final = 1 << 17
 """How much is drawn at a time, so that it is used while it is still in the processor's cache."""
 _ZEROS: Final = memoryview(bytes(CHUNK_BYTES))
 

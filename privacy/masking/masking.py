@@ -24,7 +24,7 @@ from typing import Final
 
 from privacy.masking import answer_part, shares_part
 from privacy.masking.closed_set import ClosedSet
-from privacy.masking.derivation import KEY_BYTES, derive, secret_commitment
+from privacy.masking.derivation import KEY_BYTES, derive, secret_commitment, sum_label
 from privacy.masking.mask_secrets import AnswerKeys, MaskSecrets
 from privacy.masking.ring import Residues, Ring
 from privacy.masking.shamir import Recovery, ShareInvalidError
@@ -53,7 +53,7 @@ class Masking:
         self._answered: tuple[bytes, bytes] | None = None
         self._faulty: tuple[str, ...] = ()
         if self._keys is not None and (
-            self._keys.context != context.label("keys")
+            self._keys.context != sum_label(context, "keys")
             or self._keys.receive.keys() != set(context.roster.names)
             or self._keys.name not in context.roster.names
         ):
@@ -184,7 +184,9 @@ class Masking:
         self._ring.shift(total, plus=plus, minus=minus)
 
     def _stream(self, label: str, secret: bytes) -> bytes:
-        return derive(secret, label=label, binding=self._context.label("mask") + self._ring.name.encode())
+        return derive(
+            secret, label=label, binding=sum_label(self._context, "mask") + self._ring.name.encode()
+        )
 
 
 def _raise_bad(bad: list[BadShareError]) -> None:

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ledger import canonical
 from ledger.errors import CodedError, InputError
-from privacy.masking.derivation import KEY_BYTES, derive
+from privacy.masking.derivation import KEY_BYTES, derive, sum_label
 from privacy.masking.mask_secrets import (
     AnswerKeys,
     KeptKeysError,
@@ -195,7 +195,7 @@ class PairChains:
         if strange or self.name not in context.roster.names:
             names = ", ".join(strange) or self.name
             raise PairKeysMismatchError(f"the roster does not fit the pair keys begun with: {names}")
-        label = context.label("keys")
+        label = sum_label(context, "keys")
         self.at(context.position)
         if label in self._issued:
             raise KeyErasedError("the keys of this step were given out already")
@@ -204,7 +204,7 @@ class PairChains:
         own = secrets.token_bytes(KEY_BYTES)
         return MaskSecrets(
             pair_secrets={
-                peer: derive(self._chains[peer], label="pair", binding=context.label("pair"))
+                peer: derive(self._chains[peer], label="pair", binding=sum_label(context, "pair"))
                 for peer in peers
             },
             wrap={
@@ -225,7 +225,7 @@ class PairChains:
         )
 
     def _wrap(self, context: SumContext, *, author: str, recipient: str, peer: str) -> bytes:
-        binding = context.label("wrap") + canonical.encode([author, recipient])
+        binding = sum_label(context, "wrap") + canonical.encode([author, recipient])
         return derive(self._chains[peer], label="wrap", binding=binding)
 
     def to_bytes(self) -> bytes:

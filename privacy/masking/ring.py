@@ -79,6 +79,11 @@ class PowerOfTwo:
     def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16] | np.dtype[np.uint32]:
         return np.dtype(f"<u{self.bits // 8}")
 
+    def view(self, data: bytes | memoryview, *, offset: int) -> Residues:
+        """The residues that lie in `data` from `offset` on, where they lie."""
+        residues: Residues = np.frombuffer(data, dtype=np.uint8, offset=offset).view(self.dtype)
+        return residues
+
     def check(self, values: Residues) -> None:
         if values.dtype != self.dtype:
             raise RingValuesError(f"residues modulo 2^{self.bits} are unsigned integers of {self.bits} bits")

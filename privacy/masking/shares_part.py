@@ -35,7 +35,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privacy.masking import shamir
-from privacy.masking.derivation import COMMITMENT_BYTES, ShareCommitments, secret_commitment
+from privacy.masking.derivation import COMMITMENT_BYTES, ShareCommitments, secret_commitment, sum_label
 from privacy.masking.shamir import SHARE_BYTES
 from privacy.protected_sum import SumRefusedError
 from privacy.sum_context import SumContext
@@ -124,7 +124,7 @@ def deal(context: SumContext, *, author: str, own: Sequence[bytes], wrap: Mappin
     names = context.roster.names
     index = names.index(author)
     header = _HEADER.pack(
-        _MAGIC, _VERSION, len(names), index, 0, context.label("shares"), secrets.token_bytes(12)
+        _MAGIC, _VERSION, len(names), index, 0, sum_label(context, "shares"), secrets.token_bytes(12)
     )
     dealt = [shamir.split(one, sites=len(names), threshold=context.roster.threshold) for one in own]
     commitments = ShareCommitments(context)
@@ -153,6 +153,6 @@ def read(context: SumContext, *, author: str, data: bytes) -> SharesPart:
     if index >= sites or names[index] != author:
         raise SharesMalformedError(f"the shares that came for {author} are another site's")
     # 3. Of this sum.
-    if label != context.label("shares"):
+    if label != sum_label(context, "shares"):
         raise OtherContextError(f"the shares of {author} belong to another round, model, roster or attempt")
     return SharesPart(author=index, sites=sites, data=data)
