@@ -39,7 +39,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -81,7 +82,6 @@ class SharedFrame:
     packing: Packing
     lane_count: int
     aggregators: tuple[Aggregator, ...]
-    _labels: dict[tuple[str, ...], bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         names, keys = self.names, {one.sealing_key for one in self.aggregators}
@@ -179,22 +179,23 @@ class SharedFrame:
         vector: Residues = np.frombuffer(frame, dtype=np.uint8, offset=offset).view(self.ring.dtype)
         return vector
 
+    @cached_property
+    def _sum_label(self) -> bytes:
+        """SHA-256 of the sum's context, its packing and its aggregators."""
+        return hashlib.sha256(
+            canonical.encode(
+                {
+                    "wardround": "shared-sum/v1",
+                    "context": self.context.label("shared-sum").hex(),
+                    "packing": [self.packing.lane_bits, self.packing.maximum_sites],
+                    "lanes": self.lane_count,
+                    "aggregators": {one.name: one.sealing_key.hex() for one in self.aggregators},
+                }
+            )
+        ).digest()
+
     def _label(self, *purpose: str) -> bytes:
-        """SHA-256 of the sum's context, its packing, its aggregators, and what the label is for."""
-        if purpose not in self._labels:
-            self._labels[purpose] = hashlib.sha256(
-                canonical.encode(
-                    {
-                        "wardround": "shared-sum/v1",
-                        "context": self.context.label("shared-sum").hex(),
-                        "packing": [self.packing.lane_bits, self.packing.maximum_sites],
-                        "lanes": self.lane_count,
-                        "aggregators": {one.name: one.sealing_key.hex() for one in self.aggregators},
-                        "purpose": list(purpose),
-                    }
-                )
-            ).digest()
-        return self._labels[purpose]
+        return hashlib.sha256(self._sum_label + canonical.encode(list(purpose))).digest()
 
 
 def commitment(label: bytes, secret: bytes) -> bytes:

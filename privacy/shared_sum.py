@@ -97,6 +97,11 @@ class SharedSum:
         self._protected = False
         self._answered: bytes | None = None
 
+    @property
+    def aggregators(self) -> tuple[str, ...]:
+        """The names of those whose answers the sum is opened from: all of them."""
+        return self._frame.names
+
     def protect(self, lanes: Lanes) -> Report:
         """(lane_count,) lanes of this site, each within `packing.site_limit`, to its report; once.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,9 +72,13 @@ class SharedScheme:
     def reports(self, lanes: Mapping[str, Lanes]) -> dict[str, Report]:
         return {name: self.sites[name].protect(row) for name, row in lanes.items()}
 
-    def answers(self, closed: Mapping[str, Report]) -> dict[str, Answer]:
-        """The answers of all who are in the set and have one."""
-        found = {name: self.sites[name].answer(closed) for name in closed}
+    @property
+    def aggregators(self) -> tuple[str, ...]:
+        return self.coordinator.aggregators
+
+    def answers(self, closed: Mapping[str, Report], *, of: Iterable[str] | None = None) -> dict[str, Answer]:
+        """The answers of all who are in the set and have one; with `of`, of these sites."""
+        found = {name: self.sites[name].answer(closed) for name in (closed if of is None else of)}
         return {name: answer for name, answer in found.items() if answer is not None}
 
 
