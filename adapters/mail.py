@@ -6,8 +6,8 @@
     witness/<site>/request                        a tlog-witness add-checkpoint body, replaced by the next
     witness/<site>/response                       "cosigned <size>\\n<line>" | "size <n>\\n" | "refused <code>\\n"
     objects/<sha256>                              see `adapters.objects`
-    sealed/<key digest>/<holder>                  a study's secret key, sealed to one holder
-    combined/<plan>/<round>-<step>                digest of the sum that the coordinator wants opened
+    sealed/<key digest>/<holder>                  the secret key of a plan's sums, sealed to one holder
+    answers/<plan>/<round>-<step>/<site>          a signed answer for the closed set (`policies.answer`)
     openings/<plan>/<round>-<step>/<holder>       a signed opening
 
 Nothing here is trusted for being here: readers verify.
@@ -52,8 +52,8 @@ def sealed(key_digest: str, holder: str) -> str:
     return f"sealed/{key_digest}/{holder}"
 
 
-def combined(plan_digest: str, round_number: int, step: Step) -> str:
-    return f"combined/{plan_digest}/{round_number}-{step}"
+def answers(plan_digest: str, round_number: int, step: Step) -> str:
+    return f"answers/{plan_digest}/{round_number}-{step}"
 
 
 def openings(plan_digest: str, round_number: int, step: Step) -> str:

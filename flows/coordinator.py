@@ -28,8 +28,10 @@ from tasks.coordinator.evidence import record_evidence
 from tasks.coordinator.next_night import foresee
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish
+from tasks.coordinator.quarantine import quarantine_outliers
 from tasks.coordinator.record import finish_lineage, open_lineage, record_round
 from tasks.coordinator.release import judge_model, record_evaluation, release_model
+from tasks.coordinator.roster import fix_roster
 from tasks.planning import BY_DATE, read_plan
 from tasks.rotate import rotate_key
 from tasks.worker.coordinator_session import CoordinatorSession
@@ -134,23 +136,25 @@ async def run_round(
     minimum = published.plan.participation.minimum_sites
     everyone = frozenset(site.name for site in coordinator.federation.sites())
 
-    missing = await collect(coordinator, published, round_number, "training", everyone)
+    roster = await fix_roster(coordinator, published)
+    missing = await collect(coordinator, published, round_number, "training", roster)
     reported = everyone - missing.keys()
     if len(reported) < minimum or not set(published.plan.participation.required) <= reported:
         await judge_model(coordinator, published, round_number)  # raises: it names who did not report
-    closed = await close(coordinator, published, round_number, "training", missing)
+    await close(coordinator, published, round_number, "training", missing)
     released = coordinator.state.released.get(key)
     if released is None:
-        total = await open_sum(coordinator, published, round_number, "training", closed)
+        total = await open_sum(coordinator, published, round_number, "training")
         model = await release_model(coordinator, published, round_number, base, total)
     else:
         model = objects.load(coordinator.exchange, released.model_digest)
+    await quarantine_outliers(coordinator, published, round_number)
 
     if key not in coordinator.state.evaluated:
         absent = await collect(coordinator, published, round_number, "evaluation", reported)
         if len(everyone - absent.keys()) >= minimum:
-            fixed = await close(coordinator, published, round_number, "evaluation", absent)
-            histogram = await open_sum(coordinator, published, round_number, "evaluation", fixed)
+            await close(coordinator, published, round_number, "evaluation", absent)
+            histogram = await open_sum(coordinator, published, round_number, "evaluation")
             await record_evaluation(coordinator, published, round_number, histogram)
     await judge_model(coordinator, published, round_number)
     auc_micro = coordinator.state.evaluated[key].auc_micro

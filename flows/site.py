@@ -20,11 +20,12 @@ from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.consents import publish_consent_policies, publish_consent_state
 from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
-from tasks.site.opening import follow_model, open_sum
+from tasks.site.opening import answer, follow_model, open_sum
 from tasks.site.party import Site, opened_site
-from tasks.site.prepare import agree_on_key, judge_cohort, prepare
+from tasks.site.prepare import judge_cohort, prepare
 from tasks.site.report import compare
 from tasks.site.settle import settle
+from tasks.site.sums import join_roster
 from tasks.worker.site_session import Prepared
 
 
@@ -49,7 +50,9 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
         return
     await accept(site, published)
     await publish_consent_state(site)
-    public = await agree_on_key(site, published)
+    if not await join_roster(site, published):
+        site.tell("not in the roster")
+        return
     prepared: Prepared | CodedError
     try:
         prepared = await prepare(site, published)
@@ -57,7 +60,7 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
         prepared = error
     model = objects.load(site.exchange, published.base_model_digest)
     for round_number in range(1, published.plan.rounds + 1):
-        following = await take_round(site, published, round_number, model, public, prepared)
+        following = await take_round(site, published, round_number, model, prepared)
         await settle(site, published, round_number)
         if following is None or not await await_verdict(site, published, round_number):
             site.tell("plan ended", round_number)
@@ -74,16 +77,16 @@ async def take_round(
     published: PlanPublished,
     round_number: int,
     base: bytes,
-    public: bytes,
     prepared: Prepared | CodedError,
 ) -> bytes | None:
     """One round. Returns the model that came of it, verified here, or None if the round failed for all."""
     if (published.plan_digest, round_number) not in site.state.released:
         try:
-            await report_training(site, published, round_number, base, public, prepared)
+            await report_training(site, published, round_number, base, prepared)
         except CodedError as error:
             for kind in STEPS:
                 await withhold(site, published, round_number, kind, error)
+        await answer(site, published, round_number, "training")
         await open_sum(site, published, round_number, "training")
     model = await follow_model(site, published, base, round_number)
     if model is None:
@@ -93,9 +96,10 @@ async def take_round(
         if attempt and isinstance(prepared, Prepared):
             try:
                 slot = Slot(published.plan_digest, round_number, "evaluation", attempt)
-                await report(site, published, slot, model, public, prepared, canonical.digest(model))
+                await report(site, published, slot, model, prepared, canonical.digest(model))
             except CodedError as error:
                 await withhold(site, published, round_number, "evaluation", error)
+        await answer(site, published, round_number, "evaluation")
         await open_sum(site, published, round_number, "evaluation")
     return model
 
@@ -114,7 +118,6 @@ async def report_training(
     published: PlanPublished,
     round_number: int,
     base: bytes,
-    public: bytes,
     prepared: Prepared | CodedError,
 ) -> None:
     """Reserve, train and submit. A release that was built before is only sent again."""
@@ -127,7 +130,7 @@ async def report_training(
         attempt = await reserve(site, published, round_number)
         await train(site, published, base, round_number)
         slot = Slot(published.plan_digest, round_number, "training", attempt)
-    await report(site, published, slot, base, public, prepared, canonical.digest(base))
+    await report(site, published, slot, base, prepared, canonical.digest(base))
 
 
 async def report(
@@ -135,11 +138,10 @@ async def report(
     published: PlanPublished,
     slot: Slot,
     model: bytes,
-    public: bytes,
     prepared: Prepared,
     parent: str,
 ) -> None:
     release = kept_release(site, slot)
     if release is None:
-        release = await protect(site, published, slot, model, public, prepared, parent)
-    await submit(site, release, slot.round)
+        release = await protect(site, published, slot, model, prepared, parent)
+    await submit(site, published, slot, release, parent)

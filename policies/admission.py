@@ -27,6 +27,7 @@ from policies.events import (
     PlanApproved,
     PlanPublished,
     PolicyAdopted,
+    RosterFixed,
     RoundClosed,
     SiteQuarantined,
     SiteReleased,
@@ -91,13 +92,15 @@ def violations_of(
         case PlanPublished():
             return rounds.plan(state, body)
         case PlanApproved():
-            return rounds.approval(state, body)
+            return rounds.approval(state, institution, body)
+        case RosterFixed():
+            return rounds.roster(state, body)
         case BudgetReserved():
             return budget.reservation(state, institution, body, log_time_s=now_s)
         case BudgetSpent():
             return budget.settlement(state, institution, body)
         case TrainingReceipt():
-            return rounds.receipt(state, institution, body.statement.predicate)
+            return rounds.receipt(state, institution, body.statement)
         case UpdateRefused():
             return rounds.refusal(state, institution, body)
         case RoundClosed():

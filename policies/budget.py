@@ -41,6 +41,8 @@ def reservation(
         return [Violation("budget.mechanisms", "the mechanisms are not those of the plan")]
     if body.attempt != state.attempts.get((body.plan_digest, body.round, institution), 0) + 1:
         found.append(Violation("budget.attempt", "the reservation is not the next attempt"))
+    if institution not in state.rosters.get(body.plan_digest, ()):
+        found.append(Violation("roster.absent", f"{institution} is not in the plan's roster"))
     member = state.founded().member(institution)
     if member is None or member.pool is None:
         return [*found, Violation("budget.no-pool", f"{institution} has no data pool")]

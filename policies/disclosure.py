@@ -21,17 +21,19 @@ class Origin(Enum):
     KEYED = "an HMAC under a secret that stays, salted anew each time"
     DECLARED = "a declared mechanism, drawn on the pool before"
     YES = "a yes; where it would be a no, nothing is sent"
+    RANDOM = "made of fresh keys and seeds, whatever the patients are"
     CODE = "one of the codes of `public_code`"
 
 
 DISCLOSURES: Final[dict[str, Origin]] = {
     "PlanApproved.plan_digest": Origin.LEDGER,
     "PlanApproved.code_digest": Origin.PLAN,
+    "PlanApproved.masking_key": Origin.RANDOM,
     "PolicyAdopted.policy_digest": Origin.PLAN,
     "SumKeyRotated.purpose": Origin.PLAN,
     "SumKeyRotated.study": Origin.PLAN,
     "SumKeyRotated.public_key_digest": Origin.INSTITUTION,
-    "SumKeyRotated.previous": Origin.LEDGER,
+    "SumKeyRotated.plan_digest": Origin.LEDGER,
     "IdentityRotated.purpose": Origin.PLAN,
     "IdentityRotated.name": Origin.INSTITUTION,
     "IdentityRotated.key.scheme": Origin.INSTITUTION,
@@ -40,6 +42,7 @@ DISCLOSURES: Final[dict[str, Origin]] = {
     "MemberRetired.name": Origin.INSTITUTION,
     "SiteQuarantined.site": Origin.INSTITUTION,
     "SiteQuarantined.code": Origin.CODE,
+    "SiteQuarantined.evidence": Origin.LEDGER,
     "SiteReleased.site": Origin.INSTITUTION,
     "PhaseAdvanced.phase": Origin.INSTITUTION,
     "PhaseAdvanced.evidence_digest": Origin.LEDGER,
@@ -84,18 +87,21 @@ DISCLOSURES: Final[dict[str, Origin]] = {
     "TrainingReceipt.statement.predicate.validation.passed": Origin.YES,
     "TrainingReceipt.statement.predicate.validation.suite_digest": Origin.PLAN,
     "TrainingReceipt.statement.predicate.sum_key_digest": Origin.LEDGER,
+    "TrainingReceipt.statement.predicate.norm_bound_micro": Origin.PLAN,
     "TrainingReceipt.statement.predicate.receipt_sequence": Origin.LEDGER,
     "TrainingReceipt.statement.predicate.previous_receipt": Origin.LEDGER,
     "Release.update": Origin.DECLARED,
+    "Release.shares": Origin.RANDOM,
     "Release.entry": Origin.LEDGER,
     "Protected.update": Origin.DECLARED,
+    "Protected.shares": Origin.RANDOM,
     "Protected.dataset_commitment": Origin.KEYED,
 }
 """Field path → where its value comes from. `[]` is every item of a list; what nests keeps its parent's path."""
 
 _PUBLIC_CODES: Final = (
     "aggregate.", "budget.", "consent.state", "federation.", "ledger.", "member.", "opening.", "phase.", "plan.",
-    "policy.", "receipt.", "round.", "rules.", "site.clip-ceiling", "site.model-family", "site.noise-floor",
+    "policy.", "receipt.", "robust.", "roster.", "round.", "rules.", "site.clip-ceiling", "site.model-family", "site.noise-floor",
     "site.plan-cap", "site.quarantined", "witness.",
 )  # fmt: skip
 

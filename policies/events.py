@@ -15,7 +15,7 @@ from pydantic import Field
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.document import Document
-from policies.federation import ConsentPolicy, Federation, Phase, PublicKey
+from policies.federation import ConsentPolicy, Federation, Hex32, Phase, PublicKey
 from policies.opening import SignedOpening
 from policies.plan import Digest, Name, Plan
 from policies.receipt import DeclaredMechanism, Statement, Step
@@ -24,6 +24,7 @@ Round = Annotated[int, Field(ge=1, le=1000)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")]
 Lane = Annotated[int, Field(gt=-(2**31), lt=2**31)]
 Openings = Annotated[tuple[SignedOpening, ...], Field(max_length=16)]
+Cosine = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 Micro = Annotated[int, Field(ge=0, lt=2**53)]
 Seconds = Annotated[int, Field(ge=0, lt=2**53)]
 """Log time, in seconds since 1970."""
@@ -52,12 +53,13 @@ class PolicyAdopted(Document):
 
 
 class SumKeyRotated(Document):
-    """The public key of a study's homomorphic sums, made and sealed to the holders by one of them."""
+    """The public key of a study's homomorphic sums, made and sealed to the holders by one of them. A new one for every
+    plan, so that a key opens no other plan's sums."""
 
     purpose: Literal["study-sum"]
     study: Name
+    plan_digest: Digest
     public_key_digest: Digest
-    previous: Digest | None
 
 
 class PlanPublished(Document):
@@ -69,6 +71,17 @@ class PlanPublished(Document):
 class PlanApproved(Document):
     plan_digest: Digest
     code_digest: Digest
+    masking_key: Hex32
+    """X25519 public key (raw) that the site made for this plan alone; pair keys of its sums follow from it
+    (`privacy.masking`)."""
+
+
+class RosterFixed(Document):
+    """Among whom the plan's sums are protected: every site that approved, from here to the plan's end. A site that is
+    not in it takes part in no round."""
+
+    plan_digest: Digest
+    sites: Annotated[tuple[Name, ...], Field(min_length=3, max_length=50)]
 
 
 class BudgetReserved(Document):
@@ -110,6 +123,8 @@ class SiteQuarantined(Document):
 
     site: Name
     code: Code
+    evidence: Digest | None = None
+    """Digest of the `aggregate.released` entry in which the site's cluster is an outlier, if that is why."""
 
 
 class SiteReleased(Document):
@@ -165,6 +180,11 @@ class AggregateReleased(Document):
     model_digest: Digest
     norm_l2_micro: Micro
     """L2 norm of the decoded sum, which sites confirm with the model."""
+    cosines_micro: Annotated[tuple[Cosine, ...], Field(max_length=50)] = ()
+    """Of a robust plan: how each cluster's mean points along the median of the others (`privacy.robust_aggregation`);
+    sites confirm them with the model."""
+    outliers: Annotated[tuple[Annotated[int, Field(ge=0, lt=50)], ...], Field(max_length=50)] = ()
+    """Which of the opened clusters, counted from 0, point against the others or are longer than their clip allows."""
     openings: Openings
 
 
@@ -205,6 +225,7 @@ Body = (
     | SumKeyRotated
     | PlanPublished
     | PlanApproved
+    | RosterFixed
     | BudgetReserved
     | BudgetSpent
     | ConsentPublished
@@ -228,6 +249,7 @@ TYPES: dict[str, tuple[type[Body], ...]] = {
     "policy.adopted": (PolicyAdopted,),
     "plan.published": (PlanPublished,),
     "plan.approved": (PlanApproved,),
+    "roster.fixed": (RosterFixed,),
     "budget.reserved": (BudgetReserved,),
     "budget.spent": (BudgetSpent,),
     "consent.published": (ConsentPublished,),

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from ledger.canonical import JsonValue
+from policies.clusters import required_sites
 from policies.contract import suite_digest
 from policies.cost import epsilon_micro, plan_cost
 from policies.federation import Federation, Member
@@ -56,6 +57,8 @@ def plan_facts(plan: Plan, federation: Federation, phase: str) -> Facts:
             "minimum_sites": plan.participation.minimum_sites,
             "maximum_sites": plan.update.maximum_sites,
             "risk_tier": plan.risk_tier,
+            "scheme": plan.scheme,
+            "robust_sites": 0 if plan.robust is None else required_sites(plan.robust.hostile),
             "epsilon_micro": epsilon_micro(plan_cost(plan), plan.budget.delta),
             "epsilon_cap_micro": micro(plan.budget.epsilon_cap),
             "code_digests": list(plan.code_digests),

@@ -83,6 +83,8 @@ def plan_message(code: str, plan: Plan, federation: Federation, *, phase: str) -
         "plan.too-few-members": f"the plan needs {least} sites, the federation has {has}",
         "plan.too-many-members": f"the plan's encoding holds {most} sites at most",
         "plan.unknown-site": f"the plan requires {strangers}, which is not a member",
+        "plan.scheme": f"a plan of {plan.risk_tier} risk may not have its sums {plan.scheme}",
+        "plan.robust-sites": f"the plan's robust sums need more sites than the federation has ({has})",
         "budget.plan-cap": f"the plan costs ε={own} at δ={plan.budget.delta:g}, over its own cap of "
         f"{plan.budget.epsilon_cap:g}",
         "phase.risk-tier": f"the federation is in its phase {phase}, which permits no plan of "

@@ -21,6 +21,7 @@ from policies.events import (
     SumKeyRotated,
 )
 from policies.federation import PHASES, Federation
+from policies.protection import outlying_sites
 
 if TYPE_CHECKING:
     from policies.state import FederationState
@@ -70,9 +71,15 @@ def sum_key(state: FederationState, institution: str, body: SumKeyRotated) -> li
     found = []
     if state.federation is None or institution not in state.federation.key_holders:
         found.append(Violation("sum-key.not-holder", f"{institution} is not a key holder"))
-    current = state.sum_keys.get(body.study)
-    if body.previous != (None if current is None else current.public_key_digest):
-        found.append(Violation("sum-key.stale", "the key does not follow the one in force"))
+    published = state.plans.get(body.plan_digest)
+    if published is None or published.plan.study != body.study:
+        found.append(Violation("sum-key.plan", "the key is for no plan of the study"))
+    elif institution not in state.rosters.get(body.plan_digest, ()):
+        found.append(Violation("sum-key.roster", f"{institution} is not in the plan's roster"))
+    if body.plan_digest in state.sum_keys:
+        found.append(Violation("sum-key.twice", "the plan has its key already"))
+    if any(key.public_key_digest == body.public_key_digest for key in state.sum_keys.values()):
+        found.append(Violation("sum-key.old", "the key was another plan's"))
     return found
 
 
@@ -103,6 +110,8 @@ def quarantine(state: FederationState, institution: str, body: SiteQuarantined) 
         found.append(Violation("quarantine.unknown-site", "the quarantine names no site of the federation"))
     elif institution not in (body.site, federation.coordinator().name):
         found.append(Violation("quarantine.foreign", "a site quarantines only itself"))
+    if body.evidence is not None and body.site not in outlying_sites(state, body.evidence):
+        found.append(Violation("quarantine.evidence", f"that entry shows nothing against {body.site}"))
     if body.site in state.quarantined:
         found.append(Violation("quarantine.twice", f"{body.site} is in quarantine already"))
     return found

@@ -1,10 +1,12 @@
-"""Signed openings: what a key holder says a sum is, and how many must say the same.
+"""Signed openings: what a key holder found a sum to be, and how many must find the same.
 
-One opening proves nothing, as its holder may lie; f+1 identical ones include an honest holder's. They ride in the
+Whatever the scheme, a holder opens the closed set's sum itself, out of the reports and the sites' answers
+(`privacy.protected_sum`). One opening proves nothing, as its holder may lie; f+1 identical ones include an honest
+holder's. They ride in the
 events that rest on a sum, so that every witness counts them and nobody has to believe the coordinator. Making
 one lives in `tasks.site.opening`. It is a DSSE envelope of type application/vnd.wardround.opening+json over
 
-    {"combined_digest", "origin", "plan_digest", "round", "schema_version", "step", "sum_digest"}
+    {"origin", "plan_digest", "round", "schema_version", "step", "sum_digest"}
 """
 
 from __future__ import annotations
@@ -35,7 +37,6 @@ class Opening(Document):
     plan_digest: Digest
     round: Annotated[int, Field(ge=1, le=1000)]
     step: Step
-    combined_digest: Digest
     sum_digest: Digest
 
 

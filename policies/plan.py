@@ -20,6 +20,9 @@ Origin = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{0,199}$")]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{1,4096}={0,2}$")]
 ConsentVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
 RiskTier = Literal["minimal", "limited", "high"]
+Scheme = Literal["masked", "homomorphic", "homomorphic-unmasked", "shared"]
+DEFAULT_SCHEME: dict[RiskTier, Scheme] = {"minimal": "masked", "limited": "masked", "high": "homomorphic"}
+"""How sums are protected where a plan does not say: under masks, and with most at stake under a key besides."""
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -98,9 +101,31 @@ class Update(Document):
 
 
 class Protection(Document):
-    """How updates are protected. `homomorphic`: exact BFV sums under a key that sites hold."""
+    """How updates are protected; the encoding is the same under every scheme, so that sums are too, bit for bit.
 
-    scheme: Literal["homomorphic"]
+    `masked`: pairwise masks that cancel in the sum. `homomorphic`: exact BFV over masked slots, under a key that sites
+    hold. `homomorphic-unmasked`: the same without masks, where the coordinator and one key holder together read
+    every update. `shared`: additive shares to `aggregators` sites, which together read every update.
+    Which of them a risk tier permits is a rule (`policies/rules/protection.rego`).
+    """
+
+    scheme: Scheme | None = None
+    """None: what `DEFAULT_SCHEME` has for the plan's risk tier."""
+    aggregators: Annotated[int, Field(ge=2, le=3)] = 3
+    """Of `shared` alone: the first so many of the federation's key holders."""
+
+
+class Compression(Document):
+    """Of an update's coordinates only the fraction `keep` is sent, the same ones by every site in a round; what was
+    not sent is carried to the next round (`privacy.support`, `privacy.error_feedback`)."""
+
+    keep: Annotated[float, Field(gt=0, le=1)]
+
+
+class Robust(Document):
+    """Sums by cluster and their median, so that `hostile` sites cannot steer the model (docs/robustness.md)."""
+
+    hostile: Annotated[int, Field(ge=1, le=16)]
 
 
 class Evaluation(Document):
@@ -149,12 +174,19 @@ class Plan(Document):
     network: Network
     training: Training
     update: Update
-    protection: Protection
+    protection: Protection = Protection()
+    compression: Compression | None = None
+    robust: Robust | None = None
     evaluation: Evaluation
     budget: Budget
     gates: Gates
     code_digests: tuple[Digest, ...] = ()
     """Code that may run this plan. A plan without any is a draft and is never published."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """How this plan's sums are protected."""
+        return self.protection.scheme or DEFAULT_SCHEME[self.risk_tier]
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:

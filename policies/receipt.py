@@ -1,6 +1,6 @@
 """The training receipt: an in-toto Statement v1 about one protected update, signed by the site that made it.
 
-    subject        the update's bytes, by SHA-256
+    subject        the update's bytes by SHA-256, and those of the shares that belong to it, if the scheme has some
     predicate      what was run (plan, code, parent model), on what (keyed commitment), with which DP mechanisms,
                    and where it stands in the site's own chain of receipts
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from policies.document import Document
 from policies.plan import Digest, Name, Origin
@@ -32,7 +32,7 @@ class SubjectDigest(Document):
 
 
 class Subject(Document):
-    name: Literal["update"]
+    name: Literal["update", "shares"]
     digest: SubjectDigest
 
 
@@ -61,26 +61,42 @@ class Predicate(Document):
     still."""
     mechanisms: tuple[DeclaredMechanism, ...]
     validation: Validation
-    sum_key_digest: Digest
+    sum_key_digest: Digest | None
+    """Of a homomorphic sum: the public key that it is encrypted under."""
+    norm_bound_micro: Annotated[int, Field(ge=0, lt=2**53)] | None
+    """Of training: the site's word that its update's L2 norm is at most this, in millionths; the plan's clip."""
     receipt_sequence: Annotated[int, Field(ge=0)]
     previous_receipt: Digest
 
 
 class Statement(Document):
     type: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
-    subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=1)]
+    subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=2)]
     predicate_type: Annotated[Literal["urn:wardround:training-receipt:v1"], Field(alias="predicateType")]
     predicate: Predicate
 
     @classmethod
-    def of(cls, *, update_digest: str, predicate: Predicate) -> Statement:
+    def of(cls, *, update_digest: str, predicate: Predicate, shares_digest: str | None = None) -> Statement:
+        subjects = [Subject(name="update", digest=SubjectDigest(sha256=update_digest))]
+        if shares_digest is not None:
+            subjects.append(Subject(name="shares", digest=SubjectDigest(sha256=shares_digest)))
         return cls(
             type=STATEMENT_TYPE,
-            subject=(Subject(name="update", digest=SubjectDigest(sha256=update_digest)),),
+            subject=tuple(subjects),
             predicate_type=PREDICATE_TYPE,
             predicate=predicate,
         )
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Statement:
+        if [subject.name for subject in self.subject] != ["update", "shares"][: len(self.subject)]:
+            raise ValueError("the subjects are the update, then its shares")
+        return self
+
     @property
     def update_digest(self) -> str:
         return self.subject[0].digest.sha256
+
+    @property
+    def shares_digest(self) -> str | None:
+        return self.subject[1].digest.sha256 if len(self.subject) == 2 else None

@@ -18,11 +18,20 @@ from policies.events import (
     ModelRegistered,
     PlanApproved,
     PlanPublished,
+    RosterFixed,
     RoundClosed,
     UpdateRefused,
 )
 from policies.gates import plan_violations, release_violations
-from policies.receipt import FIRST_RECEIPT, Predicate, Step
+from policies.protection import (
+    candidates,
+    closing_violations,
+    is_masked,
+    norm_bound_micro,
+    robust_violations,
+    sum_key_digest,
+)
+from policies.receipt import FIRST_RECEIPT, Predicate, Statement, Step
 from policies.rego import installed_rules
 
 if TYPE_CHECKING:
@@ -44,11 +53,35 @@ def known_plan(state: FederationState, plan_digest: str) -> list[Violation]:
     return [] if plan_digest in state.plans else [Violation("plan.unknown", "the plan is not on the ledger")]
 
 
-def approval(state: FederationState, body: PlanApproved) -> list[Violation]:
+def approval(state: FederationState, institution: str, body: PlanApproved) -> list[Violation]:
     found = known_plan(state, body.plan_digest)
     if not found and body.code_digest not in state.plans[body.plan_digest].plan.code_digests:
         found.append(Violation("plan.code", "the code that runs at the site is not approved by the plan"))
+    if body.masking_key in state.masking_keys.values():
+        found.append(Violation("plan.masking-key", "the masking key was announced before"))
+    if institution in state.approvals.get(body.plan_digest, frozenset()):
+        found.append(Violation("plan.approved-twice", f"{institution} has approved the plan already"))
     return found
+
+
+def roster(state: FederationState, body: RosterFixed) -> list[Violation]:
+    """All who approved and are not refused: nobody is left out but by name, and nobody joins a sum half-way."""
+    found = known_plan(state, body.plan_digest)
+    if found:
+        return found
+    verdict = state.verdicts.get((body.plan_digest, 0))
+    if verdict is None or not verdict.passed:
+        found.append(Violation("roster.not-open", "the plan has not passed its entry gate"))
+    if body.plan_digest in state.rosters:
+        found.append(Violation("roster.fixed-twice", "the plan's roster is fixed already"))
+    if body.sites != candidates(state, body.plan_digest):
+        found.append(Violation("roster.sites", "the roster is not that of all sites that approved"))
+    plan = state.plans[body.plan_digest].plan
+    if len(body.sites) < plan.participation.minimum_sites:
+        found.append(Violation("roster.too-few", "the roster is smaller than the plan allows"))
+    if len(body.sites) > plan.update.maximum_sites:
+        found.append(Violation("roster.too-many", "the plan's encoding does not hold so many sites"))
+    return found + robust_violations(plan, len(body.sites))
 
 
 def open_round(state: FederationState, plan_digest: str, round_number: int) -> list[Violation]:
@@ -66,7 +99,8 @@ def open_round(state: FederationState, plan_digest: str, round_number: int) -> l
     return found
 
 
-def receipt(state: FederationState, institution: str, about: Predicate) -> list[Violation]:
+def receipt(state: FederationState, institution: str, statement: Statement) -> list[Violation]:
+    about = statement.predicate
     found = open_round(state, about.plan_digest, about.round)
     if found:
         return found
@@ -96,9 +130,14 @@ def receipt(state: FederationState, institution: str, about: Predicate) -> list[
         Violation(code, _receipt_message(code, institution))
         for code in installed_rules().decide("receipt", told)
     )
-    sum_key = state.sum_keys.get(plan.study)
-    if sum_key is None or about.sum_key_digest != sum_key.public_key_digest:
-        found.append(Violation("receipt.sum-key", "the update is not encrypted under the key in force"))
+    if about.sum_key_digest != sum_key_digest(state, about.plan_digest):
+        found.append(Violation("receipt.sum-key", "the update is not encrypted under the plan's key"))
+    if (statement.shares_digest is not None) != is_masked(plan):
+        found.append(
+            Violation("receipt.shares", "an update under masks comes with shares, and no other does")
+        )
+    if about.norm_bound_micro != norm_bound_micro(plan, about.step):
+        found.append(Violation("receipt.norm-bound", "the signed bound is not the plan's"))
     found.extend(_parent_model(state, about))
     if (about.plan_digest, about.round, about.step) in state.closed:
         found.append(Violation("receipt.late", "the round is closed"))
@@ -139,7 +178,6 @@ def closing(state: FederationState, body: RoundClosed) -> list[Violation]:
     found = open_round(state, body.plan_digest, body.round)
     if found:
         return found
-    plan = state.plans[body.plan_digest].plan
     if (body.plan_digest, body.round, body.step) in state.closed:
         found.append(Violation("round.closed-twice", "this step is closed already"))
     usable = {
@@ -148,13 +186,12 @@ def closing(state: FederationState, body: RoundClosed) -> list[Violation]:
     }
     if set(body.receipts) != usable.keys() or len(set(body.receipts)) != len(body.receipts):
         found.append(Violation("round.receipts", "the set is not that of all receipts that count"))
-    if len(set(body.receipts)) < plan.participation.minimum_sites:
-        found.append(Violation("round.too-few", "the set is smaller than the plan allows"))
+    present = frozenset(usable[digest] for digest in body.receipts if digest in usable)
+    found += closing_violations(state, body.plan_digest, body.round, body.step, present=present)
     # A site is never dropped silently: everyone is either in the set or named as missing.
     federation = state.federation
     everyone = set() if federation is None else {site.name for site in federation.sites()}
-    reported = {usable[digest] for digest in body.receipts if digest in usable}
-    if {absence.site for absence in body.missing} != everyone - reported:
+    if {absence.site for absence in body.missing} != everyone - present:
         found.append(Violation("round.missing", "the missing sites are not those named"))
     if body.step == "evaluation" and (body.plan_digest, body.round) not in state.released:
         found.append(Violation("round.order", "evaluation comes after the aggregate"))

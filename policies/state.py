@@ -38,6 +38,7 @@ from policies.events import (
     PlanApproved,
     PlanPublished,
     PolicyAdopted,
+    RosterFixed,
     RoundClosed,
     SiteQuarantined,
     SiteReleased,
@@ -122,8 +123,15 @@ class FederationState:
     receipt_chains: dict[str, ReceiptChain] = field(default_factory=dict)
     spent: dict[str, Curve] = field(default_factory=dict)
     sum_keys: dict[str, SumKeyRotated] = field(default_factory=dict)
+    """Plan → the public key of its sums."""
     plans: dict[str, PlanPublished] = field(default_factory=dict)
     approvals: dict[str, frozenset[str]] = field(default_factory=dict)
+    masking_keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(plan, site) → the X25519 public key that the site announced for it, hex."""
+    rosters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Plan → the sites among whom its sums are protected, by name."""
+    roster_entries: dict[str, str] = field(default_factory=dict)
+    """Plan → digest of the entry that fixed its roster."""
     attempts: dict[tuple[str, int, str], int] = field(default_factory=dict)
     reserved_under: dict[tuple[str, int, str], str] = field(default_factory=dict)
     """The policy that was in force when a site last reserved for a round."""
@@ -135,6 +143,8 @@ class FederationState:
     refusals: dict[tuple[str, int, Step, str], str] = field(default_factory=dict)
     closed: dict[tuple[str, int, Step], RoundClosed] = field(default_factory=dict)
     released: dict[tuple[str, int], AggregateReleased] = field(default_factory=dict)
+    release_entries: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Entry digest of a released aggregate → its plan and round."""
     evaluated: dict[tuple[str, int], EvaluationRecorded] = field(default_factory=dict)
     verdicts: dict[tuple[str, int], GateVerdict] = field(default_factory=dict)
     registered: dict[tuple[str, int], ModelRegistered] = field(default_factory=dict)
@@ -219,12 +229,16 @@ class FederationState:
             case PolicyAdopted():
                 self._vote(site, body.policy_digest)
             case SumKeyRotated():
-                self.sum_keys[body.study] = body
+                self.sum_keys[body.plan_digest] = body
             case PlanPublished():
                 self.plans[body.plan_digest] = body
             case PlanApproved():
                 approved = self.approvals.get(body.plan_digest, frozenset())
                 self.approvals[body.plan_digest] = approved | {site}
+                self.masking_keys[body.plan_digest, site] = body.masking_key
+            case RosterFixed():
+                self.rosters[body.plan_digest] = body.sites
+                self.roster_entries[body.plan_digest] = event.digest
             case BudgetReserved():
                 self.spent[site] = self.spent_by(site) + accounting.total(body.mechanisms)
                 drawn = (body.plan_digest, body.round, site)
@@ -261,6 +275,7 @@ class FederationState:
                 self.closed[body.plan_digest, body.round, body.step] = body
             case AggregateReleased():
                 self.released[body.plan_digest, body.round] = body
+                self.release_entries[event.digest] = (body.plan_digest, body.round)
             case EvaluationRecorded():
                 self.evaluated[body.plan_digest, body.round] = body
             case GateVerdict():

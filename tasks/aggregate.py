@@ -1,23 +1,44 @@
 """What follows from an opened sum: the next model. The same bytes at every party.
 
 Plain functions over lanes and weights, used by the coordinator to release a model and by each site to check
-it: a site that arrives at another digest refuses the round. Opening sums lives in `privacy.homomorphic`.
+it: a site that arrives at another digest refuses the round. Opening sums lives in `tasks.summing`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from ledger.errors import InputError
+from policies.opening import histogram_lane_count
 from policies.plan import Plan
+from privacy import robust_aggregation
 from privacy.encoding import Encoding
 from privacy.packing import Lanes
-from tasks.train import weights
+from privacy.sum_context import Step
+from privacy.support import Support, scatter, support, support_seed, support_size
+from tasks.train import network, weights
 from tasks.train.weights import Weights
+
+_LARGEST_LANE = 2**30
 
 
 class LanesError(InputError):
     code = "aggregate.lanes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """What a round's opened sums come to, confirmed by every site."""
+
+    model: bytes
+    norm_l2_micro: int
+    """L2 norm of the decoded sum, in millionths. Of sums by cluster, the largest that one of them would give if all
+    sites were like its own, so that one cluster beyond its bound is not hidden by the others."""
+    cosines_micro: tuple[int, ...] = ()
+    outliers: tuple[int, ...] = ()
 
 
 def encoding_of(plan: Plan) -> Encoding:
@@ -25,6 +46,35 @@ def encoding_of(plan: Plan) -> Encoding:
     return Encoding(
         lane_bits=plan.update.lane_bits, bound=plan.update.clip_l2, maximum_sites=plan.update.maximum_sites
     )
+
+
+def model_size(plan: Plan) -> int:
+    """How many weights the plan's network has."""
+    return sum(tensor.size for tensor in network.template(plan.network, plan.data.image).values())
+
+
+def lane_count(plan: Plan, step: Step) -> int:
+    """How many lanes a site's contribution to one step has."""
+    if step == "evaluation":
+        return histogram_lane_count(plan.evaluation)
+    size = model_size(plan)
+    return size if plan.compression is None else support_size(size, plan.compression.keep)
+
+
+def support_of(plan: Plan, round_number: int, base: Weights, previous: Weights | None) -> Support | None:
+    """The coordinates that every site sends in this round; None where all are sent. `previous` is the model before
+    the last round, `base` the one after it: their difference is the last sum, as far as a support needs it."""
+    if plan.compression is None:
+        return None
+    last: Lanes | None = None
+    if previous is not None:
+        moved = weights.flatten(base).astype(np.float64) - weights.flatten(previous)
+        largest = float(np.abs(moved).max(initial=0.0))
+        # Only which are largest matters; every step here is exact or rounded the same on all machines.
+        last = np.rint(moved * (_LARGEST_LANE / largest if largest else 0.0)).astype(np.int32)
+    seed = support_seed(plan.content_digest(), round_number)
+    size = sum(tensor.size for tensor in base.values())
+    return support(size, plan.compression.keep, seed=seed, previous=last)
 
 
 def lanes_to_bytes(lanes: Lanes) -> bytes:
@@ -38,12 +88,46 @@ def lanes_from_bytes(data: bytes, *, count: int) -> Lanes:
     return np.frombuffer(data, dtype="<i4").astype(np.int32)
 
 
-def apply_sum(base: Weights, opened: Lanes, *, plan: Plan, sites: int) -> Weights:
-    """base + server_learning_rate * sum / sites, in float64 and rounded once to float32.
+def aggregate(
+    plan: Plan,
+    round_number: int,
+    base: Weights,
+    opened: bytes,
+    *,
+    sizes: tuple[int, ...],
+    previous: Weights | None,
+) -> Aggregate:
+    """The model after a round: base + server_learning_rate * mean update, in float64 and rounded once to float32.
 
-    Each site weighs 1/sites: a weight by patients would release the number of patients. Only additions,
-    multiplications and divisions of IEEE 754 doubles are used, so that all machines agree on every bit.
+    `opened` holds the sums of the groups, one behind the other, and `sizes` how many sites are in each. Each site
+    weighs the same: a weight by patients would release the number of patients. Of several groups' means the median is
+    taken, coordinate by coordinate. Only additions, multiplications, divisions and comparisons of IEEE 754 doubles are
+    used, so that all machines agree on every bit.
     """
-    mean = encoding_of(plan).decode_sum(opened, sites=sites) / float(sites)
-    moved = weights.flatten(base).astype(np.float64) + plan.update.server_learning_rate * mean
-    return weights.unflatten(moved.astype(np.float32), base)
+    encoding, count = encoding_of(plan), lane_count(plan, "training")
+    lanes = list(lanes_from_bytes(opened, count=count * len(sizes)).reshape(len(sizes), count))
+    total = sum(sizes)
+    norms = [
+        -(-encoding.sum_norm_micro(row, sites=size) * total // size)
+        for row, size in zip(lanes, sizes, strict=True)
+    ]
+    cosines: tuple[int, ...] = ()
+    outliers: tuple[int, ...] = ()
+    if plan.robust is None:
+        mean = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
+    else:
+        mean = robust_aggregation.combined_mean(lanes, sizes, encoding.scale)
+        cosines = robust_aggregation.cosine_scores_micro(robust_aggregation.gram(lanes))
+        against = robust_aggregation.outliers(cosines, count)
+        outliers = tuple(sorted({*against, *robust_aggregation.overlong(lanes, sizes, encoding)}))
+    chosen = support_of(plan, round_number, base, previous)
+    model = weights.to_bytes(_moved(base, plan.update.server_learning_rate, mean, chosen))
+    return Aggregate(model=model, norm_l2_micro=max(norms), cosines_micro=cosines, outliers=outliers)
+
+
+def _moved(
+    base: Weights, learning_rate: float, mean: npt.NDArray[np.float64], chosen: Support | None
+) -> Weights:
+    start = weights.flatten(base).astype(np.float64)
+    whole = mean if chosen is None else scatter(mean, chosen, len(start))
+    return weights.unflatten((start + learning_rate * whole).astype(np.float32), base)

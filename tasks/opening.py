@@ -1,16 +1,178 @@
-"""Counting the openings on the exchange: the coordinator before it releases, every site before it follows.
+"""From the closed set to its sum: the reports, the answers so far, and how many holders found the same.
 
-What an opening is, and how many must agree, is `policies.opening`; making one is `tasks.site.opening`.
+The coordinator opens before it releases, every key holder before it signs, and every site counts the openings before
+it follows. What an answer and an opening are is `policies.answer` and `policies.opening`; making them is
+`tasks.site.opening`.
 """
 
 from __future__ import annotations
 
-from adapters import mail
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from adapters import mail, objects
 from adapters.exchange import Exchange
+from ledger.canonical import digest
+from ledger.errors import CodedError
+from policies.answer import SumAnswer, read_answer
 from policies.events import PlanPublished
 from policies.opening import SignedOpening, read_opening
+from policies.protection import closed_receipts, opened_groups
 from policies.receipt import Step
 from policies.state import FederationState
+from privacy.protected_sum import Answer, SumUnopenedError
+from tasks.background import DeadlineError
+from tasks.summing import GroupSum, answers_wanted, load_reports, opening_needs_updates, sum_terms
+
+T = TypeVar("T")
+GRACE_S = 10.0
+"""How long answers are waited for once there may be enough without them: a site can fail after it reported."""
+
+
+class NotOpenedError(CodedError):
+    code = "opening.too-few"
+
+
+class Opener(Protocol):
+    """The coordinator, or a site that holds a key."""
+
+    exchange: Exchange
+
+    @property
+    def state(self) -> FederationState: ...
+
+    async def until(
+        self, found: Callable[[FederationState], T | None], *, timeout_s: float, waiting_for: str
+    ) -> T: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The opened sums of a step's groups, one behind the other, and how many sites are in each."""
+
+    lanes: bytes
+    sizes: tuple[int, ...]
+
+    @property
+    def digest(self) -> str:
+        return digest(self.lanes)
+
+
+async def open_closed(
+    party: Opener,
+    published: PlanPublished,
+    round_number: int,
+    kind: Step,
+    open_sums: Callable[[list[GroupSum]], Awaitable[bytes]],
+) -> Opened:
+    """Open the closed set's sums in the party's process as soon as enough sites answered; raises `NotOpenedError`,
+    naming who did not, if they never do."""
+    deadline_s = float(published.plan.participation.deadline_s)
+    began, grace_s = time.monotonic(), min(GRACE_S, deadline_s / 4)
+    groups = _groups(party, published, round_number, kind)
+    while True:
+        complete = await _answers(party, published, round_number, kind, groups, timeout_s=grace_s)
+        groups = [with_answers(party, published, round_number, kind, group) for group in groups]
+        try:
+            return Opened(lanes=await open_sums(groups), sizes=tuple(len(group.closed) for group in groups))
+        except CodedError as error:
+            if error.code != SumUnopenedError.code:
+                raise
+            if complete or time.monotonic() - began > deadline_s:
+                raise NotOpenedError(
+                    f"the sum of round {round_number} cannot be opened: {error.public_message}",
+                    remedy="See whether these sites are running; then resume.",
+                ) from None
+
+
+def _groups(party: Opener, published: PlanPublished, round_number: int, kind: Step) -> list[GroupSum]:
+    state, plan_digest = party.state, published.plan_digest
+    after = round_number if kind == "training" else round_number + 1
+    model_digest = state.model_before(plan_digest, after) or ""
+    receipts = closed_receipts(state, plan_digest, round_number, kind)
+    return [
+        GroupSum(
+            terms=sum_terms(
+                state, party.exchange, published, round_number, kind, model_digest=model_digest, group=group
+            ),
+            closed=load_reports(
+                party.exchange, receipts[group], with_updates=opening_needs_updates(published.plan)
+            ),
+            answers={},
+        )
+        for group, _ in opened_groups(state, plan_digest, round_number, kind)
+    ]  # fmt: skip
+
+
+async def _answers(
+    party: Opener,
+    published: PlanPublished,
+    round_number: int,
+    kind: Step,
+    groups: list[GroupSum],
+    *,
+    timeout_s: float,
+) -> bool:
+    """Wait until everybody who should answer did, but no longer than `timeout_s`; whether they did."""
+
+    def everybody(state: FederationState) -> bool | None:
+        return (
+            all(
+                said(party.exchange, state, published, round_number, kind, site) is not None
+                for group in groups
+                for site in answers_wanted(published.plan, group.terms, tuple(group.closed))
+            )
+            or None
+        )
+
+    try:
+        return await party.until(everybody, timeout_s=timeout_s, waiting_for="answers")
+    except DeadlineError:
+        return False
+
+
+def with_answers(
+    party: Opener, published: PlanPublished, round_number: int, kind: Step, group: GroupSum
+) -> GroupSum:
+    """The group's sum with every answer that is there and whole."""
+    found: dict[str, Answer] = {}
+    for site in sorted(answers_wanted(published.plan, group.terms, tuple(group.closed))):
+        statement = said(party.exchange, party.state, published, round_number, kind, site)
+        try:
+            if statement is not None:
+                found[site] = Answer(
+                    unmask=_loaded(party.exchange, statement.unmask_digest),
+                    part=_loaded(party.exchange, statement.part_digest),
+                )
+        except CodedError:
+            continue  # what it signed is not there, or not what it signed: it has not answered
+    return replace(group, answers=found)
+
+
+def _loaded(exchange: Exchange, object_digest: str | None) -> bytes:
+    return b"" if object_digest is None else objects.load(exchange, object_digest)
+
+
+def said(
+    exchange: Exchange,
+    state: FederationState,
+    published: PlanPublished,
+    round_number: int,
+    kind: Step,
+    site: str,
+) -> SumAnswer | None:
+    """What the site signed for this closed set, if it did."""
+    digest_of_plan = published.plan_digest
+    data = exchange.get(f"{mail.answers(digest_of_plan, round_number, kind)}/{site}")
+    found = None if data is None else read_answer(data, state.founded(), site)
+    closed = state.closed.get((digest_of_plan, round_number, kind))
+    if found is None or closed is None:
+        return None
+    about = (found.origin, found.plan_digest, found.round, found.step, found.closed_digest)
+    wanted = (state.origin, digest_of_plan, round_number, kind, closed.content_digest())
+    return found if about == wanted else None
 
 
 def agreed_sum(
@@ -20,29 +182,18 @@ def agreed_sum(
     round_number: int,
     kind: Step,
     *,
-    combined_digest: str | None = None,
-) -> tuple[str, tuple[SignedOpening, ...]] | None:
-    """(digest, signed openings) of the sum that enough key holders opened identically, of that combined sum if
-    it is named; None until then."""
-    federation = state.federation
-    if federation is None:
-        return None
-    votes: dict[str, list[SignedOpening]] = {}
+    sum_digest: str,
+) -> tuple[SignedOpening, ...] | None:
+    """The signed openings of enough key holders who found this sum; None until then."""
+    federation = state.founded()
+    votes: list[SignedOpening] = []
     place = mail.openings(published.plan_digest, round_number, kind)
     for holder in federation.key_holders:
         data = exchange.get(f"{place}/{holder}")
         found = None if data is None else read_opening(data, federation, holder)
         if data is None or found is None:
             continue
-        about = (found.origin, found.plan_digest, found.round, found.step)
-        wanted = (state.origin, published.plan_digest, round_number, kind)
-        if about == wanted and combined_digest in (None, found.combined_digest):
-            votes.setdefault(found.sum_digest, []).append(SignedOpening.from_canonical(data, what="opening"))
-    return next(
-        (
-            (digest, tuple(signed))
-            for digest, signed in votes.items()
-            if len(signed) >= federation.openings_required()
-        ),
-        None,
-    )
+        about = (found.origin, found.plan_digest, found.round, found.step, found.sum_digest)
+        if about == (state.origin, published.plan_digest, round_number, kind, sum_digest):
+            votes.append(SignedOpening.from_canonical(data, what="opening"))
+    return tuple(votes) if len(votes) >= federation.openings_required() else None

@@ -32,7 +32,7 @@ training:
   learning_rate: 0.1
   nominal_batch_patients: 10.0
 update: {clip_l2: 8.0, lane_bits: 22, maximum_sites: 50, server_learning_rate: 1.0}
-protection: {scheme: homomorphic}
+protection: {scheme: masked}
 evaluation: {bins: 4, noise_std: 3.0}
 budget: {epsilon_cap: 8.0, delta: 1.0e-5}
 gates: {minimum_auc: 0.0}

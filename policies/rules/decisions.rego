@@ -12,6 +12,7 @@ import data.wardround.model
 import data.wardround.norm
 import data.wardround.participation
 import data.wardround.phase
+import data.wardround.protection
 import data.wardround.quarantine
 import data.wardround.schema
 import data.wardround.subgroups
@@ -28,6 +29,10 @@ plan contains "plan.too-many-members" if not participation.few_enough_members
 plan contains "plan.unknown-site" if not participation.all_known
 
 plan contains "budget.plan-cap" if not budget.plan_within_cap
+
+plan contains "plan.scheme" if not protection.permits_scheme
+
+plan contains "plan.robust-sites" if not protection.enough_for_robust
 
 plan contains "phase.risk-tier" if not phase.permits_tier
 

@@ -160,7 +160,7 @@ def _facts(state: FederationState, plan: Plan, network: str) -> dict[str, JsonVa
     training, image = plan.training, plan.data.image
     return {
         "OutcomesAndOutputs": f"A score for each of the labels {_list(plan.data.labels)}.",
-        "ModelType": f"{network}; DP-SGD at each site, sums under {plan.protection.scheme} encryption.",
+        "ModelType": f"{network}; DP-SGD at each site, protected sums ({plan.scheme}).",
         "InputDataSource": f"Registers of the sites: {', '.join(site.name for site in state.founded().sites())}.",
         "OutputAndInputDataTypes": f"Images of {image.height_px} x {image.width_px} pixels, "
         f"{', '.join(image.modalities)}; scores.",

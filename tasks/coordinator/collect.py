@@ -1,7 +1,7 @@
 """Collect reports, close the set that counts, have its sum opened. One step of a round, training or evaluation.
 
 Nobody waits longer than the plan's deadline, and nobody is dropped silently: a site that is not in the closed
-set is named there with the code of why. Updates are checked for form and added up; none is decrypted here.
+set is named there with the code of why. Reports are checked for form; none is opened but in the sum.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapters import mail, objects
+from adapters import objects
 from ledger.errors import CodedError, PolicyViolation
 from policies.events import Absence, PlanPublished, RoundClosed, UpdateRefused
 from policies.opening import SignedOpening
+from policies.protection import groups_of, openable_groups
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
 from tasks.background import DeadlineError
 from tasks.coordinator.party import Coordinator
 from tasks.deadline import Deadline
-from tasks.opening import agreed_sum
+from tasks.opening import NotOpenedError, agreed_sum, open_closed
 from tasks.step import step
+from tasks.summing import GroupSum, load_reports, sum_terms
 from tasks.worker.coordinator_session import CoordinatorSession
 
 SILENT = "site.silent"
 TOO_LATE = "site.late"
+UNLISTED = "roster.absent"
+ISOLATED = "robust.isolated"
 LATE = frozenset(("receipt.late", "round.over", "round.not-open"))
-
-
-class NotOpenedError(CodedError):
-    code = "opening.too-few"
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """An opened sum: its lanes' bytes, their digest, how many sites are in it, and the holders' word for it."""
+    """Opened sums: their lanes' bytes, the digest of these, how many sites are in each, and the holders' word."""
 
     opened: bytes
     digest: str
-    sites: int
+    sizes: tuple[int, ...]
     openings: tuple[SignedOpening, ...]
 
 
@@ -98,7 +98,7 @@ async def collect(
             ):
                 await _refuse(coordinator, published, round_number, kind, refused.institution, code)
         for receipt in unchecked(coordinator.state):
-            code_found = await _fault_of(coordinator, published, kind, receipt)
+            code_found = await _fault_of(coordinator, published, round_number, kind, receipt)
             if code_found is not None:
                 await _refuse(coordinator, published, round_number, kind, receipt.site, code_found)
             checked.add(receipt.entry_digest)
@@ -106,17 +106,32 @@ async def collect(
     state = coordinator.state
     reported = {receipt.site for receipt in state.usable_receipts(digest, round_number, kind)}
     everyone = {site.name for site in coordinator.federation.sites()}
-    return {site: refusal(state, site) or SILENT for site in sorted(everyone - reported)}
+    roster = state.rosters.get(digest, ())
+    return {
+        site: refusal(state, site) or (SILENT if site in roster else UNLISTED)
+        for site in sorted(everyone - reported)
+    }
 
 
 async def _fault_of(
-    coordinator: Coordinator, published: PlanPublished, kind: Step, receipt: Receipt
+    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, receipt: Receipt
 ) -> str | None:
-    """None if the update is there, has the receipt's digest and the plan's form; else the code of what is wrong."""
+    """None if the report is there, has the receipt's digests and the plan's form; else the code of what is wrong."""
+    state, digest = coordinator.state, published.plan_digest
+    groups = groups_of(state, digest, kind)
     try:
-        update = objects.load(coordinator.exchange, receipt.statement.update_digest)
+        terms = sum_terms(
+            state,
+            coordinator.exchange,
+            published,
+            round_number,
+            kind,
+            model_digest=receipt.statement.predicate.parent_model_digest,
+            group=next(number for number, group in enumerate(groups) if receipt.site in group),
+        )
+        report = load_reports(coordinator.exchange, [receipt])[receipt.site]
         return await coordinator.worker.call(
-            CoordinatorSession.check_update, published.plan, kind, update, _public(coordinator, published)
+            CoordinatorSession.check_report, published.plan, terms, receipt.site, report
         )
     except CodedError as error:
         return error.code
@@ -131,21 +146,16 @@ async def _refuse(
     )
 
 
-def _public(coordinator: Coordinator, published: PlanPublished) -> bytes:
-    return objects.load(
-        coordinator.exchange, coordinator.state.sum_keys[published.plan.study].public_key_digest
-    )
-
-
 @step
 async def close(
     coordinator: Coordinator,
     published: PlanPublished,
     round_number: int,
     kind: Step,
-    missing: Mapping[str, str],
+    absent: Mapping[str, str],
 ) -> RoundClosed:
     """Fix the set of receipts that count, finally. Raises what the log raises if they are too few."""
+    missing = dict(absent)
     key = (published.plan_digest, round_number, kind)
     already = coordinator.state.closed.get(key)
     if already is not None:
@@ -155,6 +165,11 @@ async def close(
         receipts = coordinator.state.usable_receipts(published.plan_digest, round_number, kind)
         for late in [receipt.site for receipt in receipts if receipt.site in missing]:
             await _refuse(coordinator, published, round_number, kind, late, TOO_LATE)
+        present = frozenset(receipt.site for receipt in receipts if receipt.site not in missing)
+        groups = openable_groups(coordinator.state, *key, present=present)
+        for stray in sorted(present - {site for _, sites in groups for site in sites}):
+            await _refuse(coordinator, published, round_number, kind, stray, ISOLATED)
+            missing[stray] = ISOLATED
         refused = {site for site in missing if (*key, site) in coordinator.state.refusals}
         closed = RoundClosed(
             plan_digest=published.plan_digest,
@@ -163,7 +178,7 @@ async def close(
             receipts=tuple(receipt.entry_digest for receipt in receipts if receipt.site not in missing),
             missing=tuple(
                 Absence(site=site, code=coordinator.state.refusals[*key, site] if site in refused else code)
-                for site, code in missing.items()
+                for site, code in sorted(missing.items())
             ),
         )
         try:
@@ -176,36 +191,31 @@ async def close(
 
 
 @step
-async def open_sum(
-    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, closed: RoundClosed
-) -> Sum:
-    """Add the closed set's ciphertexts and wait for enough identical openings from key holders."""
-    coordinator.tell("add ciphertexts", round_number)
-    by_entry = {receipt.entry_digest: receipt for receipt in coordinator.state.receipts.values()}
-    receipts = [by_entry[entry] for entry in closed.receipts]
-    updates = [objects.load(coordinator.exchange, receipt.statement.update_digest) for receipt in receipts]
-    combined = await coordinator.worker.call(
-        CoordinatorSession.combine, published.plan, updates, _public(coordinator, published)
-    )
-    combined_digest = objects.store(coordinator.exchange, combined)
-    place = mail.combined(published.plan_digest, round_number, kind)
-    coordinator.exchange.replace(place, combined_digest.encode())
+async def open_sum(coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step) -> Sum:
+    """Open the closed set's sums out of the sites' answers, and wait until enough key holders found the same."""
+    coordinator.tell("open the sum", round_number)
+
+    async def open_sums(groups: list[GroupSum]) -> bytes:
+        return await coordinator.worker.call(CoordinatorSession.open_sums, published.plan, groups)
+
+    opened = await open_closed(coordinator, published, round_number, kind, open_sums)
+    objects.store(coordinator.exchange, opened.lanes)
 
     coordinator.tell("wait for openings", round_number)
-    required = coordinator.federation.openings_required()
 
-    def agreed(state: FederationState) -> tuple[str, tuple[SignedOpening, ...]] | None:
+    def agreed(state: FederationState) -> tuple[SignedOpening, ...] | None:
         return agreed_sum(
-            coordinator.exchange, state, published, round_number, kind, combined_digest=combined_digest
+            coordinator.exchange, state, published, round_number, kind, sum_digest=opened.digest
         )
 
     try:
-        digest, openings = await coordinator.until(
+        openings = await coordinator.until(
             agreed, timeout_s=published.plan.participation.deadline_s, waiting_for="openings"
         )
     except DeadlineError:
+        required = coordinator.federation.openings_required()
         raise NotOpenedError(
-            f"fewer than {required} key holders opened the sum of round {round_number} identically",
+            f"fewer than {required} key holders found the same sum in round {round_number}",
             remedy="See whether the key holders are running; then resume.",
         ) from None
-    return Sum(objects.load(coordinator.exchange, digest), digest, len(receipts), openings)
+    return Sum(opened.lanes, opened.digest, opened.sizes, openings)

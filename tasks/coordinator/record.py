@@ -44,7 +44,7 @@ async def open_lineage(coordinator: Coordinator, published: PlanPublished) -> Li
             "wardround.plan_digest": published.plan_digest,
             "wardround.ledger_origin": coordinator.state.origin,
         },
-        parameters={"rounds": str(plan.rounds), "protection": plan.protection.scheme, **flat},
+        parameters={"rounds": str(plan.rounds), "protection": plan.scheme, **flat},
     )
 
 

@@ -15,6 +15,7 @@ from tasks.aggregate import lanes_from_bytes
 from tasks.coordinator.collect import Sum
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
+from tasks.summing import previous_model
 from tasks.worker.coordinator_session import CoordinatorSession
 
 
@@ -24,20 +25,28 @@ async def release_model(
 ) -> bytes:
     """Apply the sum and put the model's digest on the ledger; returns the model's safetensors bytes."""
     coordinator.tell("release the model", round_number)
-    model, norm_micro = await coordinator.worker.call(
-        CoordinatorSession.next_model, published.plan, base, total.opened, sites=total.sites
+    aggregate = await coordinator.worker.call(
+        CoordinatorSession.next_model,
+        published.plan,
+        round_number,
+        base,
+        total.opened,
+        sizes=total.sizes,
+        previous=previous_model(coordinator.exchange, coordinator.state, published, round_number),
     )
     await coordinator.say(
         AggregateReleased(
             plan_digest=published.plan_digest,
             round=round_number,
             sum_digest=total.digest,
-            model_digest=objects.store(coordinator.exchange, model),
-            norm_l2_micro=norm_micro,
+            model_digest=objects.store(coordinator.exchange, aggregate.model),
+            norm_l2_micro=aggregate.norm_l2_micro,
+            cosines_micro=aggregate.cosines_micro,
+            outliers=aggregate.outliers,
             openings=total.openings,
         )
     )
-    return model
+    return aggregate.model
 
 
 @step

@@ -76,7 +76,10 @@ async def accept(site: Site, published: PlanPublished) -> None:
         code = public_code(found[0].code)
         await site.say(UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name, code=code))
         raise PolicyViolation(found)
-    await site.say(PlanApproved(plan_digest=digest, code_digest=running_code_digest()))
+    masking_key = await site.worker.call(SiteSession.announce, digest)
+    await site.say(
+        PlanApproved(plan_digest=digest, code_digest=running_code_digest(), masking_key=masking_key)
+    )
 
 
 @step

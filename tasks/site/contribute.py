@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from adapters.outbox import Slot
 from adapters.pool_journal import Use
-from ledger.errors import CodedError, PolicyViolation
+from ledger.errors import CodedError, PolicyViolation, Violation
 from policies.cost import round_mechanisms
 from policies.disclosure import public_code
 from policies.events import BudgetReserved, PlanPublished, UpdateRefused
@@ -18,7 +18,9 @@ from tasks.site import release
 from tasks.site.party import Drawing, Site
 from tasks.site.release import Release
 from tasks.site.report import keep_training, keep_withheld
+from tasks.site.sums import own_terms, sealed_key
 from tasks.step import step
+from tasks.summing import previous_model
 from tasks.worker.site_session import Prepared, SiteSession
 
 
@@ -26,6 +28,19 @@ def kept_release(site: Site, slot: Slot) -> Release | None:
     """A release of this step that was built before, by this run or one that was cut off."""
     kept = site.outbox.kept(slot)
     return None if kept is None else Release(*kept)
+
+
+def carried(site: Site, published: PlanPublished, round_number: int) -> int:
+    """The last round before this one whose closed set has this site's update; 0 if none has."""
+    digest = published.plan_digest
+    return max(
+        (
+            earlier
+            for earlier in range(1, round_number)
+            if site.name in site.state.reported(digest, earlier) and (digest, earlier) in site.state.released
+        ),
+        default=0,
+    )
 
 
 def attempts(site: Site, published: PlanPublished, round_number: int) -> int:
@@ -98,23 +113,40 @@ async def protect(
     published: PlanPublished,
     slot: Slot,
     model: bytes,
-    public: bytes,
     prepared: Prepared,
     parent: str,
 ) -> Release:
-    """Encrypt the trained update (or the noised evaluation of `model`) and build its release."""
+    """Protect the trained update (or the noised evaluation of `model`) and build its release."""
     site.tell("protect" if slot.step == "training" else "evaluate", slot.round)
+    key = (published.plan_digest, slot.round, slot.step, site.name)
+    if key in site.latest.receipts:
+        raise PolicyViolation([Violation("receipt.replayed", f"{site.name} has reported this step already")])
+    terms = own_terms(site, published, slot.round, slot.step, model_digest=parent)
+    sealed = sealed_key(site, published)
     if slot.step == "training":
-        protected = await site.worker.call(SiteSession.protect_update, published.plan, public)
+        protected = await site.worker.call(
+            SiteSession.protect_update,
+            published.plan,
+            terms,
+            model,
+            previous_model(site.exchange, site.state, published, slot.round),
+            carried=carried(site, published, slot.round),
+            sealed=sealed,
+        )
     else:
         begin(site, published, slot.round, "evaluation")
-        protected = await site.worker.call(SiteSession.protect_evaluation, published.plan, model, public)
+        protected = await site.worker.call(
+            SiteSession.protect_evaluation, published.plan, terms, model, sealed=sealed
+        )
     return release.build(site, published, slot, protected, prepared, parent_model_digest=parent)
 
 
 @step
-async def submit(site: Site, ready: Release, round_number: int) -> int:
-    site.tell("submit", round_number)
+async def submit(site: Site, published: PlanPublished, slot: Slot, ready: Release, parent: str) -> int:
+    """Send a release that is kept; its masks are never used again."""
+    site.tell("submit", slot.round)
+    terms = own_terms(site, published, slot.round, slot.step, model_digest=parent)
+    await site.worker.call(SiteSession.released, published.plan, terms)
     return await release.send(site, ready)
 
 

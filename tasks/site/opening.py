@@ -1,8 +1,8 @@
-"""Opening sums at a key holder, and following what was opened at every site.
+"""Answering for the closed set, opening sums at a key holder, and following what was opened at every site.
 
-A holder opens once per step and only the sum over the set in a *final* `round.closed` event, after adding up
-that set's updates itself. Every site checks that enough holders signed for the opened sum, recomputes the
-model and the AUC from it, and refuses the round if the coordinator released others.
+A site answers once a step, and only for the set in a *final* `round.closed` event. A key holder opens that set's sum
+itself, out of the reports and the answers, and signs what it found. Every site recomputes the model and the AUC from
+the opened sum and refuses the round if the coordinator released others.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from adapters import mail, objects
 from adapters.home import write_atomically
 from ledger import canonical, envelope
 from ledger.errors import PolicyViolation, Violation
+from policies.answer import PAYLOAD_TYPE as ANSWER_TYPE
+from policies.answer import SumAnswer
 from policies.events import AggregateReleased, PlanPublished, RoundClosed
-from policies.opening import PAYLOAD_TYPE, Opening
+from policies.opening import PAYLOAD_TYPE as OPENING_TYPE
+from policies.opening import Opening
+from policies.protection import closed_receipts, opened_groups
 from policies.receipt import Step
 from policies.state import FederationState
+from tasks.opening import open_closed
 from tasks.site.party import Site, patience_s
-from tasks.site.prepare import key_context
+from tasks.site.sums import own_terms, sealed_key
 from tasks.step import step
+from tasks.summing import GroupSum, answers_wanted, load_reports, needs_updates, previous_model
 from tasks.worker.site_session import SiteSession
 
 
@@ -28,67 +34,112 @@ def _ended(state: FederationState, plan_digest: str, round_number: int) -> bool:
     return (plan_digest, round_number) in state.verdicts
 
 
-@step
-async def open_sum(site: Site, published: PlanPublished, round_number: int, kind: Step) -> bool:
-    """As a key holder, open the closed set's sum and post it. False where there is nothing to open."""
-    digest, study = published.plan_digest, published.plan.study
-    if site.name not in site.federation.key_holders:
-        return False
+async def _closed(
+    site: Site, published: PlanPublished, round_number: int, kind: Step
+) -> RoundClosed | Literal[False]:
+    """The final closed set; False if the round ended without one."""
+    digest = published.plan_digest
 
     def closed(state: FederationState) -> RoundClosed | Literal[False] | None:
         found = state.closed.get((digest, round_number, kind))
         return False if found is None and _ended(state, digest, round_number) else found
 
-    fixed: RoundClosed | Literal[False] = await site.until(
-        closed, timeout_s=patience_s(published.plan), waiting_for="the round to close"
-    )
+    return await site.until(closed, timeout_s=patience_s(published.plan), waiting_for="the round to close")
+
+
+@step
+async def answer(site: Site, published: PlanPublished, round_number: int, kind: Step) -> bool:
+    """Answer for the closed set, if the scheme wants this site's answer; once. False where there is nothing to say."""
+    digest = published.plan_digest
+    fixed = await _closed(site, published, round_number, kind)
     if fixed is False:
         return False
-    place = f"{mail.openings(digest, round_number, kind)}/{site.name}"
-    answered = site.home.root / "openings" / digest / f"{round_number}-{kind}"
-    if answered.exists():  # a holder opens once: what it answered is sent again, never made again
-        site.exchange.put(place, answered.read_bytes())
+    place = f"{mail.answers(digest, round_number, kind)}/{site.name}"
+    kept = site.home.root / "answers" / digest / f"{round_number}-{kind}"
+    if kept.exists():  # what a site answered is sent again, never made again
+        site.exchange.put(place, kept.read_bytes())
         return True
-    site.tell("open the sum", round_number)
-    combined_digest = await site.until(
-        lambda _: _combined(site, digest, round_number, kind),
-        timeout_s=patience_s(published.plan),
-        waiting_for="the sum",
+    group = _group(site, digest, round_number, kind)
+    if group is None:
+        return False
+    receipts = closed_receipts(site.state, digest, round_number, kind)[group]
+    terms = own_terms(
+        site, published, round_number, kind, model_digest=_model_digest(site, published, round_number, kind)
     )
-    by_entry = {receipt.entry_digest: receipt for receipt in site.state.receipts.values()}
-    receipts = [by_entry[entry] for entry in fixed.receipts]
+    if site.name not in answers_wanted(published.plan, terms, tuple(receipt.site for receipt in receipts)):
+        return False
+    # The ledger refuses such a set too. This site does not take the ledger's word where its answer is at stake.
     own = {receipt.entry_digest for receipt in site.state.usable_receipts(digest, round_number, kind)}
     if not own <= set(fixed.receipts):
         raise PolicyViolation([Violation("opening.set", "the closed set omits a receipt that counts")])
-    updates = [objects.load(site.exchange, receipt.statement.update_digest) for receipt in receipts]
-    key = site.state.sum_keys[study].public_key_digest
-    sealed = site.exchange.get(mail.sealed(key, site.name)) or b""
-    opened = await site.worker.call(
-        SiteSession.open_sum,
-        published.plan,
-        updates,
-        objects.load(site.exchange, combined_digest),
-        sealed,
-        context=key_context(site, study),
+    site.tell("answer", round_number)
+    reports = load_reports(
+        site.exchange, receipts, with_updates=needs_updates(published.plan, terms, site.name)
     )
-    opening = Opening(
+    said = await site.worker.call(
+        SiteSession.answer, published.plan, terms, reports, sealed_key(site, published)
+    )
+    if said is None:
+        return False
+    statement = SumAnswer(
         schema_version=1,
         origin=site.state.origin,
         plan_digest=digest,
         round=round_number,
         step=kind,
-        combined_digest=combined_digest,
-        sum_digest=objects.store(site.exchange, opened),
+        closed_digest=fixed.content_digest(),
+        unmask_digest=objects.store(site.exchange, said.unmask) if said.unmask else None,
+        part_digest=objects.store(site.exchange, said.part) if said.part else None,
     )
-    signed = envelope.sign(PAYLOAD_TYPE, opening.canonical_bytes(), [site.signer]).encode()
-    write_atomically(answered, signed, mode=0o600)  # durable before it is sent
+    signed = envelope.sign(ANSWER_TYPE, statement.canonical_bytes(), [site.signer]).encode()
+    write_atomically(kept, signed, mode=0o600)  # durable before it is sent
+    await site.worker.call(SiteSession.answered, published.plan, terms)
     site.exchange.put(place, signed)
     return True
 
 
-def _combined(site: Site, plan_digest: str, round_number: int, kind: Step) -> str | None:
-    named = site.exchange.get(mail.combined(plan_digest, round_number, kind))
-    return None if named is None else named.decode("ascii", errors="replace")
+def _group(site: Site, plan_digest: str, round_number: int, kind: Step) -> int | None:
+    """The number of the opened group that has this site's report; None if none has."""
+    groups = opened_groups(site.state, plan_digest, round_number, kind)
+    return next((number for number, sites in groups if site.name in sites), None)
+
+
+def _model_digest(site: Site, published: PlanPublished, round_number: int, kind: Step) -> str:
+    after = round_number if kind == "training" else round_number + 1
+    return site.state.model_before(published.plan_digest, after) or ""
+
+
+@step
+async def open_sum(site: Site, published: PlanPublished, round_number: int, kind: Step) -> bool:
+    """As a key holder, open the closed set's sums and sign what they are. False where there is nothing to open."""
+    digest = published.plan_digest
+    if site.name not in site.federation.key_holders:
+        return False
+    if await _closed(site, published, round_number, kind) is False:
+        return False
+    place = f"{mail.openings(digest, round_number, kind)}/{site.name}"
+    kept = site.home.root / "openings" / digest / f"{round_number}-{kind}"
+    if kept.exists():
+        site.exchange.put(place, kept.read_bytes())
+        return True
+    site.tell("open the sum", round_number)
+
+    async def open_sums(groups: list[GroupSum]) -> bytes:
+        return await site.worker.call(SiteSession.open_sums, published.plan, groups)
+
+    opened = await open_closed(site, published, round_number, kind, open_sums)
+    statement = Opening(
+        schema_version=1,
+        origin=site.state.origin,
+        plan_digest=digest,
+        round=round_number,
+        step=kind,
+        sum_digest=opened.digest,
+    )
+    signed = envelope.sign(OPENING_TYPE, statement.canonical_bytes(), [site.signer]).encode()
+    write_atomically(kept, signed, mode=0o600)
+    site.exchange.put(place, signed)
+    return True
 
 
 @step
@@ -105,13 +156,24 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
     )
     if found is False:
         return None
-    sites = len(site.state.closed[digest, round_number, "training"].receipts)
-    opened = objects.load(site.exchange, found.sum_digest)
-    model, norm_micro = await site.worker.call(
-        SiteSession.next_model, published.plan, base, opened, sites=sites
+    groups = opened_groups(site.state, digest, round_number, "training")
+    aggregate = await site.worker.call(
+        SiteSession.next_model,
+        published.plan,
+        round_number,
+        base,
+        objects.load(site.exchange, found.sum_digest),
+        sizes=tuple(len(sites) for _, sites in groups),
+        previous=previous_model(site.exchange, site.state, published, round_number),
     )
-    if (canonical.digest(model), norm_micro) != (found.model_digest, found.norm_l2_micro):
+    told = (found.model_digest, found.norm_l2_micro, found.cosines_micro, found.outliers)
+    if told != (
+        canonical.digest(aggregate.model),
+        aggregate.norm_l2_micro,
+        aggregate.cosines_micro,
+        aggregate.outliers,
+    ):
         raise PolicyViolation(
             [Violation("aggregate.model", "the released model does not follow from the opened sum")]
         )
-    return model
+    return aggregate.model

@@ -1,4 +1,4 @@
-"""The one door out of a site: a `Release` is a protected update and the signed receipt that names it.
+"""The one door out of a site: a `Release` is a protected update, its shares, and the receipt that names both.
 
 Nothing else that depends on patients leaves. It is built from bytes that the site's process protected, kept in
 the outbox before it is sent, and resent byte for byte. Whoever audits what a hospital gives away reads this
@@ -15,6 +15,7 @@ from ledger import canonical
 from policies.code import running_code_digest
 from policies.cost import mechanisms_of
 from policies.events import PlanPublished, TrainingReceipt
+from policies.protection import norm_bound_micro, sum_key_digest
 from policies.receipt import Predicate, Statement, Validation
 from policies.state import ReceiptChain
 from tasks.site.party import Site
@@ -24,6 +25,7 @@ from tasks.worker.site_session import Prepared, Protected
 @dataclass(frozen=True, slots=True)
 class Release:
     update: bytes
+    shares: bytes
     entry: bytes
 
 
@@ -53,17 +55,25 @@ def build(
         consent_root=state.consent_reserved[published.plan_digest, slot.round, site.name],
         mechanisms=mechanisms_of(published.plan, slot.step),
         validation=Validation(passed=True, suite_digest=prepared.suite_digest),
-        sum_key_digest=state.sum_keys[published.plan.study].public_key_digest,
+        sum_key_digest=sum_key_digest(state, published.plan_digest),
+        norm_bound_micro=norm_bound_micro(published.plan, slot.step),
         receipt_sequence=chain.sequence,
         previous_receipt=chain.previous,
     )
-    statement = Statement.of(update_digest=canonical.digest(protected.update), predicate=predicate)
-    release = Release(protected.update, site.entry(TrainingReceipt(statement=statement)))
-    site.outbox.keep(slot, update=release.update, entry=release.entry)
+    statement = Statement.of(
+        update_digest=canonical.digest(protected.update),
+        shares_digest=canonical.digest(protected.shares) if protected.shares else None,
+        predicate=predicate,
+    )
+    entry = site.entry(TrainingReceipt(statement=statement))
+    release = Release(protected.update, protected.shares, entry)
+    site.outbox.keep(slot, update=release.update, shares=release.shares, entry=release.entry)
     return release
 
 
 async def send(site: Site, release: Release) -> int:
-    """Put the update where the receipt's digest finds it, then the receipt on the ledger."""
+    """Put the update and its shares where the receipt's digests find them, then the receipt on the ledger."""
     objects.store(site.exchange, release.update)
+    if release.shares:
+        objects.store(site.exchange, release.shares)
     return await site.send(release.entry)

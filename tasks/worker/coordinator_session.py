@@ -1,4 +1,4 @@
-"""What the coordinator computes, in its own process: sums of ciphertexts and what follows from opened sums.
+"""What the coordinator computes, in its own process: sums of protected updates and what follows from them.
 
 No key that opens anything and no patient's data is ever here. Public test images may be scored in the clear.
 """
@@ -12,15 +12,13 @@ import torch
 from adapters.home import CoordinatorConfig, Home
 from adapters.sources.discovery import open_source
 from ledger.errors import CodedError
-from policies.opening import histogram_lane_count
 from policies.plan import Plan
-from policies.receipt import Step
-from privacy.ciphertext_frame import CiphertextFrame
-from privacy.homomorphic import HomomorphicSum, SumRefusedError
-from privacy.study_key import PublicContext
-from tasks.aggregate import apply_sum, encoding_of, lanes_from_bytes
+from privacy.protected_sum import Report
+from tasks.aggregate import Aggregate, aggregate
 from tasks.score import exact_auc, patient_scores, score
+from tasks.summing import GroupSum, SumTerms, end_of, open_groups
 from tasks.train import network, weights
+from tasks.train.weights import Weights
 
 
 class CoordinatorSession:
@@ -32,28 +30,31 @@ class CoordinatorSession:
     def initial_model(self, plan: Plan) -> bytes:
         return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
 
-    def check_update(self, plan: Plan, step: Step, update: bytes, public: bytes) -> str | None:
-        """None if the update can be part of the sum, else the code of why not."""
+    def check_report(self, plan: Plan, terms: SumTerms, site: str, report: Report) -> str | None:
+        """None if the report can be part of the sum, else the code of why not."""
         try:
-            frame = CiphertextFrame.from_bytes(update)
-            if frame.lane_count != self._lane_count(plan, step):
-                raise SumRefusedError("the update has another number of lanes than the plan's network")
-            scheme = self._scheme(plan, public)
-            scheme.combine([update])
+            end_of(plan, terms).check(site, report)
         except CodedError as error:
             return error.code
         return None
 
-    def combine(self, plan: Plan, updates: list[bytes], public: bytes) -> bytes:
-        """The encrypted sum, in the order given; nothing is decrypted."""
-        return self._scheme(plan, public).combine(updates)
+    def open_sums(self, plan: Plan, groups: list[GroupSum]) -> bytes:
+        """The opened sums of all groups, one behind the other."""
+        return open_groups(plan, groups)
 
-    def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
-        """The model that follows from an opened sum, and the sum's L2 norm in millionths."""
-        start = weights.from_bytes(base, network.template(plan.network, plan.data.image))
-        lanes = lanes_from_bytes(opened, count=self._lane_count(plan, "training"))
-        norm_micro = encoding_of(plan).sum_norm_micro(lanes, sites=sites)
-        return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites)), norm_micro
+    def next_model(
+        self,
+        plan: Plan,
+        round_number: int,
+        base: bytes,
+        opened: bytes,
+        *,
+        sizes: tuple[int, ...],
+        previous: bytes | None,
+    ) -> Aggregate:
+        """What follows from a round's opened sums."""
+        before = None if previous is None else self._weights(plan, previous)
+        return aggregate(plan, round_number, self._weights(plan, base), opened, sizes=sizes, previous=before)
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
         """AUC on the public test images, if the coordinator has some."""
@@ -67,15 +68,9 @@ class CoordinatorSession:
         )
         cohort = source.load(plan.data)
         module = network.build(plan.network, plan.data.image)
-        network.load(module, weights.from_bytes(model, network.template(plan.network, plan.data.image)))
+        network.load(module, self._weights(plan, model))
         labels = (cohort.labels == plan.data.labels[1]).astype(int)
         return exact_auc(*patient_scores(score(module, cohort.images), labels, cohort.patients))
 
-    def _scheme(self, plan: Plan, public: bytes) -> HomomorphicSum:
-        return HomomorphicSum(PublicContext.from_bytes(public), encoding_of(plan).packing)
-
-    def _lane_count(self, plan: Plan, step: Step) -> int:
-        if step == "evaluation":
-            return histogram_lane_count(plan.evaluation)
-        shapes = network.template(plan.network, plan.data.image)
-        return sum(tensor.size for tensor in shapes.values())
+    def _weights(self, plan: Plan, data: bytes) -> Weights:
+        return weights.from_bytes(data, network.template(plan.network, plan.data.image))

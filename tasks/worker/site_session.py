@@ -22,33 +22,30 @@ import torch
 from adapters.clock import Clock, SystemClock
 from adapters.consent.in_force import ConsentInForce
 from adapters.consent.store import ConsentStore
-from adapters.home import Home, SiteConfig, write_atomically
+from adapters.home import write_atomically
+from adapters.sealed_files import SealedFiles
 from adapters.sources.cohort import Cohort
 from adapters.sources.discovery import open_source
-from ledger.errors import CodedError, InputError
+from ledger.errors import InputError
 from policies.consent import Terms
 from policies.consent_tree import consent_root, ledger_secret
 from policies.plan import Plan
 from privacy.encoding import clip_l2
-from privacy.homomorphic import HomomorphicSum
+from privacy.error_feedback import ErrorFeedback
 from privacy.noise import NoiseStream
 from privacy.packing import Lanes
-from privacy.sealing import SealingKey, seal
-from privacy.study_key import PublicContext, StudyKey
+from privacy.support import gather
 from tasks import progress
-from tasks.aggregate import apply_sum, encoding_of, lanes_from_bytes, lanes_to_bytes
+from tasks.aggregate import Aggregate, aggregate, encoding_of, support_of
 from tasks.progress import Progress
 from tasks.score import evaluation_counts, exact_auc, patient_scores, score
+from tasks.summing import SumTerms
 from tasks.train import network, weights
 from tasks.train.local_only import train_local
 from tasks.train.private import train_private
 from tasks.train.weights import Weights
 from tasks.worker.site_cohort import SiteCohort
-
-
-class SumMismatchError(CodedError):
-    code = "opening.sum-mismatch"
-    kind = "policy"
+from tasks.worker.sum_session import SealedKey, SumSession
 
 
 class NothingTrainedError(InputError):
@@ -64,23 +61,22 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """A protected update and the commitment to the data behind it; the salt stays at the site."""
+    """A report (`privacy.protected_sum`) and the commitment to the data behind it; the salt stays at the site."""
 
     update: bytes
+    shares: bytes
     dataset_commitment: str
 
 
-class SiteSession:
+class SiteSession(SumSession):
     def __init__(self, home: Path) -> None:
         torch.set_num_threads(1)
-        self._home = Home(home)
-        self._config = self._home.read(SiteConfig)
-        self._sealing = SealingKey.load(self._home.key("sealing"), self._home.passphrase)
+        super().__init__(home)
         self._clock: Clock = SystemClock()
         self._cohort: SiteCohort | None = None
         self._patients_by_round: dict[int, int] = {}
         self._trained_on: Cohort | None = None
-        self._delta: npt.NDArray[np.float64] | None = None
+        self._delta: npt.NDArray[np.float32] | None = None
         self._device = _device(self._config.device)
 
     # -- data ----------------------------------------------------------------------------------------------
@@ -140,28 +136,51 @@ class SiteSession:
                 on_step=lambda done, total: self._tell("train", round_number, done, total),
                 withdrawn=self._present().withdrawn_from(cohort),
             )
-        trained = weights.flatten(network.extract(module)).astype(np.float64)
-        self._delta = trained - weights.flatten(start).astype(np.float64)
+        self._delta = weights.flatten(network.extract(module)) - weights.flatten(start)
         self._trained_on = cohort
         return time.monotonic() - began
 
-    def protect_update(self, plan: Plan, public: bytes) -> Protected:
-        """Clip, encode and encrypt what `train` kept; once, so that no update is protected twice."""
+    def protect_update(
+        self,
+        plan: Plan,
+        terms: SumTerms,
+        base: bytes,
+        previous: bytes | None,
+        *,
+        carried: int,
+        sealed: SealedKey | None,
+    ) -> Protected:
+        """Compress, clip, encode and protect what `train` kept; once, so that no update is protected twice.
+
+        `previous` is the model before the last round; `carried` the last round whose sum has this site's report.
+        """
         delta, self._delta = self._delta, None
         if delta is None:
             raise NothingTrainedError("there is no update to protect")
-        encoding = encoding_of(plan)
+        encoding, round_number = encoding_of(plan), terms.context.round
+        start = self._weights(plan, base)
+        before = None if previous is None else self._weights(plan, previous)
+        chosen = support_of(plan, round_number, start, before)
+        carry = None if chosen is None else self._carry(plan, carried, len(delta))
+        whole = delta if carry is None else carry.take(delta)
+        sent = clip_l2(whole if chosen is None else gather(whole, chosen), plan.update.clip_l2)
         with NoiseStream() as rounding:
-            lanes = encoding.encode(clip_l2(delta, plan.update.clip_l2), rounding)
-        return self._protected(plan, lanes, public, self._trained_on or self._present().train())
+            lanes = encoding.encode(sent, rounding)
+        if carry is not None:
+            carry.keep(whole, encoding.decode_sum(lanes, sites=1), chosen)
+            self._residuals(plan).write(str(round_number), carry.to_bytes())
+        cohort = self._trained_on or self._present().train()
+        return self._protected(plan, terms, lanes, cohort, sealed)
 
-    def protect_evaluation(self, plan: Plan, model: bytes, public: bytes) -> Protected:
-        """Score the held-out patients, add the declared noise to the histogram, encrypt it."""
+    def protect_evaluation(
+        self, plan: Plan, terms: SumTerms, model: bytes, *, sealed: SealedKey | None
+    ) -> Protected:
+        """Score the held-out patients, add the declared noise to the histogram, protect it."""
         cohort = self._present().held_out()
         scores, labels = self._patient_scores(plan, self._weights(plan, model), cohort)
         with NoiseStream() as noise:
             counts = evaluation_counts(scores, labels, cohort.sexes(), plan.evaluation, noise)
-        return self._protected(plan, encoding_of(plan).encode_counts(counts), public, cohort)
+        return self._protected(plan, terms, encoding_of(plan).encode_counts(counts), cohort, sealed)
 
     def compare(self, plan: Plan, model: bytes) -> dict[str, float | None]:
         """What this site gains: its own model, trained alone, beside the federation's, on its own held-out
@@ -192,40 +211,24 @@ class SiteSession:
             "auc_federated": federated,
         }
 
-    # -- sums ----------------------------------------------------------------------------------------------
-
-    def make_key(self, recipients: dict[str, str], *, context: bytes) -> tuple[bytes, dict[str, bytes]]:
-        """A fresh study key: the public half, and the secret sealed to each recipient's X25519 key (hex)."""
-        secret = StudyKey.generate()
-        sealed = {
-            name: seal(bytes.fromhex(public), secret.to_bytes(), context=context + name.encode())
-            for name, public in recipients.items()
-        }
-        return secret.public_context(), sealed
-
-    def open_sum(
-        self, plan: Plan, updates: list[bytes], combined: bytes, sealed_key: bytes, *, context: bytes
-    ) -> bytes:
-        """Add up the closed set's updates; open the coordinator's sum only if it is the same, byte for byte."""
-        secret = self._sealing.open(sealed_key, context=context + self._config.name.encode())
-        key = StudyKey.from_bytes(secret)
-        scheme = HomomorphicSum(
-            PublicContext.from_bytes(key.public_context()), encoding_of(plan).packing, key=key
-        )
-        if scheme.combine(updates) != combined:
-            raise SumMismatchError("the sum to open is not the sum of the closed set")
-        return lanes_to_bytes(scheme.open(combined, sites=len(updates)))
+    # -- models --------------------------------------------------------------------------------------------
 
     def initial_model(self, plan: Plan) -> bytes:
         return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
 
-    def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
-        """The model that follows from an opened sum and the sum's L2 norm in millionths, to be compared with what the
-        coordinator released."""
-        start = self._weights(plan, base)
-        lanes = lanes_from_bytes(opened, count=sum(tensor.size for tensor in start.values()))
-        norm_micro = encoding_of(plan).sum_norm_micro(lanes, sites=sites)
-        return weights.to_bytes(apply_sum(start, lanes, plan=plan, sites=sites)), norm_micro
+    def next_model(
+        self,
+        plan: Plan,
+        round_number: int,
+        base: bytes,
+        opened: bytes,
+        *,
+        sizes: tuple[int, ...],
+        previous: bytes | None,
+    ) -> Aggregate:
+        """What follows from a round's opened sums, to be compared with what the coordinator released."""
+        before = None if previous is None else self._weights(plan, previous)
+        return aggregate(plan, round_number, self._weights(plan, base), opened, sizes=sizes, previous=before)
 
     # -- within --------------------------------------------------------------------------------------------
 
@@ -245,9 +248,23 @@ class SiteSession:
         scores = score(module, cohort.images, self._device)
         return patient_scores(scores, _binary(cohort, plan), cohort.patients)
 
-    def _protected(self, plan: Plan, lanes: Lanes, public: bytes, cohort: Cohort) -> Protected:
-        scheme = HomomorphicSum(PublicContext.from_bytes(public), encoding_of(plan).packing)
-        return Protected(scheme.protect(lanes), self._commitment(cohort))
+    def _protected(
+        self, plan: Plan, terms: SumTerms, lanes: Lanes, cohort: Cohort, sealed: SealedKey | None
+    ) -> Protected:
+        report = self._report(plan, terms, lanes, sealed)
+        return Protected(report.update, report.shares, self._commitment(cohort))
+
+    def _carry(self, plan: Plan, carried: int, size: int) -> ErrorFeedback:
+        """What this site did not send up to the round `carried`; nothing before the first."""
+        digest = plan.content_digest()
+        kept = self._residuals(plan).read(str(carried)) if carried else None
+        if kept is None:
+            return ErrorFeedback(size, plan_digest=digest, noise="local")
+        return ErrorFeedback.from_bytes(kept, dimension=size, plan_digest=digest, noise="local")
+
+    def _residuals(self, plan: Plan) -> SealedFiles:
+        digest = plan.content_digest()
+        return SealedFiles(self._home, f"residual/{digest}", purpose=f"residual/{digest}")
 
     def _commitment(self, cohort: Cohort) -> str:
         """HMAC of the cohort under a fresh salt: an unchanged and a changed cohort look alike outside."""

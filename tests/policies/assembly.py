@@ -30,6 +30,7 @@ from policies.events import (
     ModelRegistered,
     PlanApproved,
     PlanPublished,
+    RosterFixed,
     RoundClosed,
     SumKeyRotated,
     TrainingReceipt,
@@ -47,6 +48,7 @@ from policies.opening import (
     sum_digest_of,
 )
 from policies.plan import Plan
+from policies.protection import is_encrypted, is_masked, norm_bound_micro
 from policies.receipt import Predicate, Statement, Step, Validation
 from policies.state import FederationState, ReceiptChain
 from tests.plans import tiny_plan
@@ -109,7 +111,7 @@ def plan(**fields: object) -> Plan:
 
 
 STAGES = (
-    "founded", "published", "passed", "approved", "keyed", "consented", "reserved", "reported", "closed", "released",
+    "founded", "published", "passed", "approved", "rostered", "keyed", "consented", "reserved", "reported", "closed", "released",
     "scored", "fixed", "evaluated", "judged", "registered",
 )  # fmt: skip
 
@@ -174,16 +176,21 @@ class Assembly:
         codes = tuple(violation.code for violation in found)
         return GateVerdict(plan_digest=self.digest, round=round_number, passed=not codes, violations=codes)
 
-    def approval(self, **changed: Any) -> PlanApproved:  # noqa: ANN401
-        return PlanApproved(**{"plan_digest": self.digest, "code_digest": CODE, **changed})
+    def approval(self, site: str = SITES[0], **changed: Any) -> PlanApproved:  # noqa: ANN401
+        masking_key = named(f"masking key of {site} for {self.digest}")
+        fields = {"plan_digest": self.digest, "code_digest": CODE, "masking_key": masking_key}
+        return PlanApproved(**{**fields, **changed})
+
+    def roster(self, **changed: Any) -> RosterFixed:  # noqa: ANN401
+        return RosterFixed(**{"plan_digest": self.digest, "sites": SITES, **changed})
 
     def key(self, **changed: Any) -> SumKeyRotated:  # noqa: ANN401
         return SumKeyRotated(
             **{
                 "purpose": "study-sum",
                 "study": self.plan.study,
+                "plan_digest": self.digest,
                 "public_key_digest": named("sum key"),
-                "previous": None,
                 **changed,
             }
         )
@@ -226,13 +233,18 @@ class Assembly:
             "mechanisms": mechanisms_of(self.plan, step),
             "consent_root": named(f"consents {site}"),
             "validation": Validation(passed=True, suite_digest=suite_digest(self.plan.data)),
-            "sum_key_digest": named("sum key"),
+            "sum_key_digest": named("sum key") if is_encrypted(self.plan) else None,
+            "norm_bound_micro": norm_bound_micro(self.plan, step),
             "receipt_sequence": chain.sequence,
             "previous_receipt": chain.previous,
             **changed,
         }
-        update = named(f"update {site} {step}")
-        return TrainingReceipt(statement=Statement.of(update_digest=update, predicate=Predicate(**predicate)))
+        statement = Statement.of(
+            update_digest=named(f"update {site} {step}"),
+            shares_digest=named(f"shares {site} {step}") if is_masked(self.plan) else None,
+            predicate=Predicate(**predicate),
+        )
+        return TrainingReceipt(statement=statement)
 
     def refusal(self, site: str, step: Step = "training", round_number: int = 1) -> UpdateRefused:
         return UpdateRefused(
@@ -261,7 +273,6 @@ class Assembly:
             plan_digest=self.digest,
             round=1,
             step=step,
-            combined_digest=named("combined"),
             sum_digest=sum_digest,
         )
         payload = statement.canonical_bytes()
@@ -326,9 +337,12 @@ class Assembly:
                 self.say(COORDINATOR, self.verdict(0))
             case "approved":
                 for site in SITES:
-                    self.say(site, self.approval())
+                    self.say(site, self.approval(site))
+            case "rostered":
+                self.say(COORDINATOR, self.roster())
             case "keyed":
-                self.say(SITES[0], self.key())
+                if is_encrypted(self.plan):
+                    self.say(SITES[0], self.key())
             case "consented":
                 for site in SITES:
                     self.say(site, self.consents(site))

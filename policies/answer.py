@@ -1,0 +1,51 @@
+"""Signed answers: a site's second message of one protected sum, for the closed set alone (`privacy.protected_sum`).
+
+What the shares and the partial sum say is the scheme's business; here is whose word they are and for which set. The
+set's digest is that of the body of its final `round.closed`. Making an answer is `tasks.site.opening`. It is a DSSE
+envelope of type application/vnd.wardround.answer+json over
+
+    {"closed_digest", "origin", "part_digest", "plan_digest", "round", "schema_version", "step", "unmask_digest"}
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ledger import envelope
+from ledger.errors import CodedError
+from policies.document import Document
+from policies.federation import Federation
+from policies.plan import Digest, Origin
+from policies.receipt import Step
+
+PAYLOAD_TYPE = "application/vnd.wardround.answer+json"
+
+
+class SumAnswer(Document):
+    schema_version: Literal[1]
+    origin: Origin
+    plan_digest: Digest
+    round: Annotated[int, Field(ge=1, le=1000)]
+    step: Step
+    closed_digest: Digest
+    unmask_digest: Digest | None
+    """SHA-256 of the shares that remove masks."""
+    part_digest: Digest | None
+    """SHA-256 of a partial or decrypted sum."""
+
+
+def read_answer(data: bytes, federation: Federation, site: str) -> SumAnswer | None:
+    """The site's answer if the bytes are one that it signed; anything else does not count."""
+    member = federation.member(site)
+    if member is None or member.role != "site":
+        return None
+    key = member.key.verification_key()
+    try:
+        signed = envelope.parse(data)
+        signed.verify({key.keyid: key}, threshold=1)
+        answer = SumAnswer.from_canonical(signed.payload, what="answer")
+    except CodedError:
+        return None
+    return answer if signed.payload_type == PAYLOAD_TYPE else None

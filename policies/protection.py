@@ -1,0 +1,204 @@
+"""How a plan's sums are protected: among whom, in which groups, and what every key of a sum is bound to.
+
+Readings of the folded state, the same at every party. The schemes themselves are `privacy.masked_sum`,
+`privacy.homomorphic_sum` and `privacy.shared_sum`; which of them a risk tier permits is a rule; who builds one of them
+out of a context is `tasks.summing`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ledger.errors import Violation
+from policies.clusters import clusters_of, least_opened, required_sites, seed_of
+from policies.facts import micro
+from policies.isolation import openable
+from policies.plan import Plan
+from policies.receipt import Step
+from privacy.sum_context import Participant, Roster, SumContext, least_present
+
+if TYPE_CHECKING:
+    from policies.state import FederationState, Receipt
+
+ATTEMPT = 1
+"""A step is done once: what a run that was cut off built is sent again, and a second attempt is another plan."""
+
+
+def is_masked(plan: Plan) -> bool:
+    """Whether updates come with shares of their masks."""
+    return plan.scheme in ("masked", "homomorphic")
+
+
+def is_encrypted(plan: Plan) -> bool:
+    """Whether the plan's sums need a key."""
+    return plan.scheme in ("homomorphic", "homomorphic-unmasked")
+
+
+def norm_bound_micro(plan: Plan, step: Step) -> int | None:
+    """The L2 bound that a site signs for its update; counts of patients have none."""
+    return micro(plan.update.clip_l2) if step == "training" else None
+
+
+def sum_key_digest(state: FederationState, plan_digest: str) -> str | None:
+    """Digest of the public key of the plan's sums; None where they need none, or have none yet."""
+    key = state.sum_keys.get(plan_digest)
+    return None if key is None else key.public_key_digest
+
+
+def candidates(state: FederationState, plan_digest: str) -> tuple[str, ...]:
+    """Whom the roster must name now: all sites that approved the plan and may take part, by name."""
+    return tuple(
+        sorted(
+            site.name
+            for site in state.founded().sites()
+            if site.name in state.approvals.get(plan_digest, frozenset())
+            and site.name not in state.quarantined
+            and (plan_digest, 0, "training", site.name) not in state.refusals
+        )
+    )
+
+
+def robust_violations(plan: Plan, sites: int) -> list[Violation]:
+    """Too few sites for the hostile ones that the plan wants to outvote."""
+    if plan.robust is None or sites >= required_sites(plan.robust.hostile):
+        return []
+    needed = required_sites(plan.robust.hostile)
+    message = (
+        f"against {plan.robust.hostile} hostile sites a robust sum needs {needed} sites; there are {sites}"
+    )
+    return [Violation("robust.too-few-sites", message)]
+
+
+def groups_of(state: FederationState, plan_digest: str, step: Step) -> tuple[tuple[str, ...], ...]:
+    """The sites whose updates are summed together: of a robust plan's training its clusters, else all in one."""
+    plan, roster = state.plans[plan_digest].plan, state.rosters[plan_digest]
+    if plan.robust is None or step != "training":
+        return (roster,)
+    keys = {site: state.masking_keys[plan_digest, site] for site in roster}
+    seed = seed_of(state.roster_entries[plan_digest], keys)
+    return clusters_of(roster, hostile=plan.robust.hostile, seed_digest=seed)
+
+
+def outlying_sites(state: FederationState, release_entry: str) -> frozenset[str]:
+    """The sites of the clusters that a released aggregate, by its entry's digest, shows to be outliers."""
+    key = state.release_entries.get(release_entry)
+    if key is None:
+        return frozenset()
+    groups = opened_groups(state, *key, "training")
+    return frozenset(
+        site for number in state.released[key].outliers if number < len(groups) for site in groups[number][1]
+    )
+
+
+def smallest_set(state: FederationState, plan_digest: str) -> int:
+    """How many receipts a step needs at least before it may be closed."""
+    minimum = state.plans[plan_digest].plan.participation.minimum_sites
+    return least_present(len(state.rosters.get(plan_digest, ())), minimum_sites=minimum)
+
+
+def roster_of(state: FederationState, plan_digest: str, members: tuple[str, ...] | None = None) -> Roster:
+    """The plan's roster with the keys that its sites announced; of some of its `members` alone if they are given."""
+    names = state.rosters[plan_digest] if members is None else members
+    return Roster(
+        tuple(
+            Participant(name=name, masking_key=bytes.fromhex(state.masking_keys[plan_digest, name]))
+            for name in names
+        )
+    )
+
+
+def sum_context(
+    state: FederationState,
+    plan_digest: str,
+    round_number: int,
+    step: Step,
+    *,
+    model_digest: str,
+    group: int = 0,
+) -> SumContext:
+    """What the keys of one sum are bound to. `model_digest` is that of the model that the site has in hand."""
+    plan = state.plans[plan_digest].plan
+    clustered = plan.robust is not None and step == "training"
+    least = plan.participation.minimum_sites
+    if clustered and plan.robust is not None:
+        least = plan.robust.hostile + 2
+    return SumContext(
+        origin=state.origin,
+        study=plan.study,
+        plan_digest=plan_digest,
+        round=round_number,
+        step=step,
+        attempt=ATTEMPT,
+        scheme=plan.scheme,
+        model_digest=model_digest,
+        minimum_sites=least,
+        group=group,
+        roster=roster_of(state, plan_digest, groups_of(state, plan_digest, step)[group]),
+    )
+
+
+def opened_groups(
+    state: FederationState, plan_digest: str, round_number: int, step: Step
+) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """(number, sites) of every group whose sum the closed set lets be opened."""
+    closed = state.closed[plan_digest, round_number, step]
+    present = frozenset(
+        receipt.site
+        for receipt in state.usable_receipts(plan_digest, round_number, step)
+        if receipt.entry_digest in closed.receipts
+    )
+    return openable_groups(state, plan_digest, round_number, step, present=present)
+
+
+def openable_groups(
+    state: FederationState, plan_digest: str, round_number: int, step: Step, *, present: frozenset[str]
+) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """(number, sites) of every group whose sum may be opened if these sites report. Of clusters those alone that
+    single out nobody together with what earlier rounds opened (`policies.isolation`)."""
+    plan = state.plans[plan_digest].plan
+    if plan.robust is None or step != "training":
+        return ((0, tuple(sorted(present))),)
+    published = [
+        sites
+        for earlier in range(1, round_number)
+        if (plan_digest, earlier, step) in state.closed
+        for _, sites in opened_groups(state, plan_digest, earlier, step)
+    ]
+    clusters = groups_of(state, plan_digest, step)
+    return openable(clusters, published, present, least=plan.robust.hostile + 2)
+
+
+def closing_violations(
+    state: FederationState, plan_digest: str, round_number: int, step: Step, *, present: frozenset[str]
+) -> list[Violation]:
+    """Why a step may not be closed with these sites; empty if it may."""
+    plan, least = state.plans[plan_digest].plan, smallest_set(state, plan_digest)
+    found = []
+    if len(present) < least:
+        message = f"{len(present)} sites reported; the plan and its scheme need {least}"
+        found.append(Violation("round.too-few", message))
+    if plan.robust is None or step != "training":
+        return found
+    groups = openable_groups(state, plan_digest, round_number, step, present=present)
+    stray = present - {site for _, sites in groups for site in sites}
+    if stray:
+        message = f"with the sums opened before, this one would single out {', '.join(sorted(stray))}"
+        found.append(Violation("robust.isolated", message))
+    if len(groups) < least_opened(plan.robust.hostile):
+        message = (
+            f"{len(groups)} clusters can be opened; against {plan.robust.hostile} hostile sites it takes "
+        )
+        found.append(Violation("robust.too-few-clusters", f"{message}{least_opened(plan.robust.hostile)}"))
+    return found
+
+
+def closed_receipts(
+    state: FederationState, plan_digest: str, round_number: int, step: Step
+) -> tuple[tuple[Receipt, ...], ...]:
+    """The receipts of the closed set, by group and in the order of the sites' names."""
+    closed = set(state.closed[plan_digest, round_number, step].receipts)
+    found = state.usable_receipts(plan_digest, round_number, step)
+    return tuple(
+        tuple(receipt for receipt in found if receipt.site in group and receipt.entry_digest in closed)
+        for group in groups_of(state, plan_digest, step)
+    )

@@ -1,0 +1,53 @@
+"""Fix a plan's roster: wait for every site's word on the plan, then put on the ledger among whom it sums.
+
+Whoever has not approved by the deadline takes part in no round of the plan, and is named as missing in each.
+"""
+
+from __future__ import annotations
+
+from ledger.errors import PolicyViolation
+from policies.events import PlanPublished, RosterFixed
+from policies.protection import candidates
+from policies.state import FederationState
+from tasks.background import DeadlineError
+from tasks.coordinator.party import Coordinator
+from tasks.step import step
+
+TOO_FEW = frozenset(("roster.too-few", "robust.too-few-sites"))
+
+
+@step
+async def fix_roster(coordinator: Coordinator, published: PlanPublished) -> frozenset[str]:
+    """The sites of the roster, by this run or one that was cut off; none if too few approved, which the round's
+    gate says with everybody's reason."""
+    coordinator.tell("fix the roster")
+    digest = published.plan_digest
+    fixed = coordinator.state.rosters.get(digest)
+    if fixed is not None:
+        return frozenset(fixed)
+
+    def answered(state: FederationState) -> bool | None:
+        sites = {site.name for site in state.founded().sites()} - state.quarantined.keys()
+        declined = {site for site in sites if (digest, 0, "training", site) in state.refusals}
+        return sites <= state.approvals.get(digest, frozenset()) | declined or None
+
+    try:
+        await coordinator.until(
+            answered, timeout_s=published.plan.participation.deadline_s, waiting_for="the sites' approvals"
+        )
+    except DeadlineError:
+        pass  # who is silent is left out, by name
+    while True:
+        sites = candidates(coordinator.state, digest)
+        if len(sites) < published.plan.participation.minimum_sites:
+            return frozenset()
+        try:
+            await coordinator.say(RosterFixed(plan_digest=digest, sites=sites))
+        except PolicyViolation as violation:
+            codes = {found.code for found in violation.violations}
+            if codes & TOO_FEW:
+                return frozenset()
+            if codes != {"roster.sites"}:
+                raise
+            continue  # one more approved or left while this was said
+        return frozenset(sites)

@@ -1,0 +1,181 @@
+"""Building one party's end of a protected sum out of what the ledger says of it.
+
+Plain functions, used by the coordinator, by sites and by whoever checks them. What a sum is bound to is
+`policies.protection`; the schemes are in `privacy`. No secret is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from adapters import objects
+from adapters.exchange import Exchange
+from policies.events import PlanPublished
+from policies.plan import Plan
+from policies.protection import is_encrypted, sum_context
+from policies.receipt import Step
+from policies.state import FederationState, Receipt
+from privacy.masked_sum import MaskedSum
+from privacy.masking.mask_secrets import AnswerKeys, MaskSecrets
+from privacy.protected_sum import Answer, ProtectedSum, Report
+from privacy.sealing import SealingKey
+from privacy.shared_sum import Aggregator, SharedSum
+from privacy.study_key import PublicContext, StudyKey
+from privacy.sum_context import SumContext
+from tasks.aggregate import encoding_of, lane_count, lanes_to_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumTerms:
+    """All that is public about one sum; it goes into a party's process."""
+
+    context: SumContext
+    public: bytes | None
+    """The public context of the plan's key, where sums are encrypted."""
+    holders: tuple[str, ...]
+    """Of the plan's key, in the roster."""
+    openings_required: int
+    aggregators: tuple[Aggregator, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSum:
+    """One group's sum as far as it has come: the closed set's reports and the answers so far, by site."""
+
+    terms: SumTerms
+    closed: Mapping[str, Report]
+    answers: Mapping[str, Answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumSecrets:
+    """What a site adds to the terms: all of it stays in its process."""
+
+    name: str
+    masks: MaskSecrets | AnswerKeys | None = None
+    key: StudyKey | None = None
+    sealing: SealingKey | None = None
+
+
+def sum_terms(
+    state: FederationState,
+    exchange: Exchange,
+    published: PlanPublished,
+    round_number: int,
+    step: Step,
+    *,
+    model_digest: str,
+    group: int = 0,
+) -> SumTerms:
+    """The terms of one group's sum, as this party's ledger has them."""
+    plan, federation = published.plan, state.founded()
+    context = sum_context(
+        state, published.plan_digest, round_number, step, model_digest=model_digest, group=group
+    )
+    holders = tuple(name for name in federation.key_holders if name in context.roster.names)
+    public = None
+    if is_encrypted(plan):
+        public = objects.load(exchange, state.sum_keys[published.plan_digest].public_key_digest)
+    return SumTerms(
+        context=context,
+        public=public,
+        holders=holders,
+        openings_required=federation.openings_required(),
+        aggregators=_aggregators(state, plan, holders),
+    )
+
+
+def _aggregators(state: FederationState, plan: Plan, holders: Sequence[str]) -> tuple[Aggregator, ...]:
+    if plan.scheme != "shared":
+        return ()
+    found = []
+    for name in sorted(holders[: plan.protection.aggregators]):
+        member = state.founded().member(name)
+        if member is not None and member.sealing_key is not None:
+            found.append(Aggregator(name=name, sealing_key=bytes.fromhex(member.sealing_key)))
+    return tuple(found)
+
+
+def needs_updates(plan: Plan, terms: SumTerms, name: str) -> bool:
+    """Whether this site's answer takes the others' updates, or their shares alone."""
+    if is_encrypted(plan):
+        return name in terms.holders
+    return any(aggregator.name == name for aggregator in terms.aggregators)
+
+
+def opening_needs_updates(plan: Plan) -> bool:
+    """Whether a sum is opened out of the updates themselves; of encrypted ones it is out of what holders decrypted."""
+    return not is_encrypted(plan)
+
+
+def answers_wanted(plan: Plan, terms: SumTerms, closed: Sequence[str]) -> frozenset[str]:
+    """Which sites of the closed set answer under this scheme."""
+    if plan.scheme == "shared":
+        return frozenset(one.name for one in terms.aggregators)
+    if plan.scheme == "homomorphic-unmasked":
+        return frozenset(terms.holders) & frozenset(closed)
+    return frozenset(closed)
+
+
+def load_reports(
+    exchange: Exchange, receipts: Sequence[Receipt], *, with_updates: bool = True
+) -> dict[str, Report]:
+    """The reports of these receipts by site, as their digests name them."""
+    found = {}
+    for receipt in receipts:
+        statement = receipt.statement
+        update = objects.load(exchange, statement.update_digest) if with_updates else b""
+        shares = b"" if statement.shares_digest is None else objects.load(exchange, statement.shares_digest)
+        found[receipt.site] = Report(update=update, shares=shares)
+    return found
+
+
+def previous_model(
+    exchange: Exchange, state: FederationState, published: PlanPublished, round_number: int
+) -> bytes | None:
+    """The model before the last round, from which a compressed round's coordinates follow; None where none do."""
+    if published.plan.compression is None or round_number == 1:
+        return None
+    before = state.model_before(published.plan_digest, round_number - 1)
+    return None if before is None else objects.load(exchange, before)
+
+
+def end_of(plan: Plan, terms: SumTerms, secrets: SumSecrets | None = None) -> ProtectedSum:
+    """One party's end: a site's with its secrets, the coordinator's and a checker's without."""
+    packing, lanes = encoding_of(plan).packing, lane_count(plan, terms.context.step)
+    masks = None if secrets is None else secrets.masks
+    if plan.scheme == "masked":
+        return MaskedSum(terms.context, packing, lanes, secrets=masks)
+    name = None if secrets is None else secrets.name
+    if plan.scheme == "shared":
+        aggregating = name is not None and any(one.name == name for one in terms.aggregators)
+        return SharedSum(
+            terms.context,
+            packing,
+            lanes,
+            aggregators=terms.aggregators,
+            name=name,
+            key=secrets.sealing if secrets is not None and aggregating else None,
+        )
+    from privacy.homomorphic_sum import HomomorphicSum
+
+    return HomomorphicSum(
+        terms.context,
+        packing,
+        lanes,
+        public=PublicContext.from_bytes(terms.public or b""),
+        holders=terms.holders,
+        openings_required=terms.openings_required,
+        name=name,
+        key=None if secrets is None else secrets.key,
+        secrets=masks,
+        masked=plan.scheme == "homomorphic",
+    )
+
+
+def open_groups(plan: Plan, groups: Sequence[GroupSum]) -> bytes:
+    """The opened sums of all groups, one behind the other (`tasks.aggregate.lanes_to_bytes`)."""
+    return b"".join(
+        lanes_to_bytes(end_of(plan, group.terms).open(group.closed, group.answers)) for group in groups
+    )

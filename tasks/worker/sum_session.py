@@ -1,0 +1,108 @@
+"""A site's end of protected sums, in its own process: its keys are here and in its encrypted files, nowhere else.
+
+What goes into a sum is computed by `tasks.worker.site_session`, which this is a part of; when a site may answer, and
+for which set, is `tasks.site.opening`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.home import Home, SiteConfig
+from adapters.masking_keys import MaskingKeys
+from policies.plan import Plan
+from policies.protection import is_encrypted, is_masked
+from privacy.packing import Lanes
+from privacy.protected_sum import Answer, Report
+from privacy.sealing import SealingKey, seal
+from privacy.study_key import StudyKey
+from privacy.sum_context import Roster
+from tasks.summing import GroupSum, SumSecrets, SumTerms, end_of, open_groups
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """The secret key of a plan's sums, as it was sealed to this site, and what it is bound to."""
+
+    sealed: bytes
+    context: bytes
+
+
+class SumSession:
+    def __init__(self, home: Path) -> None:
+        self._home = Home(home)
+        self._config = self._home.read(SiteConfig)
+        self._sealing = SealingKey.load(self._home.key("sealing"), self._home.passphrase)
+
+    # -- keys ----------------------------------------------------------------------------------------------
+
+    def announce(self, plan_digest: str) -> str:
+        """The public key, hex, from which this site's pair keys of the plan will follow."""
+        return self._masking(plan_digest).announce().hex()
+
+    def begin_sums(self, plan: Plan, roster: Roster, *, origin: str) -> None:
+        """Agree on pair keys with the roster; once, and nothing where sums have no masks."""
+        if is_masked(plan):
+            keys = self._masking(plan.content_digest())
+            keys.begin(self._config.name, roster, origin=origin, study=plan.study)
+
+    def end_sums(self, plan_digest: str) -> None:
+        """The plan is over: forget its keys."""
+        self._masking(plan_digest).forget()
+
+    def make_key(self, recipients: dict[str, str], *, context: bytes) -> tuple[bytes, dict[str, bytes]]:
+        """A fresh key of a plan's sums: the public half, and the secret sealed to each recipient's X25519 key (hex)."""
+        secret = StudyKey.generate()
+        sealed = {
+            name: seal(bytes.fromhex(public), secret.to_bytes(), context=context + name.encode())
+            for name, public in recipients.items()
+        }
+        return secret.public_context(), sealed
+
+    # -- one sum -------------------------------------------------------------------------------------------
+
+    def released(self, plan: Plan, terms: SumTerms) -> None:
+        """The report is kept: its masks are never used again."""
+        if is_masked(plan):
+            self._masking(terms.context.plan_digest).used(terms.context)
+
+    def answer(
+        self, plan: Plan, terms: SumTerms, closed: Mapping[str, Report], sealed: SealedKey | None
+    ) -> Answer | None:
+        """This site's answer for the closed set, None if the scheme wants none of it."""
+        masks = (
+            self._masking(terms.context.plan_digest).answer_keys(terms.context) if is_masked(plan) else None
+        )
+        secrets = SumSecrets(
+            name=self._config.name, masks=masks, key=self._key(plan, sealed), sealing=self._sealing
+        )
+        return end_of(plan, terms, secrets).answer(closed)
+
+    def answered(self, plan: Plan, terms: SumTerms) -> None:
+        """The answer is kept: forget what made it."""
+        if is_masked(plan):
+            self._masking(terms.context.plan_digest).answered(terms.context)
+
+    def open_sums(self, plan: Plan, groups: list[GroupSum]) -> bytes:
+        """The opened sums of all groups, one behind the other, as this site finds them."""
+        return open_groups(plan, groups)
+
+    # -- within --------------------------------------------------------------------------------------------
+
+    def _report(self, plan: Plan, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
+        masks = self._masking(terms.context.plan_digest).secrets(terms.context) if is_masked(plan) else None
+        secrets = SumSecrets(
+            name=self._config.name, masks=masks, key=self._key(plan, sealed), sealing=self._sealing
+        )
+        return end_of(plan, terms, secrets).protect(lanes)
+
+    def _key(self, plan: Plan, sealed: SealedKey | None) -> StudyKey | None:
+        if sealed is None or not is_encrypted(plan):
+            return None
+        opened = self._sealing.open(sealed.sealed, context=sealed.context + self._config.name.encode())
+        return StudyKey.from_bytes(opened)
+
+    def _masking(self, plan_digest: str) -> MaskingKeys:
+        return MaskingKeys(self._home, plan_digest)
