@@ -1,57 +1,48 @@
-"""Exact sums of encrypted updates: BFV through TenSEAL. Nobody between the sites decrypts an update.
+"""Encrypting slots, adding them up encrypted and decrypting a sum: BFV by Microsoft SEAL through TenSEAL.
 
-Lives here: encrypting lanes, adding updates without any secret, opening a sum with the study's key. The frame
-is `privacy.ciphertext_frame`, the layout of slots `privacy.packing`, the keys `privacy.study_key`.
+Lives here: everything that SEAL is asked to do for a sum. It knows slots, residues modulo `PLAIN_MODULUS` in one row,
+and ciphertexts of 4096 of them. Lanes, masks, and who may open what are `privacy.homomorphic_sum`, the bytes
+`privacy.ciphertext_frame`, the keys `privacy.study_key`.
 
-What it protects, and what not (Brakerski 2012; Fan and Vercauteren 2012): without the study's key, an update
-is hidden. Every key holder can read every update that reaches him, so the adder and one holder together can
-read everything; masking the slots is what will close that. `open_sum` refuses a frame that calls itself an
-update, which stops a mistake and not an attacker: a holder must add up the updates named in the final closed
-set himself and open only what comes out, which works because `add` is deterministic, byte for byte.
+Two forms, whose ciphertexts add to each other (Brakerski 2012; Fan and Vercauteren 2012). With the public key anybody
+encrypts to two polynomials. With the study's secret key the second polynomial is a uniform one that enters encryption
+as it is, so that a seed stands for it and the update is half as long. SEAL draws a fresh 64-byte seed for each
+ciphertext from its generator, itself seeded by the operating system, and draws the noise from another stream; whoever
+used a seed twice would show the difference of two plaintexts, so that seeds never come from here. To expand a seed is
+public: it is what every receiver does, and hides nothing that the whole polynomial would have hidden.
 
-Updates travel as BFV and not as CKKS: a released CKKS decryption reveals the key (Li and Micciancio 2021).
+What encryption alone is worth. Every holder of the study's key reads every update that reaches him. BFV is malleable,
+and not secure once chosen ciphertexts are decrypted: what a hostile site sends is added without knowledge of what it
+is, and an opened sum may be any linear map of the others' slots, or of the key. Against all of this there are masks.
+That slots are the points at which SEAL evaluates a polynomial, and not its coefficients, is why a ciphertext made to
+decrypt to the key fills every slot with uniform residues, which are refused as a sum.
+
+SEAL writes a seeded ciphertext to a file only. It is one in memory, where the platform has these.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import tenseal
+import tenseal.sealapi as seal
 
 from ledger.errors import CodedError, InputError
-from privacy.ciphertext_frame import SLOTS, SUM, UPDATE, CiphertextFrame, CiphertextMalformedError
-from privacy.packing import Lanes, Packing, SumOutOfRangeError
+from privacy.ciphertext_frame import SLOTS, CiphertextMalformedError
+from privacy.packing import Slots, SumOutOfRangeError
 from privacy.study_key import CIPHERTEXT_PARAMETERS_ID, PublicContext, StudyKey
 
-__all__ = [
-    "HomomorphicSum",
-    "KeyMismatchError",
-    "PublicContext",
-    "StudyKey",
-    "SumRefusedError",
-    "add",
-    "encrypt",
-    "open_sum",
-]
-
-MINIMUM_OPENED_SITES: Final = 2
-"""A sum of one is that site's update. How many more a study demands is its policy's matter."""
-
-# tenseal.BFVVector spends a quarter of an encryption on wrapping lists; what it wraps is called directly.
 _Vector: TypeAlias = "tenseal._ts_cpp.BFVVector"
+Ciphertext: TypeAlias = bytes | memoryview
 
 # TenSEAL's protobuf around a SEAL ciphertext: field 1, packed, [4096]; field 2, length-delimited.
 _WRAPPER: Final = b"\x0a\x02\x80\x20\x12"
-
-
-class SumRefusedError(InputError):
-    """Updates that must not be added, or a sum that must not be opened."""
-
-    code = "privacy.sum-refused"
 
 
 class KeyMismatchError(InputError):
@@ -60,131 +51,88 @@ class KeyMismatchError(InputError):
     code = "privacy.key-mismatch"
 
 
-def encrypt(lanes: Lanes, public: PublicContext, *, packing: Packing) -> bytes:
-    """Encrypt (n,) lanes, each within `packing.site_limit`, into an update frame.
+def encrypt(slots: Slots, public: PublicContext, *, key: StudyKey | None = None) -> tuple[bytes, ...]:
+    """(n,) residues from 0 to PLAIN_MODULUS - 1 to ceil(n / 4096) ciphertexts as SEAL saves them.
 
-    Raises `LaneOverflowError` for a lane that `maximum_sites` sites could not add up without overflow.
+    Seeded ones with `key`, which must be the public context's, public-key ones without. The filling is zero.
     """
-    if not len(lanes):
-        raise SumRefusedError("there is nothing to encrypt")
-    slots = packing.pack(lanes)
-    padded = np.zeros(-(-len(slots) // SLOTS) * SLOTS, dtype=np.int64)
+    padded = np.zeros(-(-len(slots) // SLOTS) * SLOTS, dtype=np.uint64)
     padded[: len(slots)] = slots
     ciphertexts = []
-    with _refusing_what_fails():
+    with _refusing_what_fails(), _ScratchFile() as scratch:
+        context = public.context.data.seal_context()
+        encoder, plain = seal.BatchEncoder(context), seal.Plaintext()
+        fresh = seal.Ciphertext()
+        if key is None:
+            encryptor = seal.Encryptor(context, public.context.data.public_key())
+        else:
+            encryptor = seal.Encryptor(context, key.context.data.secret_key())
         for row in padded.reshape(-1, SLOTS):
-            vector = tenseal._ts_cpp.BFVVector(public.context.data, row.tolist())
-            ciphertexts.append(_unwrap(vector.serialize()))
-    return CiphertextFrame(
-        kind=UPDATE,
-        packing=packing,
-        sites=1,
-        lane_count=len(lanes),
-        key_id=public.key_id,
-        ciphertexts=tuple(ciphertexts),
-    ).to_bytes()
+            # SEAL takes a row of numbers, not a buffer; of a view it makes them one at a time, faster than of a list.
+            encoder.encode(row.data, plain)
+            if key is None:
+                encryptor.encrypt(plain, fresh)
+                fresh.save(scratch.path)
+            else:
+                encryptor.encrypt_symmetric(plain).save(scratch.path)
+            ciphertexts.append(scratch.read())
+    return tuple(ciphertexts)
 
 
-def add(updates: Sequence[bytes], public: PublicContext, *, packing: Packing | None = None) -> bytes:
-    """Add update frames without decrypting any. The same updates in the same order give the same bytes.
-
-    Raises `CiphertextLengthError` and `CiphertextMalformedError` for bytes that are no update,
-    `KeyMismatchError` for another study's, `SumRefusedError` for sums, repeated updates, too many, or unlike
-    lane counts or packings. Pass the plan's `packing` so that the updates cannot agree on another one.
-    """
-    # 1. How many, and none twice.
-    if not updates:
-        raise SumRefusedError("there is no update to add")
-    if len({hashlib.sha256(update).digest() for update in updates}) != len(updates):
-        raise SumRefusedError("an update appears twice")
-    # 2. Each frame by itself and against the key; all frames against the first, before any arithmetic.
-    frames = [CiphertextFrame.from_bytes(update) for update in updates]
-    first = frames[0]
-    for frame in frames:
-        if frame.kind != UPDATE:
-            raise SumRefusedError("a sum cannot be added again")
-        if frame.key_id != public.key_id:
-            raise KeyMismatchError("an update is encrypted under another study's key")
-        if frame.lane_count != first.lane_count or frame.packing != (packing or first.packing):
-            raise SumRefusedError(
-                "the updates differ in lane count or packing, from each other or from the plan"
-            )
-    if len(frames) > first.packing.maximum_sites:
-        raise SumRefusedError(
-            f"more updates than the {first.packing.maximum_sites} that the lanes have room for"
-        )
-    # 3. Add, one ciphertext position after the other, so that memory stays at one ciphertext.
-    sums = []
+def check(ciphertexts: Iterable[Ciphertext], public: PublicContext) -> None:
+    """Refuse what is no fresh ciphertext under these parameters; raises `CiphertextMalformedError`."""
     with _refusing_what_fails():
-        for position in zip(*(frame.ciphertexts for frame in frames), strict=True):
-            total = _load(position[0], public.context)
+        for ciphertext in ciphertexts:
+            _load(ciphertext, public.context)
+
+
+def decrypt_sum(updates: Sequence[Sequence[Ciphertext]], key: StudyKey, *, slot_count: int) -> Slots:
+    """Add up updates, each as many ciphertexts, and decrypt: (slot_count,) residues of the sum.
+
+    One ciphertext position after the other, so that memory stays at one ciphertext and the slots. Raises
+    `CiphertextMalformedError`, and `SumOutOfRangeError` for a sum with too much noise or a filling that is not zero.
+    """
+    count = -(-slot_count // SLOTS)
+    slots = np.empty(count * SLOTS, dtype=np.int64)
+    with _refusing_what_fails():
+        context = key.context.data.seal_context()
+        encoder, plain = seal.BatchEncoder(context), seal.Plaintext()
+        decryptor = seal.Decryptor(context, key.context.data.secret_key())
+        for index, position in enumerate(zip(*updates, strict=True)):
+            total = _load(position[0], key.context)
             for ciphertext in position[1:]:
-                total.add_(_load(ciphertext, public.context))
-            sums.append(_unwrap(total.serialize()))
-    return CiphertextFrame(
-        kind=SUM, packing=first.packing, sites=len(frames), lane_count=first.lane_count, key_id=public.key_id,
-        ciphertexts=tuple(sums),
-    ).to_bytes()  # fmt: skip
-
-
-def open_sum(combined: bytes, key: StudyKey, *, sites: int, packing: Packing | None = None) -> Lanes:
-    """Decrypt a sum of exactly `sites` updates to (n,) summed lanes.
-
-    Raises `SumRefusedError` for an update, a lone summand or another number of sites, `KeyMismatchError` for
-    another key's, and `SumOutOfRangeError` for what no honest sum decrypts to. Pass the plan's `packing` to
-    have it enforced.
-    """
-    # 1. A sum, of the announced sites, under this key.
-    frame = CiphertextFrame.from_bytes(combined)
-    if frame.kind != SUM:
-        raise SumRefusedError("only a sum is opened, never one site's update")
-    if frame.sites != sites or sites < MINIMUM_OPENED_SITES:
-        raise SumRefusedError("the sum is not one of the announced number of sites")
-    if packing not in (None, frame.packing):
-        raise SumRefusedError("the sum has another packing than the plan's")
-    if frame.key_id != key.key_id:
-        raise KeyMismatchError("the sum is encrypted under another study's key")
-    # 2. Decrypt; without noise budget left, what comes out is not the sum.
-    slots = np.empty(len(frame.ciphertexts) * SLOTS, dtype=np.int64)
-    with _refusing_what_fails():
-        secret, decryptor = key.context.data.secret_key(), key.context.data.decryptor()
-        for index, ciphertext in enumerate(frame.ciphertexts):
-            vector = _load(ciphertext, key.context)
-            if decryptor.invariant_noise_budget(vector.ciphertext()[0]) <= 0:
+                total.add_(_load(ciphertext, key.context))
+            opened = total.ciphertext()[0]
+            # Without noise budget left, what comes out is not the sum.
+            if decryptor.invariant_noise_budget(opened) <= 0:
                 raise SumOutOfRangeError("a ciphertext of the sum carries too much noise to be opened")
-            slots[index * SLOTS : (index + 1) * SLOTS] = vector.decrypt(secret)
-    # 3. The filling is zero and every lane is what so many sites can add up to.
-    used = frame.packing.slots_for(frame.lane_count)
-    if slots[used:].any():
-        raise SumOutOfRangeError("the opened sum is not one of this many sites under this key and packing")
-    return frame.packing.unpack(slots[:used], lane_count=frame.lane_count, sites=sites)
+            decryptor.decrypt(opened, plain)
+            slots[index * SLOTS : (index + 1) * SLOTS] = encoder.decode_uint64(plain)
+    if slots[slot_count:].any():
+        raise SumOutOfRangeError("the sum holds more than the announced lanes")
+    return slots[:slot_count].copy()
 
 
-class HomomorphicSum:
-    """The `ProtectedSum` of this scheme. The coordinator's has no `key` and opens nothing."""
+class _ScratchFile:
+    """A file of one's own that SEAL writes to by its path: in memory, or at least readable by nobody else."""
 
-    scheme: Final = "homomorphic"
+    def __enter__(self) -> _ScratchFile:
+        if hasattr(os, "memfd_create"):
+            self._descriptor = os.memfd_create("ciphertext", os.MFD_CLOEXEC)
+            self.path, self._named = f"/proc/self/fd/{self._descriptor}", False
+        else:
+            self._descriptor, self.path = tempfile.mkstemp(prefix="ciphertext")
+            self._named = True
+        return self
 
-    def __init__(self, public: PublicContext, packing: Packing, *, key: StudyKey | None = None) -> None:
-        if key is not None and key.key_id != public.key_id:
-            raise KeyMismatchError("the secret key does not belong to the public context")
-        self.public = public
-        self.packing = packing
-        self._key = key
+    def read(self) -> bytes:
+        """What was written last; SEAL truncates the file before it writes."""
+        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
 
-    def protect(self, lanes: Lanes) -> bytes:
-        """See `encrypt`."""
-        return encrypt(lanes, self.public, packing=self.packing)
-
-    def combine(self, updates: Sequence[bytes]) -> bytes:
-        """See `add`; updates of another packing than this study's are refused too."""
-        return add(updates, self.public, packing=self.packing)
-
-    def open(self, combined: bytes, *, sites: int) -> Lanes:
-        """See `open_sum`; only a key holder can."""
-        if self._key is None:
-            raise KeyMismatchError("this party holds no key and opens nothing")
-        return open_sum(combined, self._key, sites=sites, packing=self.packing)
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)
+        if self._named:
+            Path(self.path).unlink()
 
 
 @contextmanager
@@ -200,9 +148,10 @@ def _refusing_what_fails() -> Iterator[None]:
         ) from None
 
 
-def _load(ciphertext: bytes, context: tenseal.Context) -> _Vector:
-    """Read one ciphertext: fresh in shape, of these parameters, and hiding something."""
-    vector = tenseal._ts_cpp.BFVVector(context.data, _WRAPPER + _varint(len(ciphertext)) + ciphertext)
+def _load(ciphertext: Ciphertext, context: tenseal.Context) -> _Vector:
+    """Read one ciphertext, its seed expanded: fresh in shape, of these parameters, and hiding something."""
+    wrapped = b"".join((_WRAPPER, _varint(len(ciphertext)), ciphertext))
+    vector = tenseal._ts_cpp.BFVVector(context.data, wrapped)
     _check_shape(vector.ciphertext())
     return vector
 
@@ -223,15 +172,8 @@ def _check_shape(inner: Sequence[_SealCiphertext]) -> None:
         raise CiphertextMalformedError("a ciphertext hides nothing or is in a foreign form")
 
 
-def _unwrap(wrapped: bytes) -> bytes:
-    ciphertext = wrapped[len(_WRAPPER) + 3 :]
-    if wrapped != _WRAPPER + _varint(len(ciphertext)) + ciphertext:
-        raise CiphertextMalformedError("TenSEAL's wrapping of a ciphertext has changed")
-    return ciphertext
-
-
 def _varint(value: int) -> bytes:
-    """Protobuf's base-128 integer; three bytes for every length that a ciphertext may have."""
+    """Protobuf's base-128 integer."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)

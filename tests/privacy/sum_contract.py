@@ -17,6 +17,7 @@ from privacy.masking.mask_secrets import AnswerKeys
 from privacy.packing import Lanes, Packing
 from privacy.protected_sum import Answer, ProtectedSum, Report
 from privacy.sum_context import SumContext
+from tests.privacy.homomorphic_scheme import Homomorphic
 from tests.privacy.masking.rosters import Sites, sites
 
 
@@ -83,7 +84,7 @@ class Masked:
         return MaskedEnds(sites(count, scheme="masked"))
 
 
-SCHEMES: Final[Sequence[Scheme]] = [Masked()]
+SCHEMES: Final[Sequence[Scheme]] = [Masked(), Homomorphic()]
 
 
 @dataclass
