@@ -222,6 +222,64 @@ def test_reports_of_another_sum_or_another_site_are_refused() -> None:
         scheme.sites["site-00"].answer({**reports, "site-04": reports["site-03"]})
 
 
+def test_a_report_of_a_stranger_is_refused_although_it_says_so() -> None:
+    scheme, _, reports = five()
+    stranger = Report(update=scheme.coordinator._frame._fixed("site-77") + reports["site-00"].update[48:])
+    with pytest.raises(SumRefusedError):
+        scheme.coordinator.check("site-77", stranger)
+
+
+def test_a_coordinator_that_shows_a_site_a_key_of_its_own_is_found_out() -> None:
+    """The site would seal an aggregator's share to the coordinator; nobody who knows the true key takes its report."""
+    scheme, lanes, reports = five()
+    true = scheme.coordinator._frame.aggregators
+    forged = (replace(true[0], sealing_key=SealingKey.generate().public_bytes()), *true[1:])
+    misled = SharedSum(context(5), PACKING, COUNT, aggregators=forged, name="site-03")
+    report = misled.protect(lanes["site-03"])
+    for end in (scheme.coordinator, scheme.sites["site-01"]):
+        with pytest.raises(SumRefusedError):
+            end.check("site-03", report)
+    with pytest.raises(SumRefusedError):
+        scheme.sites["site-01"].answer({**reports, "site-03": report})
+
+
+def test_a_site_that_copies_anothers_report_under_its_own_name_is_named() -> None:
+    """It would count the other's update twice without knowing it."""
+    scheme, _, reports = five()
+    copy = Report(update=reports["site-04"].update[:48] + reports["site-03"].update[48:])
+    scheme.coordinator.check("site-04", copy)
+    with pytest.raises(SharesRefusedError) as refused:
+        scheme.sites["site-00"].answer({**reports, "site-04": copy})
+    assert refused.value.names == ("site-04",)
+
+
+def test_parts_of_another_set_open_nothing() -> None:
+    scheme, _, reports = five()
+    answers = scheme.answers(reports)
+    four = {name: report for name, report in reports.items() if name != "site-04"}
+    newer = {**reports, "site-04": five()[2]["site-04"]}
+    for closed in (four, newer):
+        with pytest.raises(SumUnopenedError) as unopened:
+            scheme.coordinator.open(closed, answers)
+        assert unopened.value.names == ("site-00", "site-01", "site-02")
+
+
+def test_shares_of_sums_that_differ_in_anything_have_different_labels() -> None:
+    frames = [
+        SharedScheme.of(about, lane_count=count, aggregators=aggregators, packing=packing).coordinator._frame
+        for about, count, aggregators, packing in (
+            (context(5), COUNT, 3, PACKING),
+            (context(5, round_number=2), COUNT, 3, PACKING),
+            (context(5), COUNT + 1, 3, PACKING),
+            (context(5), COUNT, 2, PACKING),
+            (context(5), COUNT, 3, Packing(lane_bits=21, maximum_sites=5)),
+            (context(5), COUNT, 3, Packing(lane_bits=22, maximum_sites=6)),
+        )
+    ]
+    labels = [frame.share_label("site-03", name) for frame in frames for name in ("site-00", "site-01")]
+    assert len(set(labels)) == len(labels)
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_whatever_bytes_come_as_a_report_are_refused_with_a_code(data: st.DataObject) -> None:
