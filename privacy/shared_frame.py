@@ -121,7 +121,7 @@ class SharedFrame:
         """Raises `SumRefusedError` for what cannot be a report of `site` in this sum; reads no vector."""
         # 1. The site may report, and its report has the length of every report in this sum.
         if site not in self.context.roster.names:
-            raise SumRefusedError("a report is not of a site of the roster")
+            raise SumRefusedError(f"the report of {site} is not of a site of the roster")
         if report.shares or len(report.update) != self.header_bytes + self.vector_bytes:
             raise SumRefusedError(f"the report of {site} has not the length of a report in this sum")
         # 2. What all its reports begin with: format, packing, context, aggregators, author.

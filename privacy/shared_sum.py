@@ -32,7 +32,7 @@ from typing import Final
 import numpy as np
 
 from privacy.masking.ring import Residues
-from privacy.packing import LaneOverflowError, Lanes, Packing, SumOutOfRangeError
+from privacy.packing import LaneOverflowError, Lanes, Packing, PackingInvalidError, SumOutOfRangeError
 from privacy.protected_sum import (
     Answer,
     AnsweredError,
@@ -67,7 +67,8 @@ class SharesRefusedError(SumRefusedError):
 
 class SharedSum:
     """The `ProtectedSum` of this scheme. `name` makes it a site's end and `key` an aggregator's; without either it is
-    the coordinator's or an auditor's. Every aggregator must answer.
+    the coordinator's or an auditor's. Every aggregator must answer. `protected`: a process that ended has built this
+    site's report, which is sent again as it is; this end only answers.
 
     Raises `AggregatorsInvalidError` unless there are two or three different aggregators, sites of the roster, sorted
     by name, and `RoleError` for a name or a key that is none of theirs.
@@ -84,6 +85,7 @@ class SharedSum:
         aggregators: tuple[Aggregator, ...],
         name: str | None = None,
         key: SealingKey | None = None,
+        protected: bool = False,
     ) -> None:
         self._frame = SharedFrame(
             context=context, packing=packing, lane_count=lane_count, aggregators=aggregators
@@ -94,7 +96,7 @@ class SharedSum:
             raise RoleError("the sealing key is not the one that this site announced as an aggregator")
         self.name = name
         self._key = key
-        self._protected = False
+        self._protected = protected
         self._answered: bytes | None = None
 
     @property
@@ -105,15 +107,15 @@ class SharedSum:
     def protect(self, lanes: Lanes) -> Report:
         """(lane_count,) lanes of this site, each within `packing.site_limit`, to its report; once.
 
-        Raises `LaneOverflowError` for lanes that do not fit, `SumRefusedError` for another number of them,
-        `RoleError` where no site is and for a second call.
+        Raises `LaneOverflowError` for lanes that do not fit, `PackingInvalidError` for another number or
+        kind of them, `RoleError` where no site is and for a second call.
         """
         frame = self._frame
         if self.name is None or self._protected:
             raise RoleError("only a site protects an update, and each of its updates in a sum of its own")
         frame.packing.check(lanes)
         if len(lanes) != frame.lane_count:
-            raise SumRefusedError(f"this sum has {frame.lane_count} lanes")
+            raise PackingInvalidError(f"this sum has {frame.lane_count} lanes")
         commitments, sealed, keys = [], [], []
         for aggregator in frame.aggregators:
             label = frame.share_label(self.name, aggregator.name)

@@ -19,6 +19,7 @@ from privacy.protected_sum import Answer, ProtectedSum, Report
 from privacy.sum_context import SumContext
 from tests.privacy.homomorphic_scheme import Homomorphic
 from tests.privacy.masking.rosters import Sites, sites
+from tests.privacy.shared_scheme import Shared
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Masked:
         return MaskedEnds(sites(count, scheme="masked"))
 
 
-SCHEMES: Final[Sequence[Scheme]] = [Masked(), Homomorphic()]
+SCHEMES: Final[Sequence[Scheme]] = [Masked(), Homomorphic(), Shared()]
 
 
 @dataclass
