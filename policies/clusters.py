@@ -44,6 +44,12 @@ class TooFewSitesError(InputError):
     code = "robust.too-few-sites"
 
 
+class MoreHostileError(InputError):
+    """More clusters are proven spoilt than the plan names hostile sites: nothing that it promises holds any more."""
+
+    code = "robust.more-hostile"
+
+
 class ClusterDrawError(InputError):
     """What clusters are to be drawn from is no roster, no seed or no number of hostile sites."""
 
@@ -62,9 +68,15 @@ def least_opened(hostile: int, *, proven: int = 0) -> int:
 
     `proven`: clusters left out on proof that somebody in each of them lied (`privacy.robust_aggregation.overlong`).
     Each took a hostile site with it, so that two fewer are needed. A cluster left out on suspicion counts for none.
+    Raises `MoreHostileError` if that is more clusters than the plan names hostile sites.
     """
     least_cluster(hostile)
-    return 2 * max(0, hostile - proven) + 1
+    if proven > hostile:
+        raise MoreHostileError(
+            f"{proven} clusters hold a site that lied, and the plan survives {hostile}",
+            remedy="Find the sites, then publish a plan that names as many hostile ones as there are.",
+        )
+    return 2 * (hostile - proven) + 1
 
 
 def required_sites(hostile: int) -> int:

@@ -102,7 +102,7 @@ def test_medians_and_scores_beside_numpy(benchmark: BenchmarkFixture, count: int
     ]
     benchmark.pedantic(lambda: combined_mean(sums, sizes, scale), rounds=3)
     median, beside, geometric, scores = (statistics.median(column) for column in zip(*rounds, strict=True))
-    np.testing.assert_allclose(combined_mean(sums, sizes, scale), plain(), rtol=1e-12)
+    np.testing.assert_allclose(combined_mean(sums, sizes, scale), plain(), rtol=1e-12, atol=1e-9)
     print(
         f"\n{count} clusters of {LANES:,} lanes: median {median:.3f} s ({median / beside:.2f} of numpy's"
         f" {beside:.3f} s), geometric {geometric:.3f} s, scores {scores:.3f} s"

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from policies.clusters import (
     ClusterDrawError,
+    MoreHostileError,
     TooFewSitesError,
+    _below,
     clusters_of,
     commitment_of,
     least_cluster,
@@ -32,7 +34,20 @@ def roster(count: int) -> list[str]:
 def test_the_design_s_figures() -> None:
     assert [required_sites(hostile) for hostile in (1, 2, 3)] == [12, 20, 35]
     assert [least_cluster(hostile) for hostile in (1, 2, 3)] == [4, 4, 5]
-    assert [least_opened(2, proven=proven) for proven in (0, 1, 2, 3)] == [5, 3, 1, 1]
+    assert [least_opened(2, proven=proven) for proven in (0, 1, 2)] == [5, 3, 1]
+
+
+def test_more_proven_liars_than_the_plan_names_end_it() -> None:
+    with pytest.raises(MoreHostileError) as refusal:
+        least_opened(2, proven=3)
+    assert refusal.value.code == "robust.more-hostile"
+
+
+def test_a_word_that_would_favour_some_sites_is_passed_over() -> None:
+    # 2^64 - 1 is a multiple of 3: the one word beyond it is not used.
+    assert _below(3, iter([2**64 - 1, 5])) == 2
+    assert _below(3, iter([2**64 - 2, 5])) == 2
+    assert _below(4, iter([2**64 - 1, 5])) == 3
 
 
 @given(st.integers(1, 4), st.integers(0, 60), st.binary(min_size=32, max_size=32))
