@@ -73,6 +73,17 @@ def test_a_support_is_the_same_on_every_machine_for_ever() -> None:
     assert len(set(first.tolist()) & set(second.tolist())) == 5
 
 
+def test_words_that_would_favour_a_coordinate_are_passed_over() -> None:
+    """2^32 is no multiple of 1,500,000: the highest words would favour the lowest coordinates."""
+    dimension, seed = 1_500_000, support_seed(PLAN, 6)
+    keystream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
+    words = np.frombuffer(keystream.update(bytes(4 * 200_000)), dtype="<u4").astype(np.int64)
+    usable = 2**32 // dimension * dimension
+    assert (words[:150_000] >= usable).any()
+    drawn = list(dict.fromkeys((words[words < usable] % dimension).tolist()))[:150_000]
+    assert support(dimension, 0.1, seed=seed, previous=None).tolist() == sorted(drawn)
+
+
 def test_batches_of_the_keystream_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     seed = support_seed(PLAN, 3)
     before = support(5_000, 0.3, seed=seed, previous=None)
