@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import InputError
+from policies.clusters import least_opened
 from policies.opening import histogram_lane_count
 from policies.plan import Plan
 from privacy import robust_aggregation
@@ -106,23 +107,48 @@ def aggregate(
     """
     encoding, count = encoding_of(plan), lane_count(plan, "training")
     lanes = list(lanes_from_bytes(opened, count=count * len(sizes)).reshape(len(sizes), count))
-    total = sum(sizes)
-    norms = [
-        -(-encoding.sum_norm_micro(row, sites=size) * total // size)
-        for row, size in zip(lanes, sizes, strict=True)
-    ]
-    cosines: tuple[int, ...] = ()
-    outliers: tuple[int, ...] = ()
     if plan.robust is None:
+        norm_micro = encoding.sum_norm_micro(lanes[0], sites=sizes[0])
         mean = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
+        robust = Scores()
     else:
-        mean = robust_aggregation.combined_mean(lanes, sizes, encoding.scale)
-        cosines = robust_aggregation.cosine_scores_micro(robust_aggregation.gram(lanes))
-        against = robust_aggregation.outliers(cosines, count)
-        outliers = tuple(sorted({*against, *robust_aggregation.overlong(lanes, sizes, encoding)}))
+        norm_micro, mean, robust = _median(encoding, lanes, sizes, hostile=plan.robust.hostile)
     chosen = support_of(plan, round_number, base, previous)
     model = weights.to_bytes(_moved(base, plan.update.server_learning_rate, mean, chosen))
-    return Aggregate(model=model, norm_l2_micro=max(norms), cosines_micro=cosines, outliers=outliers)
+    return Aggregate(
+        model=model,
+        norm_l2_micro=norm_micro,
+        cosines_micro=robust.cosines_micro,
+        outliers=robust.outliers,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    cosines_micro: tuple[int, ...] = ()
+    outliers: tuple[int, ...] = ()
+
+
+def _median(
+    encoding: Encoding, sums: list[Lanes], sizes: tuple[int, ...], *, hostile: int
+) -> tuple[int, npt.NDArray[np.float64], Scores]:
+    """(norm, median of the clusters' means, scores). A cluster that is longer than its clip allows is proof of a
+    hostile site and is left out, as long as enough others remain; where they do not, the norm fails the round."""
+    proven = robust_aggregation.overlong(sums, sizes, encoding)
+    kept = [number for number in range(len(sums)) if number not in proven]
+    if len(proven) > hostile or len(kept) < least_opened(hostile, proven=len(proven)):
+        kept = list(range(len(sums)))
+    total = sum(sizes)
+    norm_micro = max(
+        -(-encoding.sum_norm_micro(sums[number], sites=sizes[number]) * total // sizes[number])
+        for number in kept
+    )
+    mean = robust_aggregation.combined_mean(
+        [sums[number] for number in kept], [sizes[number] for number in kept], encoding.scale
+    )
+    cosines = robust_aggregation.cosine_scores_micro(robust_aggregation.gram(sums))
+    against = robust_aggregation.outliers(cosines, len(sums[0]))
+    return norm_micro, mean, Scores(cosines_micro=cosines, outliers=tuple(sorted({*against, *proven})))
 
 
 def _moved(
