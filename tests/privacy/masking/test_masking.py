@@ -341,3 +341,13 @@ def test_a_share_outside_the_field_is_refused_though_committed_to(
         step.shares[crook] = dealt_by(step, crook)
     with pytest.raises(BadShareError, match=crook):
         step.ends[step.told.names[0]].answer(step.shares)
+
+
+@pytest.mark.parametrize("at", [*range(12), *range(12, 44, 8)])
+def test_the_header_of_a_shares_part_is_refused_without_any_key(five: Round, at: int) -> None:
+    """The coordinator sees it too, which opens no shares."""
+    name = five.told.names[2]
+    data = bytearray(five.shares[name])
+    data[at] ^= 1
+    with pytest.raises((SharesMalformedError, OtherContextError), match=name):
+        Masking(five.told.context, five.ring).check(name, bytes(data))
