@@ -12,11 +12,11 @@ from adapters.institution_log import open_replica, open_sequencer
 from adapters.replica import Replica
 from adapters.sequencer import Sequencer
 from ledger.event import entry_digest
-from policies.events import SumKeyRotated
+from policies.events import Body, ConsentPublished
 from policies.federation import Pool
 from tasks.found import Founded, FoundingSite, found
 from tasks.speech import next_entry
-from tests.consents import WAIVER
+from tests.consents import POLICY, WAIVER
 
 NOW_S = 1_800_000_000
 SITES = ("site-a", "site-b", "site-c", "site-d")
@@ -47,9 +47,13 @@ class Post:
                 self.replicas[name].turn()
 
     def say(self, site: str, study: str) -> bytes:
+        """A site says something that it always may: another version of its consent policy for every `study`."""
+        published = POLICY.with_fields({"policy_version": study, "purposes": [study]})
+        return self.put(site, ConsentPublished.from_value(published.to_json(), what="consent policy"))
+
+    def put(self, site: str, body: Body) -> bytes:
         """A site puts the next event of its chain into its inbox."""
         home, state = Home(self.founded.sites[site]), self.replicas[site].state
-        body = SumKeyRotated(purpose="study-sum", study=study, public_key_digest="ab" * 32, previous=None)
         entry = next_entry(
             state, body, name=site, signers=[home.signer("signing", site)], clock=FixedClock(NOW_S)
         )

@@ -54,17 +54,37 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     assert target.read_bytes() == b"old"
 
 
-def test_a_release_counts_as_built_only_with_its_entry(tmp_path: Path) -> None:
+def test_a_release_counts_as_built_only_when_all_of_it_is_there(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     assert outbox.kept(SLOT) is None
-    outbox.keep(SLOT, update=b"update", entry=b"entry")
-    assert Outbox(tmp_path).kept(SLOT) == (b"update", b"entry")
-    (entry,) = tmp_path.rglob("*.entry")
-    assert entry.stat().st_mode & 0o777 == 0o600
-    entry.unlink()  # the crash came between the two
-    assert outbox.kept(SLOT) is None
-    outbox.keep(SLOT, update=b"made again", entry=b"entry 2")
-    assert outbox.kept(SLOT) == (b"made again", b"entry 2")
+    for piece in ("entry", "shares", "update"):
+        outbox.keep(SLOT, update=b"update", shares=b"shares", entry=b"entry")
+        assert Outbox(tmp_path).kept(SLOT) == (b"update", b"shares", b"entry")
+        (kept,) = tmp_path.rglob(f"*.{piece}")
+        assert kept.stat().st_mode & 0o777 == 0o600
+        kept.unlink()  # the crash came before it
+        assert outbox.kept(SLOT) is None
+    outbox.keep(SLOT, update=b"made again", shares=b"", entry=b"entry 2")
+    assert outbox.kept(SLOT) == (b"made again", b"", b"entry 2")
+
+
+def test_a_crash_before_the_entry_leaves_nothing_that_would_be_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written last, a release that exists names an update and shares that are on the disk."""
+    written: list[Path] = []
+
+    def crashes(path: Path, data: bytes, *, mode: int) -> None:
+        if path.suffix == ".entry":
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        write_atomically(path, data, mode=mode)
+
+    monkeypatch.setattr("adapters.outbox.write_atomically", crashes)
+    with pytest.raises(OSError, match="No space"):
+        Outbox(tmp_path).keep(SLOT, update=b"update", shares=b"shares", entry=b"entry")
+    assert {path.suffix for path in written} == {".update", ".shares"}
+    assert Outbox(tmp_path).kept(SLOT) is None
 
 
 @pytest.mark.parametrize(("kind", "role"), [(SiteConfig, "coordinator"), (CoordinatorConfig, "site")])

@@ -17,11 +17,11 @@ from ledger.errors import InputError
 from ledger.keys import FileSigner
 from ledger.token_signer import TokenSigner
 from ledger.verify import verify_directory
-from policies.events import SumKeyRotated
+from policies.events import ConsentPublished
 from policies.federation import Pool
 from tasks.found import COORDINATOR, Founded, FoundingSite, found
 from tasks.speech import next_entry
-from tests.consents import WAIVER
+from tests.consents import POLICY, WAIVER
 from tests.soft_token import PIN, SoftTokens
 
 NOW_S = 1_800_000_000
@@ -67,7 +67,8 @@ def test_a_federation_whose_keys_are_all_on_tokens(founded: Founded, homes: dict
                 replica.turn()
 
     turn()
-    body = SumKeyRotated(purpose="study-sum", study="one", public_key_digest="ab" * 32, previous=None)
+    published = POLICY.with_fields({"policy_version": "2026-2"})
+    body = ConsentPublished.from_value(published.to_json(), what="consent policy")
     signer = homes["site-a"].signer("signing", "site-a")
     assert isinstance(signer, TokenSigner)
     entry = next_entry(replicas["site-a"].state, body, name="site-a", signers=(signer,), clock=CLOCK)

@@ -11,7 +11,9 @@ from adapters.home import Home
 from adapters.institution_log import read_state
 from ledger.errors import CodedError
 from ledger.event import entry_digest
+from policies.events import ConsentPublished
 from tests.adapters.post import SITES, Post
+from tests.consents import POLICY
 
 
 @pytest.fixture
@@ -61,16 +63,17 @@ def test_both_sides_continue_from_their_disks(post: Post) -> None:
 
 
 def test_a_refused_event_gets_its_reasons_and_holds_nobody_up(post: Post) -> None:
-    post.say("site-d", "one")  # not a key holder
+    again = ConsentPublished.from_value(POLICY.to_json(), what="consent policy")
+    post.put("site-d", again)  # it published this when it joined
     entry = post.say("site-a", "two")
     post.turn()
     assert [refused.violations[0].code for refused in post.sequencer.refused.values()] == [
-        "sum-key.not-holder"
+        "consent.published-twice"
     ]
     (digest,) = post.sequencer.refused
     reasons = post.exchange.get(mail.refused(digest))
     assert reasons is not None
-    assert mail.read_refusal(reasons)[0].code == "sum-key.not-holder"
+    assert mail.read_refusal(reasons)[0].code == "consent.published-twice"
     assert entry_digest(entry) in post.replicas["site-d"].final_state.indices
 
 

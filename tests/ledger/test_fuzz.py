@@ -35,6 +35,7 @@ from policies.document import MalformedDocumentError
 from policies.events import (
     TYPES,
     ConsentPublished,
+    IdentityRotated,
     MemberRetired,
     PhaseAdvanced,
     PolicyAdopted,
@@ -43,6 +44,7 @@ from policies.events import (
     parse_body,
     type_of,
 )
+from policies.federation import PublicKey
 from tests.policies.assembly import CONSENT, SITES, Assembly
 
 ORIGIN = "fuzz.example/log"
@@ -104,12 +106,12 @@ def event_of(data):
 
 
 def bodies():
-    """One body of every type, as a whole round says them."""
+    """One body of every kind, as a whole round says them."""
     said = {}
 
     class Told(Assembly):
         def say(self, institution, body):
-            said[type_of(body)] = body.to_json()
+            said[type(body)] = (type_of(body), body.to_json())
             return super().say(institution, body)
 
     told = Told().reach("registered")
@@ -118,13 +120,15 @@ def bodies():
         MemberRetired(name=SITES[0]),
         PolicyAdopted(policy_digest=told.digest),
         told.settlement(SITES[0], "training", "evaluation"),
+        told.key(),
+        IdentityRotated(purpose="identity", name=SITES[0], key=PublicKey.of(SITE.public)),
         ConsentPublished.from_value(CONSENT.to_json(), what="consent policy"),
-        SiteQuarantined(site=SITES[0], code="test.drill"),
+        SiteQuarantined(site=SITES[0], code="test.drill", evidence=told.digest),
         SiteReleased(site=SITES[0]),
         PhaseAdvanced(phase="expansion", evidence_digest=told.digest),
     ):
-        said[type_of(unsaid)] = unsaid.to_json()
-    return tuple(canonical.encode({"type": kind, "body": body}) for kind, body in sorted(said.items()))
+        said[type(unsaid)] = (type_of(unsaid), unsaid.to_json())
+    return tuple(canonical.encode({"type": kind, "body": body}) for kind, body in said.values())
 
 
 def body_of(data):
@@ -249,5 +253,9 @@ def test_any_bytes_write_themselves_or_are_refused(name, random, edits, first, s
     writes_itself(parser, edited(one, edits[:1], one))
 
 
-def test_every_type_of_event_is_among_the_bodies():
-    assert {canonical.decode(data)["type"] for data in PARSERS["event body"].valid} == set(TYPES)
+def test_every_kind_of_body_of_every_type_of_event_is_among_the_bodies():
+    found = {}
+    for data in PARSERS["event body"].valid:
+        event = canonical.decode(data)
+        found.setdefault(event["type"], set()).add(type(parse_body(event["type"], event["body"])))
+    assert found == {kind: set(bodies) for kind, bodies in TYPES.items()}
