@@ -3,10 +3,10 @@
 Lives here: estimates and their confidence half-widths. All of it is post-processing and costs nothing (Dwork and Roth
 2014, proposition 2.1). Queries are `privacy.statistics`, noise is `privacy.statistics_noise`.
 
-A half-width is that of the 95 % interval that the noise alone makes around the figure without noise: n sites' noise
-on a lane has at most the variance n sigma^2 and is close to a Gaussian, and a quotient's error is taken to first order
-(the delta method). It knows nothing of which patients the sites happen to have, nor of rounding, which is at most
-half a resolution for a mean, and half a resolution a patient for a sum.
+A half-width is that of the 95 % interval that the noise alone makes around the figure without noise. The noise of n
+sites on a lane has at most the variance n sigma^2 and is close to a Gaussian; a quotient's error is taken to first
+order (the delta method). It knows nothing of which patients the sites happen to have, nor of rounding, which is at
+most half a resolution for a mean, and half a resolution a patient for a sum.
 
 A quotient by a count that noise may have made is no figure: where the noisy count is less than twice its own
 half-width, there is None.

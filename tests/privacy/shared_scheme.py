@@ -148,4 +148,5 @@ def five() -> tuple[SharedScheme, dict[str, Lanes], dict[str, Report]]:
 
 
 def total(lanes: dict[str, Lanes], names: list[str]) -> Lanes:
-    return np.sum([lanes[name] for name in names], axis=0, dtype=np.int64).astype(np.int32)
+    added: Lanes = np.sum([lanes[name] for name in names], axis=0, dtype=np.int32)
+    return added
