@@ -141,8 +141,7 @@ class HomomorphicSum:
         """
         if self._name is None or self._protected:
             raise RoleError("only a site protects an update, and each of its updates in a sum of its own")
-        self._packing.check(lanes)
-        if len(lanes) != self._lane_count:
+        if lanes.shape != (self._lane_count,):
             raise PackingInvalidError(f"this sum has {self._lane_count} lanes")
         slots = self._packing.pack(lanes)
         _RING.reduce(slots, out=slots)

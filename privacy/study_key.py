@@ -7,8 +7,10 @@ Parameters (Brakerski 2012; Fan and Vercauteren 2012; as in Microsoft SEAL throu
 moduli of 60 and 49 bits, 109 bits together, the most that the Homomorphic Encryption Standard (2018, table 1)
 allows at 128-bit security for that degree; the 45-bit prime of `privacy.packing` for plaintexts. The 49-bit
 modulus is used up while encrypting; sums live modulo the 60-bit one and keep 5 bits of noise budget at 50
-summands. No relinearisation or rotation keys exist: sums need none, and a context that brings some is
-refused.
+summands under the public key, 7 at 50 seeded ones, masked slots being as large as any. No relinearisation or
+rotation keys exist: sums need none, and a context that brings some is refused.
+
+What is public can encrypt and add. It is checked on receipt: whoever adds must not be able to decrypt.
 """
 
 from __future__ import annotations

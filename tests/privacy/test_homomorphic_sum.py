@@ -246,6 +246,33 @@ def test_openings_that_differ_too_much_are_named() -> None:
         coordinator.open(step.reports, posted)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_parts_that_are_none_of_this_sum_do_not_count_however_many_agree(masked: bool) -> None:
+    step = _played(masked=masked)
+    answers = step.answers(step.names, by=step.names)
+    earlier = replace(step.terms, context=replace(step.terms.context, attempt=1))
+    coordinator = step.ends.coordinator(step.terms)
+    holders = {name for name, answer in answers.items() if answer.part}
+    for spoil in (
+        lambda part: part[:16] + earlier.context.label("part") + part[48:],  # replayed
+        lambda part: part[:-8] + PLAIN_MODULUS.to_bytes(8, "little"),  # no residue
+        lambda part: part[:-8] + b"\xff" * 8,
+    ):
+        false = {
+            name: replace(answer, part=spoil(answer.part) if answer.part else b"")
+            for name, answer in answers.items()
+        }
+        with pytest.raises(SumUnopenedError) as refusal:
+            coordinator.open(step.reports, false)
+        assert set(refusal.value.names) == holders
+
+
+def test_one_end_protects_once_without_masks_too() -> None:
+    step = _played(masked=False)
+    with pytest.raises(RoleError):
+        step.sites[step.names[0]].protect(step.lanes[step.names[0]])
+
+
 def test_opening_needs_neither_updates_nor_a_key() -> None:
     step = _played()
     answers = step.answers(step.names, by=step.names)

@@ -17,9 +17,11 @@ from privacy.study_key import (
 KEY = StudyKey.generate()
 
 
-def _serialised(context: tenseal.Context, *, secret: bool = False, relin: bool = False) -> bytes:
+def _serialised(
+    context: tenseal.Context, *, secret: bool = False, relin: bool = False, galois: bool = False
+) -> bytes:
     data: bytes = context.serialize(
-        save_public_key=True, save_secret_key=secret, save_galois_keys=False, save_relin_keys=relin
+        save_public_key=True, save_secret_key=secret, save_galois_keys=galois, save_relin_keys=relin
     )
     return data
 
@@ -35,6 +37,16 @@ def test_a_context_that_holds_a_secret_is_refused_as_public() -> None:
     with pytest.raises(ContextHoldsSecretError) as refusal:
         PublicContext.from_bytes(KEY.to_bytes())
     assert refusal.value.code == "privacy.context-holds-secret"
+
+
+def test_what_everybody_may_have_encrypts_and_cannot_decrypt() -> None:
+    public = PublicContext.from_bytes(KEY.public_context())
+    assert public.context.is_public() and not public.context.is_private()
+    assert not public.context.has_secret_key() and not public.context.has_galois_keys()
+    assert len(public.to_bytes()) < len(KEY.to_bytes())
+    update = tenseal.bfv_vector(public.context, [1, 2, 3])
+    with pytest.raises(ValueError, match="secret_key"):
+        update.decrypt()
 
 
 def test_a_public_context_is_no_study_key() -> None:
@@ -64,6 +76,10 @@ def test_foreign_parameters_are_refused(context: object) -> None:
 def test_a_context_with_more_than_a_public_key_is_refused() -> None:
     with pytest.raises(ContextInvalidError):
         PublicContext.from_bytes(_serialised(KEY.context, relin=True))
+    rotating = StudyKey.generate()
+    rotating.context.generate_galois_keys()
+    with pytest.raises(ContextInvalidError):
+        PublicContext.from_bytes(_serialised(rotating.context, galois=True))
     with pytest.raises(ContextInvalidError):
         PublicContext.from_bytes(KEY.public_context() + b"\x7a\x01\x00")  # An unknown protobuf field.
     bare: bytes = KEY.context.serialize(
