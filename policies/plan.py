@@ -103,9 +103,9 @@ class Update(Document):
 class Protection(Document):
     """How updates are protected; the encoding is the same under every scheme, so that sums are too, bit for bit.
 
-    `masked`: pairwise masks that cancel in the sum. `homomorphic`: exact BFV over masked slots, under a key that sites
-    hold. `homomorphic-unmasked`: the same without masks, where the coordinator and one key holder together read
-    every update. `shared`: additive shares to `aggregators` sites, which together read every update.
+    `masked`: pairwise masks that cancel in the sum. `homomorphic`: exact BFV over masked slots, under a key that
+    sites hold. `homomorphic-unmasked`: the same without masks, where the coordinator and one key holder together
+    read every update. `shared`: additive shares to `aggregators` sites, which together read every update.
     Which of them a risk tier permits is a rule (`policies/rules/protection.rego`).
     """
 
@@ -194,6 +194,8 @@ class Plan(Document):
             raise ValueError("participation.minimum_sites exceeds update.maximum_sites")
         if len(set(self.data.labels)) != len(self.data.labels):
             raise ValueError("data.labels must differ from each other")
+        if self.robust is not None and self.scheme != "masked":
+            raise ValueError("robust sums are by cluster, which protection.scheme masked alone offers")
         if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":
             raise ValueError("gates.maximum_subgroup_gap needs evaluation.subgroups")
         return self

@@ -101,9 +101,9 @@ def aggregate(
     """The model after a round: base + server_learning_rate * mean update, in float64 and rounded once to float32.
 
     `opened` holds the sums of the groups, one behind the other, and `sizes` how many sites are in each. Each site
-    weighs the same: a weight by patients would release the number of patients. Of several groups' means the median is
-    taken, coordinate by coordinate. Only additions, multiplications, divisions and comparisons of IEEE 754 doubles are
-    used, so that all machines agree on every bit.
+    weighs the same: a weight by patients would release the number of patients. Of several groups' means the median
+    is taken, coordinate by coordinate. Only additions, multiplications, divisions and comparisons of IEEE 754 doubles
+    are used, so that all machines agree on every bit.
     """
     encoding, count = encoding_of(plan), lane_count(plan, "training")
     lanes = list(lanes_from_bytes(opened, count=count * len(sizes)).reshape(len(sizes), count))

@@ -16,6 +16,7 @@ from policies.plan import Plan
 from policies.protection import is_encrypted, sum_context
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
+from privacy.homomorphic_sum import HomomorphicSum
 from privacy.masked_sum import MaskedSum
 from privacy.masking.mask_secrets import AnswerKeys, MaskSecrets
 from privacy.protected_sum import Answer, ProtectedSum, Report
@@ -105,7 +106,7 @@ def needs_updates(plan: Plan, terms: SumTerms, name: str) -> bool:
 
 
 def opening_needs_updates(plan: Plan) -> bool:
-    """Whether a sum is opened out of the updates themselves; of encrypted ones it is out of what holders decrypted."""
+    """Whether a sum is opened out of the updates; an encrypted one is opened out of what holders decrypted."""
     return not is_encrypted(plan)
 
 
@@ -158,8 +159,6 @@ def end_of(plan: Plan, terms: SumTerms, secrets: SumSecrets | None = None) -> Pr
             name=name,
             key=secrets.sealing if secrets is not None and aggregating else None,
         )
-    from privacy.homomorphic_sum import HomomorphicSum
-
     return HomomorphicSum(
         terms.context,
         packing,

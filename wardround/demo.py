@@ -19,7 +19,7 @@ from rich.console import Console
 
 from ledger.errors import InputError, PolicyViolation
 from policies.federation import Pool
-from policies.plan import Plan
+from policies.plan import Plan, Scheme
 from privacy.accounting import MICRO
 from tasks import progress
 from tasks.progress import Progress
@@ -65,6 +65,9 @@ def demo(
     plan: Annotated[
         Path | None, Parameter(help="A plan to run instead of the example that fits the data.")
     ] = None,
+    scheme: Annotated[
+        Scheme | None, Parameter(help="How updates are hidden in their sum, instead of the plan's word.")
+    ] = None,
     withdraw: Annotated[
         bool,
         Parameter(
@@ -99,13 +102,19 @@ def demo(
     with Display() as display:
         if _resumes(out, resume=resume, overwrite=overwrite):
             _refuse_changes(
-                data=data, sites=sites, rounds=rounds, epsilon_cap=epsilon_cap, seed=seed, plan=plan
+                data=data,
+                sites=sites,
+                rounds=rounds,
+                epsilon_cap=epsilon_cap,
+                seed=seed,
+                plan=plan,
+                scheme=scheme,
             )
             wanted = Plan.from_yaml((out / "plan.yaml").read_text(), what="plan")
             display.say(f"Continuing in {out}")
             prepare = None
         else:
-            wanted = _read_plan(plan, data, rounds=rounds, seed=seed)
+            wanted = _read_plan(plan, data, rounds=rounds, seed=seed, scheme=scheme)
             if withdraw and wanted.rounds < 2:
                 raise OptionError("--withdraw shows in the second round, and the plan has one")
             cap = wanted.budget.epsilon_cap if epsilon_cap is None else epsilon_cap
@@ -190,13 +199,14 @@ def _refuse_changes(
     epsilon_cap: float | None,
     seed: int,
     plan: Path | None,
+    scheme: Scheme | None,
 ) -> None:
     """A founded federation and a published plan are continued as they are: a cap cannot be changed on the way."""
-    defaults = (None, DEFAULT_SITES, None, None, 0, None)
-    if (data, sites, rounds, epsilon_cap, seed, plan) != defaults:
+    defaults = (None, DEFAULT_SITES, None, None, 0, None, None)
+    if (data, sites, rounds, epsilon_cap, seed, plan, scheme) != defaults:
         raise OptionError(
             "--resume continues the run as it was founded: leave out --data, --sites, --rounds, --epsilon-cap, "
-            "--seed and --plan"
+            "--seed, --plan and --scheme"
         )
 
 
@@ -215,12 +225,16 @@ def _set_aside(out: Path, *inputs: Path | None) -> Path | None:
     return out.rename(aside)
 
 
-def _read_plan(path: Path | None, data: Path | None, *, rounds: int | None, seed: int) -> Plan:
+def _read_plan(
+    path: Path | None, data: Path | None, *, rounds: int | None, seed: int, scheme: Scheme | None
+) -> Plan:
     from tasks.planning import approved, read_plan
 
     example = "phantom.yaml" if data is None or data.is_dir() else "chest-xray.yaml"
     plan = read_plan(EXAMPLES / example if path is None else path)
     plan = plan.with_fields({"seed": seed, "rounds": plan.rounds if rounds is None else rounds})
+    if scheme is not None:
+        plan = plan.with_fields({"protection": {**plan.protection.to_json(), "scheme": scheme}})
     return approved(plan)
 
 

@@ -5,6 +5,8 @@ Whoever has not approved by the deadline takes part in no round of the plan, and
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ledger.errors import PolicyViolation
 from policies.events import PlanPublished, RosterFixed
 from policies.protection import candidates
@@ -31,12 +33,10 @@ async def fix_roster(coordinator: Coordinator, published: PlanPublished) -> froz
         declined = {site for site in sites if (digest, 0, "training", site) in state.refusals}
         return sites <= state.approvals.get(digest, frozenset()) | declined or None
 
-    try:
+    with suppress(DeadlineError):  # who is silent is left out, by name
         await coordinator.until(
             answered, timeout_s=published.plan.participation.deadline_s, waiting_for="the sites' approvals"
         )
-    except DeadlineError:
-        pass  # who is silent is left out, by name
     while True:
         sites = candidates(coordinator.state, digest)
         if len(sites) < published.plan.participation.minimum_sites:

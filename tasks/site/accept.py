@@ -84,10 +84,15 @@ async def accept(site: Site, published: PlanPublished) -> None:
             PlanApproved(plan_digest=digest, code_digest=running_code_digest(), masking_key=masking_key)
         )
     except PolicyViolation as refused:
+        if not {violation.code for violation in refused.violations} <= ALREADY:
+            raise
         # A run that was cut off has said it, and this site has not seen it on the ledger yet.
-        if site.latest.masking_keys.get((digest, site.name)) != masking_key or not ALREADY >= {
-            violation.code for violation in refused.violations
-        }:
+        announced = await site.until(
+            lambda state: state.masking_keys.get((digest, site.name)),
+            timeout_s=patience_s(plan),
+            waiting_for="the site's own approval",
+        )
+        if announced != masking_key:
             raise
 
 

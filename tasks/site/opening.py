@@ -49,7 +49,7 @@ async def _closed(
 
 @step
 async def answer(site: Site, published: PlanPublished, round_number: int, kind: Step) -> bool:
-    """Answer for the closed set, if the scheme wants this site's answer; once. False where there is nothing to say."""
+    """Answer for the closed set, once, if the scheme wants this site's answer. False where it does not."""
     digest = published.plan_digest
     fixed = await _closed(site, published, round_number, kind)
     if fixed is False:

@@ -53,7 +53,7 @@ class SumSession:
         self._masking(plan_digest).forget()
 
     def make_key(self, recipients: dict[str, str], *, context: bytes) -> tuple[bytes, dict[str, bytes]]:
-        """A fresh key of a plan's sums: the public half, and the secret sealed to each recipient's X25519 key (hex)."""
+        """A fresh key of a plan's sums: the public half, and the secret sealed to each recipient's X25519 key."""
         secret = StudyKey.generate()
         sealed = {
             name: seal(bytes.fromhex(public), secret.to_bytes(), context=context + name.encode())
