@@ -8,96 +8,44 @@ import numpy as np
 import pytest
 
 from privacy import homomorphic
-from privacy.ciphertext_frame import HEADER_BYTES, PUBLIC_KEY, SEEDED, CiphertextFrame, Form
+from privacy.ciphertext_frame import HEADER_BYTES, PUBLIC_KEY, SEEDED, CiphertextFrame
 from privacy.homomorphic import KeyMismatchError
 from privacy.homomorphic_sum import HomomorphicSum, UpdateRefusedError
 from privacy.packing import (
     PLAIN_MODULUS,
     LaneOverflowError,
-    Lanes,
     Packing,
     PackingInvalidError,
-    Slots,
     SumOutOfRangeError,
 )
 from privacy.protected_sum import (
-    Answer,
-    AnsweredError,
     ProtectedSum,
     Report,
     RoleError,
     SumRefusedError,
-    SumUnopenedError,
 )
 from privacy.study_key import ContextHoldsSecretError, PublicContext, StudyKey
+from tests.privacy.homomorphic_play import (
+    LANES,
+    LIMIT,
+    PACKING,
+    ciphertexts_of,
+    ends_of,
+    looks_uniform,
+    opened,
+    plain_slots,
+    played,
+    read_by_a_holder,
+    sending,
+)
 from tests.privacy.homomorphic_scheme import HomomorphicEnds, public_of, study_key
-from tests.privacy.masking.rosters import sites
 from tests.privacy.sum_contract import Played, Terms
 from tests.privacy.tampered_ciphertext import combined, shifted_by_the_key
-
-PACKING = Packing(lane_bits=22, maximum_sites=50)
-LIMIT = PACKING.site_limit
-LANES = 8192
-"""One ciphertext, full."""
-
-
-def _ends(count: int = 5, *, masked: bool = True, key: StudyKey | None = None) -> HomomorphicEnds:
-    return HomomorphicEnds(
-        sites(count, scheme="homomorphic" if masked else "homomorphic-unmasked"), masked=masked, key=key
-    )
-
-
-def _played(
-    count: int = 5, *, masked: bool = True, lane_count: int = LANES, ends: HomomorphicEnds | None = None
-) -> Played:
-    ends = ends or _ends(count, masked=masked)
-    terms = Terms(context=ends.context, packing=PACKING, lane_count=lane_count)
-    generator = np.random.default_rng(count)
-    lanes: dict[str, Lanes] = {
-        name: generator.integers(-LIMIT, LIMIT + 1, lane_count, dtype=np.int32) for name in ends.told.names
-    }
-    return Played(ends, terms, lanes)
-
-
-def _plain_slots(step: Played, name: str) -> Slots:
-    return step.terms.packing.pack(step.lanes[name]) % PLAIN_MODULUS
-
-
-def _read_by_a_holder(step: Played, name: str) -> Slots:
-    """What somebody with the key reads in one site's update."""
-    frame = CiphertextFrame.from_bytes(step.reports[name].update)
-    return homomorphic.decrypt_sum(
-        [frame.ciphertexts], study_key(), slot_count=PACKING.slots_for(step.terms.lane_count)
-    )
-
-
-def _sending(step: Played, name: str, ciphertexts: tuple[bytes, ...]) -> dict[str, Report]:
-    """The closed set in which `name` sent these ciphertexts, under its own header and with its own shares."""
-    frame = CiphertextFrame.from_bytes(step.reports[name].update)
-    form: Form = SEEDED if len(ciphertexts[0]) < 40_000 else PUBLIC_KEY
-    crafted = replace(frame, form=form, ciphertexts=ciphertexts).to_bytes()
-    return {**step.reports, name: replace(step.reports[name], update=crafted)}
-
-
-def _ciphertexts(step: Played, name: str) -> tuple[bytes, ...]:
-    return tuple(bytes(one) for one in CiphertextFrame.from_bytes(step.reports[name].update).ciphertexts)
-
-
-def _opened(step: Played, closed: dict[str, Report]) -> Lanes:
-    answers = {name: answer for name in closed if (answer := step.sites[name].answer(closed)) is not None}
-    return step.ends.coordinator(step.terms).open(closed, answers)
-
-
-def _looks_uniform(slots: Slots) -> bool:
-    """Chi-square over 64 equal parts of Z_t: 63 degrees of freedom, exceeded by a uniform one once in 10^6 (130)."""
-    counts = np.bincount(slots * 64 // PLAIN_MODULUS, minlength=64)
-    expected = len(slots) / 64
-    return bool(((counts - expected) ** 2 / expected).sum() < 130)
 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_sums_of_seeded_and_public_key_updates_are_exact(masked: bool) -> None:
-    step = _played(masked=masked, lane_count=10_001)
+    step = played(masked=masked, lane_count=10_001)
     forms = {CiphertextFrame.from_bytes(report.update).form for report in step.reports.values()}
     assert forms == {PUBLIC_KEY, SEEDED}
     np.testing.assert_array_equal(step.open(step.names), step.plain(step.names))
@@ -105,17 +53,17 @@ def test_sums_of_seeded_and_public_key_updates_are_exact(masked: bool) -> None:
 
 
 def test_fifty_sites_add_up_exactly() -> None:
-    step = _played(50, masked=False)
+    step = played(50, masked=False)
     np.testing.assert_array_equal(step.open(step.names), step.plain(step.names))
 
 
 def test_the_coordinator_and_a_key_holder_read_an_update_and_see_only_masks() -> None:
     """They decrypt the victim's update, and know every other message."""
-    step = _played()
+    step = played()
     victim = step.names[2]
-    seen, plain = _read_by_a_holder(step, victim), _plain_slots(step, victim)
+    seen, plain = read_by_a_holder(step, victim), plain_slots(step, victim)
     assert (seen != plain).all()
-    assert _looks_uniform(seen) and _looks_uniform((seen - plain) % PLAIN_MODULUS)
+    assert looks_uniform(seen) and looks_uniform((seen - plain) % PLAIN_MODULUS)
     with pytest.raises(SumOutOfRangeError):
         PACKING.unpack(
             np.where(seen > PLAIN_MODULUS // 2, seen - PLAIN_MODULUS, seen), lane_count=LANES, sites=1
@@ -126,63 +74,63 @@ def test_the_coordinator_and_a_key_holder_read_an_update_and_see_only_masks() ->
 
 def test_without_masks_the_coordinator_and_a_key_holder_read_an_update_exactly() -> None:
     """Why only the lowest risk tier may do without."""
-    step = _played(masked=False)
+    step = played(masked=False)
     victim = step.names[2]
-    seen = _read_by_a_holder(step, victim)
-    np.testing.assert_array_equal(seen, _plain_slots(step, victim))
-    assert not _looks_uniform(seen)
+    seen = read_by_a_holder(step, victim)
+    np.testing.assert_array_equal(seen, plain_slots(step, victim))
+    assert not looks_uniform(seen)
 
 
 def test_without_masks_a_site_that_sees_the_others_has_the_sum_show_one_of_them() -> None:
     """BFV is malleable: minus the sum of all but the victim is an update like any other."""
-    step = _played(masked=False)
+    step = played(masked=False)
     hostile, victim, *others = step.names
     crafted = combined(
         public_of(study_key()),
-        plus=_ciphertexts(step, hostile),
-        minus=[one for name in [*others, hostile] for one in _ciphertexts(step, name)],
+        plus=ciphertexts_of(step, hostile),
+        minus=[one for name in [*others, hostile] for one in ciphertexts_of(step, name)],
     )
-    opened = _opened(step, _sending(step, hostile, (crafted,)))
-    np.testing.assert_array_equal(opened, step.lanes[victim])
+    total = opened(step, sending(step, hostile, (crafted,)))
+    np.testing.assert_array_equal(total, step.lanes[victim])
 
 
 @pytest.mark.parametrize("craft", ["minus the others", "twice its own less the victim's"])
 def test_with_masks_no_combination_of_ciphertexts_isolates_an_update(craft: str) -> None:
-    step = _played()
+    step = played()
     hostile, victim, *others = step.names
-    own = _ciphertexts(step, hostile)
-    minus = _ciphertexts(step, victim)
+    own = ciphertexts_of(step, hostile)
+    minus = ciphertexts_of(step, victim)
     if craft == "minus the others":
-        minus = tuple(one for name in [*others, hostile] for one in _ciphertexts(step, name))
+        minus = tuple(one for name in [*others, hostile] for one in ciphertexts_of(step, name))
         crafted = combined(public_of(study_key()), plus=own, minus=minus)
     else:
         crafted = combined(public_of(study_key()), plus=[*own, *own], minus=minus)
-    closed = _sending(step, hostile, (crafted,))
+    closed = sending(step, hostile, (crafted,))
     # What comes out is masked still, and no sum of anything.
     with pytest.raises(SumOutOfRangeError):
-        _opened(step, closed)
+        opened(step, closed)
     answer = step.sites[victim].answer(closed)
     assert answer is not None
     posted = np.frombuffer(answer.part, dtype="<i8", offset=80)
-    assert _looks_uniform(posted)
-    assert _looks_uniform((posted - _plain_slots(step, victim)) % PLAIN_MODULUS)
+    assert looks_uniform(posted)
+    assert looks_uniform((posted - plain_slots(step, victim)) % PLAIN_MODULUS)
 
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("factor", [1, LIMIT])
 def test_a_ciphertext_made_to_decrypt_to_the_key_opens_to_nothing(masked: bool, factor: int) -> None:
     """The key's coefficients are -1, 0 and 1 and would pass any range check; its slots are anything."""
-    step = _played(masked=masked)
+    step = played(masked=masked)
     hostile = step.names[2]  # Of public-key form, as it holds no key.
-    (own,) = _ciphertexts(step, hostile)
+    (own,) = ciphertexts_of(step, hostile)
     with pytest.raises(SumOutOfRangeError):
-        _opened(step, _sending(step, hostile, (shifted_by_the_key(own, factor=factor),)))
+        opened(step, sending(step, hostile, (shifted_by_the_key(own, factor=factor),)))
 
 
 def test_a_copied_update_is_refused_by_name() -> None:
-    step = _played(masked=False)
+    step = played(masked=False)
     copier = step.names[2]
-    closed = _sending(step, copier, _ciphertexts(step, step.names[4]))
+    closed = sending(step, copier, ciphertexts_of(step, step.names[4]))
     holder = step.sites[step.names[0]]
     # Of two equal ones the later by name is refused: who copied whom is for the times of the receipts to say.
     with pytest.raises(UpdateRefusedError, match=f"a ciphertext of {copier}") as refusal:
@@ -190,121 +138,8 @@ def test_a_copied_update_is_refused_by_name() -> None:
     assert refusal.value.names == (step.names[4],)
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_a_false_opening_of_one_holder_is_outvoted(masked: bool) -> None:
-    step = _played(masked=masked)
-    answers = step.answers(step.names, by=step.names)
-    coordinator = step.ends.coordinator(step.terms)
-    for spoil in (
-        lambda part: part[:80] + bytes(8) + part[88:],  # another sum
-        lambda part: part[:48] + bytes(32) + part[80:],  # of another set
-        lambda part: part[:16] + bytes(32) + part[48:],  # of another context
-        lambda part: part[:8] + b"\1" + part[9:],
-        lambda part: part[:-8] + PLAIN_MODULUS.to_bytes(8, "little"),  # no residue
-        lambda part: part[:-1],
-        lambda part: b"",
-    ):
-        false = {
-            **answers,
-            step.names[0]: replace(answers[step.names[0]], part=spoil(answers[step.names[0]].part)),
-        }
-        np.testing.assert_array_equal(coordinator.open(step.reports, false), step.plain(step.names))
-
-
-def test_openings_that_differ_too_much_are_named() -> None:
-    step = _played()
-    ends = step.ends
-    assert isinstance(ends, HomomorphicEnds)
-    answers = step.answers(step.names, by=step.names)
-    coordinator = ends.coordinator(step.terms)
-    first, second, third, fourth = ends.holders
-    assert ends.openings_required == 2
-
-    def shifted(name: str, by: int) -> Answer:
-        part = answers[name].part
-        return replace(answers[name], part=part[:80] + by.to_bytes(8, "little") + part[88:])
-
-    # 1. No two alike.
-    alone = {**answers, first: shifted(first, 1), second: shifted(second, 2), third: shifted(third, 3)}
-    with pytest.raises(SumUnopenedError) as refusal:
-        coordinator.open(step.reports, alone)
-    assert len(refusal.value.names) == 3
-    # 2. Two sums with two holders each: more than f lie, and nobody knows who.
-    split = {**answers, first: shifted(first, 1), second: shifted(second, 1)}
-    with pytest.raises(SumUnopenedError) as refusal:
-        coordinator.open(step.reports, split)
-    assert set(refusal.value.names) == {first, second, third, fourth}
-    # 3. Silence.
-    silent = {name: answer for name, answer in answers.items() if name not in (first, second, third)}
-    with pytest.raises(SumUnopenedError) as refusal:
-        coordinator.open(step.reports, silent)
-    assert set(refusal.value.names) == {first, second, third}
-    # 4. Who holds no key does not count, whatever it posts.
-    (other,) = set(step.names) - set(ends.holders)
-    posted = {**silent, other: replace(answers[other], part=answers[fourth].part)}
-    with pytest.raises(SumUnopenedError):
-        coordinator.open(step.reports, posted)
-
-
-@pytest.mark.parametrize("masked", [True, False])
-def test_parts_that_are_none_of_this_sum_do_not_count_however_many_agree(masked: bool) -> None:
-    step = _played(masked=masked)
-    answers = step.answers(step.names, by=step.names)
-    earlier = replace(step.terms, context=replace(step.terms.context, attempt=1))
-    coordinator = step.ends.coordinator(step.terms)
-    holders = {name for name, answer in answers.items() if answer.part}
-    for spoil in (
-        lambda part: part[:16] + earlier.context.label("part") + part[48:],  # replayed
-        lambda part: part[:-8] + PLAIN_MODULUS.to_bytes(8, "little"),  # no residue
-        lambda part: part[:-8] + b"\xff" * 8,
-    ):
-        false = {
-            name: replace(answer, part=spoil(answer.part) if answer.part else b"")
-            for name, answer in answers.items()
-        }
-        with pytest.raises(SumUnopenedError) as refusal:
-            coordinator.open(step.reports, false)
-        assert set(refusal.value.names) == holders
-
-
-def test_one_end_protects_once_without_masks_too() -> None:
-    step = _played(masked=False)
-    with pytest.raises(RoleError):
-        step.sites[step.names[0]].protect(step.lanes[step.names[0]])
-
-
-def test_opening_needs_neither_updates_nor_a_key() -> None:
-    step = _played()
-    answers = step.answers(step.names, by=step.names)
-    shares_alone = {name: Report(update=b"", shares=report.shares) for name, report in step.reports.items()}
-    opened = step.ends.coordinator(step.terms).open(shares_alone, answers)
-    np.testing.assert_array_equal(opened, step.plain(step.names))
-    # Nor does a site without the key need them to answer.
-    again = step.ends.site(step.names[2], step.terms).answer(shares_alone)
-    assert again == answers[step.names[2]] and not answers[step.names[2]].part
-
-
-def test_unmasked_only_holders_answer() -> None:
-    step = _played(masked=False)
-    assert step.sites[step.names[2]].answer(step.reports) is None
-    assert step.sites[step.names[0]].answer(step.reports) is not None
-
-
-def test_a_holder_answers_for_one_set_of_updates() -> None:
-    for masked in (True, False):
-        step = _played(masked=masked)
-        holder, changed = step.sites[step.names[0]], step.names[2]
-        first = holder.answer(step.reports)
-        assert holder.answer(step.reports) == first
-        (own,) = _ciphertexts(step, changed)
-        with pytest.raises(AnsweredError):
-            holder.answer(_sending(step, changed, (combined(public_of(study_key()), plus=[own, own]),)))
-        with pytest.raises(AnsweredError):
-            holder.answer({name: step.reports[name] for name in step.names[:4]})
-
-
 def test_updates_that_cannot_be_added_are_named_and_nothing_is_answered_for_them() -> None:
-    step = _played()
+    step = played()
     broken, foreign = step.names[2], step.names[4]
     changed = bytearray(step.reports[broken].update)
     changed[HEADER_BYTES + 4 + 60 : HEADER_BYTES + 4 + 68] = b"\xff" * 8
@@ -333,25 +168,25 @@ def test_updates_that_cannot_be_added_are_named_and_nothing_is_answered_for_them
 
 
 def test_an_update_under_last_studys_key_is_refused() -> None:
-    last = _played(ends=HomomorphicEnds(_ends().told, key=StudyKey.generate()))
+    last = played(ends=HomomorphicEnds(ends_of().told, key=StudyKey.generate()))
     now = HomomorphicEnds(last.ends.told, key=study_key())  # type: ignore[attr-defined]
     coordinator = now.coordinator(last.terms)
     for name, report in last.reports.items():
         with pytest.raises(UpdateRefusedError, match="another study's key"):
             coordinator.check(name, report)
     # Relabelled as one of this study, it decrypts to garbage, and that is noticed.
-    step = _played(masked=False)
+    step = played(masked=False)
     name = step.names[2]
     other = StudyKey.generate()
     foreign = homomorphic.encrypt(np.zeros(10, dtype=np.int64), public_of(other))
     with pytest.raises(SumOutOfRangeError):
-        _opened(step, _sending(step, name, foreign))
+        opened(step, sending(step, name, foreign))
 
 
 def test_a_context_that_holds_a_secret_is_refused() -> None:
     with pytest.raises(ContextHoldsSecretError):
         PublicContext.from_bytes(study_key().to_bytes())
-    end = _ends().coordinator(Terms(context=_ends().context, packing=PACKING, lane_count=1))
+    end = ends_of().coordinator(Terms(context=ends_of().context, packing=PACKING, lane_count=1))
     assert isinstance(end, HomomorphicSum)
     context = end._public.context
     assert not context.is_private() and not context.has_galois_keys() and not context.has_relin_keys()
@@ -359,7 +194,7 @@ def test_a_context_that_holds_a_secret_is_refused() -> None:
 
 def test_values_at_the_range_come_back_and_values_beyond_it_are_refused() -> None:
     """Peers saturate silently: 9 and 12 came back as 7.8 and 8.0."""
-    ends = _ends(masked=False)
+    ends = ends_of(masked=False)
     terms = Terms(context=ends.context, packing=PACKING, lane_count=4)
     edges = np.array([LIMIT, -LIMIT, LIMIT - 1, 0], dtype=np.int32)
     step = Played(ends, terms, dict.fromkeys(ends.told.names, edges))
@@ -371,29 +206,29 @@ def test_values_at_the_range_come_back_and_values_beyond_it_are_refused() -> Non
 
 def test_a_site_beyond_its_limit_is_refused_in_the_sum() -> None:
     """A hostile site encrypts what `protect` would not."""
-    step = _played(masked=False)
+    step = played(masked=False)
     hostile = step.names[2]
     slots = np.zeros(PACKING.slots_for(LANES), dtype=np.int64)
     slots[7] = 20 * LIMIT
     crafted = homomorphic.encrypt(slots, public_of(study_key()))
     with pytest.raises(SumOutOfRangeError):
-        _opened(step, _sending(step, hostile, crafted))
+        opened(step, sending(step, hostile, crafted))
 
 
 @pytest.mark.parametrize("place", [60, 50])
 def test_no_lanes_hide_behind_those_announced(place: int) -> None:
     """In a slot behind the last, or in the second lane of the last."""
-    step = _played(masked=False, lane_count=101)
+    step = played(masked=False, lane_count=101)
     slots = np.zeros(4096, dtype=np.int64)
     slots[place] = 7 << 22
     crafted = homomorphic.encrypt(slots, public_of(study_key()))
     with pytest.raises(SumOutOfRangeError):
-        _opened(step, _sending(step, step.names[2], crafted))
+        opened(step, sending(step, step.names[2], crafted))
 
 
 def test_a_report_is_of_one_site_and_one_sum() -> None:
     for masked in (True, False):
-        step = _played(masked=masked)
+        step = played(masked=masked)
         coordinator = step.ends.coordinator(step.terms)
         one, other = step.names[2], step.names[3]
         coordinator.check(one, step.reports[one])
@@ -414,7 +249,7 @@ def test_a_report_is_of_one_site_and_one_sum() -> None:
 
 
 def test_an_unmasked_sum_refuses_sets_as_a_masked_one_does() -> None:
-    step = _played(7, masked=False)
+    step = played(7, masked=False)
     holder = step.sites[step.names[0]]
     for names in ([], step.names[:4], step.names[1:]):
         with pytest.raises(SumRefusedError):
@@ -427,7 +262,7 @@ def test_an_unmasked_sum_refuses_sets_as_a_masked_one_does() -> None:
 
 
 def test_ends_hold_only_what_is_theirs() -> None:
-    ends = _ends()
+    ends = ends_of()
     about, public, name = ends.context, ends.public, ends.told.names[0]
     secrets = ends.told.secrets(name)
 
