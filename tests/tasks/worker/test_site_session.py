@@ -18,15 +18,19 @@ from policies.consent import ConsentRecord
 from policies.federation import Pool
 from policies.opening import histogram_lane_count
 from policies.plan import Plan
-from privacy.ciphertext_frame import CiphertextFrame
+from policies.receipt import Step
+from privacy.masked_sum import MaskedSum
+from privacy.masking.pair_keys import MaskingKey
 from privacy.noise import NoiseStream
-from privacy.study_key import StudyKey
+from privacy.protected_sum import Report
+from privacy.sum_context import Participant, Roster, SumContext
 from tasks import score
-from tasks.aggregate import lanes_to_bytes
+from tasks.aggregate import Aggregate, lane_count, lanes_to_bytes
 from tasks.found import FoundingSite, found
+from tasks.summing import SumTerms, end_of
 from tasks.train.sampling import Indices, PatientSampler
 from tasks.worker import site_session
-from tasks.worker.site_session import SiteSession
+from tasks.worker.site_session import Protected, SiteSession
 from tests.consents import RECORDS, WAIVER
 from tests.consortium import write_shard
 from tests.plans import tiny_plan
@@ -44,11 +48,6 @@ def plan() -> Plan:
     return tiny_plan(training=TRAINING, rounds=3)
 
 
-@pytest.fixture(scope="module")
-def public() -> bytes:
-    return StudyKey.generate().public_context()
-
-
 class Hospital:
     """One site's home, its session, and what its patients do."""
 
@@ -60,14 +59,46 @@ class Hospital:
         pool = Pool.of(epsilon_cap_micro=100_000_000, delta=1e-5)
         sites = tuple(FoundingSite(name, source, consent) for name in names)
         self.home = Home(found(root, sites, name="test", pool=pool).sites[SITE])
+        self.peers = {name: MaskingKey.generate().public_bytes() for name in names[1:]}
         self.store = ConsentStore.open(self.home)
         self.clock = FixedClock(NOW_S)
         self.session = self.open()
+        self._begun: dict[str, Roster] = {}
 
     def open(self) -> SiteSession:
         session = SiteSession(self.home.root)
         session._clock = self.clock
         return session
+
+    def terms(self, plan: Plan, step: Step, round_number: int = 1) -> SumTerms:
+        """Of a masked sum with two others, whose keys this site has agreed on."""
+        digest, origin = plan.content_digest(), self.home.federation.origin
+        if digest not in self._begun:
+            keys = {SITE: bytes.fromhex(self.session.announce(digest)), **self.peers}
+            roster = Roster(tuple(Participant(name=name, masking_key=key) for name, key in keys.items()))
+            self.session.begin_sums(plan, roster, origin=origin)
+            self._begun[digest] = roster
+        context = SumContext(
+            origin=origin,
+            study=plan.study,
+            plan_digest=digest,
+            round=round_number,
+            step=step,
+            attempt=1,
+            scheme=plan.scheme,
+            model_digest="ab" * 32,
+            minimum_sites=3,
+            roster=self._begun[digest],
+        )
+        return SumTerms(context=context, public=None, holders=(), openings_required=2, aggregators=())
+
+    def evaluate(self, plan: Plan, base: bytes, round_number: int = 1) -> Protected:
+        terms = self.terms(plan, "evaluation", round_number)
+        return self.session.protect_evaluation(plan, terms, base, sealed=None)
+
+    def update(self, plan: Plan, base: bytes, round_number: int = 1) -> Protected:
+        terms = self.terms(plan, "training", round_number)
+        return self.session.protect_update(plan, terms, base, None, carried=0, sealed=None)
 
     def key(self, number: int) -> str:
         name = f"invented-0-{number}"
@@ -200,7 +231,7 @@ def test_a_withdrawal_in_the_middle_of_a_round_counts_from_the_next_step(
 
 
 def test_whoever_consents_during_a_round_joins_the_next(
-    tmp_path: Path, plan: Plan, drawn: list[int], scored: list[int], public: bytes
+    tmp_path: Path, plan: Plan, drawn: list[int], scored: list[int]
 ) -> None:
     hospital = Hospital(tmp_path, RECORDS)
     hospital.grant(*range(40))
@@ -209,22 +240,22 @@ def test_whoever_consents_during_a_round_joins_the_next(
     train, held_out = hospital.sides()
     hospital.after_step(1, lambda: hospital.grant(*range(40, PATIENTS)))
     hospital.session.train(plan, base, 1)
-    hospital.session.protect_evaluation(plan, base, public)
+    hospital.evaluate(plan, base)
     assert drawn == [len(train)] * 3 and scored == [len(held_out)]
     hospital.session.train(plan, base, 2)
-    hospital.session.protect_evaluation(plan, base, public)
+    hospital.evaluate(plan, base, 2)
     assert drawn[3] > len(train) and drawn[3] + scored[1] == PATIENTS
 
 
 def test_a_held_out_patient_who_withdrew_is_not_scored(
-    hospital: Hospital, plan: Plan, scored: list[int], public: bytes
+    hospital: Hospital, plan: Plan, scored: list[int]
 ) -> None:
     hospital.session.prepare(plan)
     base = hospital.session.initial_model(plan)
     _, held_out = hospital.sides()
-    hospital.session.protect_evaluation(plan, base, public)
+    hospital.evaluate(plan, base)
     hospital.withdraw(*held_out[:3])
-    hospital.session.protect_evaluation(plan, base, public)
+    hospital.evaluate(plan, base)
     assert scored == [len(held_out), len(held_out) - 3]
     figures = hospital.session.compare(plan, base)
     assert figures["patients"] == PATIENTS - 3
@@ -248,7 +279,7 @@ def test_a_consent_that_expires_in_the_middle_of_a_round_ends_there(
 
 
 def test_when_everybody_withdraws_the_round_ends_in_noise_and_the_next_is_refused(
-    hospital: Hospital, plan: Plan, drawn: list[int], scored: list[int], public: bytes
+    hospital: Hospital, plan: Plan, drawn: list[int], scored: list[int]
 ) -> None:
     hospital.session.prepare(plan)
     base = hospital.session.initial_model(plan)
@@ -256,8 +287,8 @@ def test_when_everybody_withdraws_the_round_ends_in_noise_and_the_next_is_refuse
     hospital.after_step(1, lambda: hospital.withdraw(*range(PATIENTS)))
     hospital.session.train(plan, base, 1)
     assert drawn == [len(train), 0, 0]
-    assert hospital.session.protect_update(plan, public).update
-    assert hospital.session.protect_evaluation(plan, base, public).update and scored == [0]
+    assert hospital.update(plan, base).update
+    assert hospital.evaluate(plan, base).update and scored == [0]
     with pytest.raises(PolicyViolation) as refused:
         hospital.session.train(plan, base, 2)
     assert refused.value.code == "consent.nobody"
@@ -308,7 +339,7 @@ def test_records_that_cannot_be_believed_stop_the_training(hospital: Hospital, p
         hospital.session.train(plan, hospital.session.initial_model(plan), 1)
     assert refused.value.code == "consent.store-rolled-back"
     with pytest.raises(CodedError):
-        hospital.session.protect_update(plan, b"")  # nothing was trained, so nothing can leave
+        hospital.update(plan, hospital.session.initial_model(plan))  # nothing was trained: nothing can leave
 
 
 def test_a_waiver_takes_everybody_in_who_does_not_object(tmp_path: Path, plan: Plan) -> None:
@@ -333,27 +364,28 @@ def test_a_site_without_records_publishes_a_root_like_any_other(tmp_path: Path) 
     assert len(session.consent_root(1)) == 64
 
 
-def test_an_evaluation_by_sex_has_the_lanes_that_the_coordinator_expects(
-    hospital: Hospital, public: bytes
-) -> None:
+def test_an_evaluation_by_sex_has_the_lanes_that_the_coordinator_expects(hospital: Hospital) -> None:
     by_sex = tiny_plan(evaluation={"bins": 4, "noise_std": 3.0, "subgroups": "sex"})
     hospital.session.prepare(by_sex)
-    protected = hospital.session.protect_evaluation(by_sex, hospital.session.initial_model(by_sex), public)
-    assert (
-        CiphertextFrame.from_bytes(protected.update).lane_count
-        == histogram_lane_count(by_sex.evaluation)
-        == 24
-    )
+    protected = hospital.evaluate(by_sex, hospital.session.initial_model(by_sex))
+    assert lane_count(by_sex, "evaluation") == histogram_lane_count(by_sex.evaluation) == 24
+    end = end_of(by_sex, hospital.terms(by_sex, "evaluation"))
+    assert isinstance(end, MaskedSum) and len(protected.update) == end.update_bytes
+    end.check(SITE, Report(update=protected.update, shares=protected.shares))
 
 
 def test_a_sum_of_nothing_moves_nothing_and_has_no_norm(hospital: Hospital, plan: Plan) -> None:
     base = hospital.session.initial_model(plan)
     weights = hospital.session._weights(plan, base)
-    lanes = np.zeros(sum(tensor.size for tensor in weights.values()), np.int64)
-    assert hospital.session.next_model(plan, base, lanes_to_bytes(lanes), sites=3) == (base, 0)
+    lanes = np.zeros(sum(tensor.size for tensor in weights.values()), np.int32)
+
+    def following() -> Aggregate:
+        return hospital.session.next_model(plan, 1, base, lanes_to_bytes(lanes), sizes=(3,), previous=None)
+
+    assert following() == Aggregate(model=base, norm_l2_micro=0)
     lanes[0] = 5_000
-    moved, norm_micro = hospital.session.next_model(plan, base, lanes_to_bytes(lanes), sites=3)
-    assert moved != base and norm_micro > 0
+    moved = following()
+    assert moved.model != base and moved.norm_l2_micro > 0
 
 
 @pytest.mark.parametrize("method", ["cohort_size", "train", "compare"])
