@@ -21,7 +21,7 @@ from policies.events import (
     SumKeyRotated,
 )
 from policies.federation import PHASES, Federation
-from policies.protection import outlying_sites
+from policies.protection import is_encrypted, outlying_sites
 
 if TYPE_CHECKING:
     from policies.state import FederationState
@@ -74,6 +74,8 @@ def sum_key(state: FederationState, institution: str, body: SumKeyRotated) -> li
     published = state.plans.get(body.plan_digest)
     if published is None or published.plan.study != body.study:
         found.append(Violation("sum-key.plan", "the key is for no plan of the study"))
+    elif not is_encrypted(published.plan):
+        found.append(Violation("sum-key.plan", "the plan's sums need no key"))
     elif institution not in state.rosters.get(body.plan_digest, ()):
         found.append(Violation("sum-key.roster", f"{institution} is not in the plan's roster"))
     if body.plan_digest in state.sum_keys:

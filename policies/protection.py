@@ -1,8 +1,8 @@
 """How a plan's sums are protected: among whom, in which groups, and what every key of a sum is bound to.
 
 Readings of the folded state, the same at every party. The schemes themselves are `privacy.masked_sum`,
-`privacy.homomorphic_sum` and `privacy.shared_sum`; which of them a risk tier permits is a rule; who builds one of them
-out of a context is `tasks.summing`.
+`privacy.homomorphic_sum` and `privacy.shared_sum`; which of them a risk tier permits is a rule; who builds one of
+them out of a context is `tasks.summing`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from policies.facts import micro
 from policies.isolation import openable
 from policies.plan import Plan
 from policies.receipt import Step
+from privacy.masking.pair_keys import MaskingKey, MaskingKeyInvalidError
 from privacy.sum_context import Participant, Roster, SumContext, least_present
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 ATTEMPT = 1
 """A step is done once: what a run that was cut off built is sent again, and a second attempt is another plan."""
+
+_ANY_PRIVATE_KEY = bytes(range(32))
+"""Of a point of low order every X25519 private key makes zero, and of no other any."""
 
 
 def is_masked(plan: Plan) -> bool:
@@ -34,6 +38,16 @@ def is_encrypted(plan: Plan) -> bool:
     return plan.scheme in ("homomorphic", "homomorphic-unmasked")
 
 
+def is_masking_key(public_key: str) -> bool:
+    """Whether a secret can be shared with the holder of this X25519 key (hex). With a point of low order it would be
+    zero, whoever else has a part in it, and a roster with such a key in it could not sum anything."""
+    try:
+        MaskingKey.from_bytes(_ANY_PRIVATE_KEY).agree(bytes.fromhex(public_key), info=b"")
+    except MaskingKeyInvalidError:
+        return False
+    return True
+
+
 def norm_bound_micro(plan: Plan, step: Step) -> int | None:
     """The L2 bound that a site signs for its update; counts of patients have none."""
     return micro(plan.update.clip_l2) if step == "training" else None
@@ -41,6 +55,8 @@ def norm_bound_micro(plan: Plan, step: Step) -> int | None:
 
 def sum_key_digest(state: FederationState, plan_digest: str) -> str | None:
     """Digest of the public key of the plan's sums; None where they need none, or have none yet."""
+    if not is_encrypted(state.plans[plan_digest].plan):
+        return None
     key = state.sum_keys.get(plan_digest)
     return None if key is None else key.public_key_digest
 
@@ -141,12 +157,7 @@ def opened_groups(
     state: FederationState, plan_digest: str, round_number: int, step: Step
 ) -> tuple[tuple[int, tuple[str, ...]], ...]:
     """(number, sites) of every group whose sum the closed set lets be opened."""
-    closed = state.closed[plan_digest, round_number, step]
-    present = frozenset(
-        receipt.site
-        for receipt in state.usable_receipts(plan_digest, round_number, step)
-        if receipt.entry_digest in closed.receipts
-    )
+    present = _present(state, plan_digest, round_number, step)
     return openable_groups(state, plan_digest, round_number, step, present=present)
 
 
@@ -154,18 +165,37 @@ def openable_groups(
     state: FederationState, plan_digest: str, round_number: int, step: Step, *, present: frozenset[str]
 ) -> tuple[tuple[int, tuple[str, ...]], ...]:
     """(number, sites) of every group whose sum may be opened if these sites report. Of clusters those alone that
-    single out nobody together with what earlier rounds opened (`policies.isolation`)."""
+    single out nobody together with what earlier rounds opened (`policies.isolation`), and that have as many sites as
+    their scheme needs."""
     plan = state.plans[plan_digest].plan
     if plan.robust is None or step != "training":
         return ((0, tuple(sorted(present))),)
-    published = [
-        sites
-        for earlier in range(1, round_number)
-        if (plan_digest, earlier, step) in state.closed
-        for _, sites in opened_groups(state, plan_digest, earlier, step)
-    ]
+    least = plan.robust.hostile + 2
     clusters = groups_of(state, plan_digest, step)
-    return openable(clusters, published, present, least=plan.robust.hostile + 2)
+
+    def opened_after(
+        published: set[tuple[str, ...]], reported: frozenset[str]
+    ) -> tuple[tuple[int, tuple[str, ...]], ...]:
+        return tuple(
+            (number, sites)
+            for number, sites in openable(clusters, tuple(published), reported, least=least)
+            if len(sites) >= least_present(len(clusters[number]), minimum_sites=least)
+        )
+
+    # Each round once, in order: what one opened follows from those before it.
+    published: set[tuple[str, ...]] = set()
+    for earlier in range(1, round_number):
+        if (plan_digest, earlier, step) in state.closed:
+            reported = _present(state, plan_digest, earlier, step)
+            published.update(sites for _, sites in opened_after(published, reported))
+    return opened_after(published, present)
+
+
+def _present(state: FederationState, plan_digest: str, round_number: int, step: Step) -> frozenset[str]:
+    """The sites of a closed set."""
+    closed = set(state.closed[plan_digest, round_number, step].receipts)
+    found = state.usable_receipts(plan_digest, round_number, step)
+    return frozenset(receipt.site for receipt in found if receipt.entry_digest in closed)
 
 
 def closing_violations(
@@ -177,8 +207,8 @@ def closing_violations(
     if len(present) < least:
         message = f"{len(present)} sites reported; the plan and its scheme need {least}"
         found.append(Violation("round.too-few", message))
-    if plan.robust is None or step != "training":
-        return found
+    if plan.robust is None or step != "training" or plan_digest not in state.rosters:
+        return found  # without a roster nobody has reported: there are too few
     groups = openable_groups(state, plan_digest, round_number, step, present=present)
     stray = present - {site for _, sites in groups for site in sites}
     if stray:

@@ -26,8 +26,11 @@ from policies.gates import plan_violations, release_violations
 from policies.protection import (
     candidates,
     closing_violations,
+    is_encrypted,
     is_masked,
+    is_masking_key,
     norm_bound_micro,
+    opened_groups,
     robust_violations,
     sum_key_digest,
 )
@@ -59,6 +62,8 @@ def approval(state: FederationState, institution: str, body: PlanApproved) -> li
         found.append(Violation("plan.code", "the code that runs at the site is not approved by the plan"))
     if body.masking_key in state.masking_keys.values():
         found.append(Violation("plan.masking-key", "the masking key was announced before"))
+    elif not is_masking_key(body.masking_key):
+        found.append(Violation("plan.masking-key", "no secret can be shared with the holder of this key"))
     if institution in state.approvals.get(body.plan_digest, frozenset()):
         found.append(Violation("plan.approved-twice", f"{institution} has approved the plan already"))
     return found
@@ -130,7 +135,8 @@ def receipt(state: FederationState, institution: str, statement: Statement) -> l
         Violation(code, _receipt_message(code, institution))
         for code in installed_rules().decide("receipt", told)
     )
-    if about.sum_key_digest != sum_key_digest(state, about.plan_digest):
+    key_digest = sum_key_digest(state, about.plan_digest)
+    if about.sum_key_digest != key_digest or (key_digest is None and is_encrypted(plan)):
         found.append(Violation("receipt.sum-key", "the update is not encrypted under the plan's key"))
     if (statement.shares_digest is not None) != is_masked(plan):
         found.append(
@@ -220,9 +226,23 @@ def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
     found = open_round(state, body.plan_digest, body.round)
     if (body.plan_digest, body.round, "training") not in state.closed:
         found.append(Violation("aggregate.not-closed", "nothing is opened before its round is closed"))
+    elif not _about_clusters(state, body):
+        found.append(Violation("aggregate.clusters", "the figures are not those of the opened clusters"))
     if (body.plan_digest, body.round) in state.released:
         found.append(Violation("aggregate.twice", "the sum of this round is released already"))
     return found + _opened(state, body, "training")
+
+
+def _about_clusters(state: FederationState, body: AggregateReleased) -> bool:
+    """One cosine a cluster and outliers among them, where the plan sums by cluster: quarantine rests on these. What
+    they are is for whoever has the sums to confirm."""
+    plan = state.plans[body.plan_digest].plan
+    groups = () if plan.robust is None else opened_groups(state, body.plan_digest, body.round, "training")
+    return (
+        len(body.cosines_micro) == len(groups)
+        and body.outliers == tuple(sorted(set(body.outliers)))
+        and all(number < len(groups) for number in body.outliers)
+    )
 
 
 def evaluation(state: FederationState, body: EvaluationRecorded) -> list[Violation]:

@@ -48,16 +48,18 @@ from policies.opening import (
     sum_digest_of,
 )
 from policies.plan import Plan
-from policies.protection import is_encrypted, is_masked, norm_bound_micro
+from policies.protection import is_encrypted, is_masked, norm_bound_micro, opened_groups
 from policies.receipt import Predicate, Statement, Step, Validation
 from policies.state import FederationState, ReceiptChain
 from tests.plans import tiny_plan
 
 ORIGIN = "wardround/assembly/term-1"
 COORDINATOR = "coordinator"
-SITES = ("site-a", "site-b", "site-c", "site-d")
-SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *SITES, "stranger", "new")}
-WITNESSES = {name: MemorySigner(name, seed=f"witness {name}".encode()) for name in SITES}
+MANY = tuple(f"site-{letter}" for letter in "abcdefghijklmnop")
+"""As many as a test may ask for; most make do with the first four."""
+SITES = MANY[:4]
+SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *MANY, "stranger", "new")}
+WITNESSES = {name: MemorySigner(name, seed=f"witness {name}".encode()) for name in MANY}
 LOG = MemorySigner(ORIGIN, seed=b"log")
 
 
@@ -79,7 +81,7 @@ def pool(cap: float = 50.0) -> Pool:
     return Pool.of(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
 
 
-def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
+def federation(*, cap: float = 50.0, origin: str = ORIGIN, names: tuple[str, ...] = SITES) -> Federation:
     sites = (
         Member(
             name=name,
@@ -90,7 +92,7 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
             pool=pool(cap),
             consent_policies=(CONSENT,),
         )
-        for name in SITES
+        for name in names
     )
     first = Member(name=COORDINATOR, role=COORDINATOR, key=PublicKey.of(SIGNERS[COORDINATOR].public))
     return Federation(
@@ -102,7 +104,7 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN) -> Federation:
         phase="pilot",
         consent_cadence_s=86_400,
         members=(first, *sites),
-        key_holders=SITES[:3],
+        key_holders=names[: len(names) // 3 + 2],
     )
 
 
@@ -111,8 +113,8 @@ def plan(**fields: object) -> Plan:
 
 
 STAGES = (
-    "founded", "published", "passed", "approved", "rostered", "keyed", "consented", "reserved", "reported", "closed", "released",
-    "scored", "fixed", "evaluated", "judged", "registered",
+    "founded", "published", "passed", "approved", "rostered", "keyed", "consented", "reserved", "reported",
+    "closed", "released", "scored", "fixed", "evaluated", "judged", "registered",
 )  # fmt: skip
 
 
@@ -120,6 +122,7 @@ STAGES = (
 class Assembly:
     plan: Plan = field(default_factory=lambda: plan(rounds=2))
     cap: float = 50.0
+    sites: tuple[str, ...] = SITES
     state: FederationState = field(default_factory=lambda: FederationState(ORIGIN))
 
     # -- saying things -------------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ class Assembly:
         }
         signers = [SIGNERS[name] for name in (signer or institution).split()]
         if type_of(body) == "federation.founded" and signer is None:
-            signers = [SIGNERS[name] for name in (COORDINATOR, *SITES)]
+            signers = [SIGNERS[name] for name in (COORDINATOR, *self.sites)]
         return sign_event(Event(**event), signers)
 
     def say(self, institution: str, body: Body) -> str:
@@ -182,7 +185,7 @@ class Assembly:
         return PlanApproved(**{**fields, **changed})
 
     def roster(self, **changed: Any) -> RosterFixed:  # noqa: ANN401
-        return RosterFixed(**{"plan_digest": self.digest, "sites": SITES, **changed})
+        return RosterFixed(**{"plan_digest": self.digest, "sites": self.sites, **changed})
 
     def key(self, **changed: Any) -> SumKeyRotated:  # noqa: ANN401
         return SumKeyRotated(
@@ -205,7 +208,7 @@ class Assembly:
 
     def reservation(self, site: str, **changed: Any) -> BudgetReserved:  # noqa: ANN401
         total = pool(self.cap).epsilon_micro(self.state.spent_by(site) + round_cost(self.plan))
-        attempt = self.state.attempts.get((self.digest, 1, site), 0) + 1
+        attempt = self.state.attempts.get((self.digest, changed.get("round", 1), site), 0) + 1
         return BudgetReserved(
             **{
                 "plan_digest": self.digest,
@@ -218,7 +221,8 @@ class Assembly:
         )
 
     def receipt(self, site: str, step: Step = "training", **changed: Any) -> TrainingReceipt:  # noqa: ANN401
-        chain = self.state.receipt_chains.get(site, ReceiptChain())
+        chain, number = self.state.receipt_chains.get(site, ReceiptChain()), changed.get("round", 1)
+        after = number - (step == "training")
         predicate = {
             "origin": ORIGIN,
             "study": self.plan.study,
@@ -226,8 +230,8 @@ class Assembly:
             "round": 1,
             "attempt": 1,
             "step": step,
-            "parent_model_digest": BASE if step == "training" else named("model 1"),
-            "policy_digest": self.state.reserved_under.get((self.digest, 1, site), POLICY),
+            "parent_model_digest": named(f"model {after}") if after else BASE,
+            "policy_digest": self.state.reserved_under.get((self.digest, number, site), POLICY),
             "code_digest": CODE,
             "dataset_commitment": named(f"cohort {site}"),
             "mechanisms": mechanisms_of(self.plan, step),
@@ -252,7 +256,7 @@ class Assembly:
         )
 
     def closing(self, step: Step = "training", **changed: Any) -> RoundClosed:  # noqa: ANN401
-        usable = self.state.usable_receipts(self.digest, 1, step)
+        usable = self.state.usable_receipts(self.digest, changed.get("round", 1), step)
         fields = {
             "plan_digest": self.digest,
             "round": 1,
@@ -264,29 +268,37 @@ class Assembly:
         return RoundClosed(**fields)
 
     def openings(
-        self, step: Step, sum_digest: str, holders: tuple[str, ...] = SITES[:2]
+        self, step: Step, sum_digest: str, holders: tuple[str, ...] | None = None, round_number: int = 1
     ) -> tuple[SignedOpening, ...]:
-        """What these members sign that the sum of round 1 is."""
+        """What these members, by default as many key holders as it takes, sign that the sum of a round is."""
+        required = self.state.founded().openings_required()
         statement = Opening(
             schema_version=1,
             origin=ORIGIN,
             plan_digest=self.digest,
-            round=1,
+            round=round_number,
             step=step,
             sum_digest=sum_digest,
         )
         payload = statement.canonical_bytes()
-        signed = (sign(PAYLOAD_TYPE, payload, [SIGNERS[name]]).encode() for name in holders)
+        signed = (
+            sign(PAYLOAD_TYPE, payload, [SIGNERS[name]]).encode() for name in holders or self.sites[:required]
+        )
         return tuple(SignedOpening.from_canonical(data, what="opening") for data in signed)
 
     def release(self, **changed: Any) -> AggregateReleased:  # noqa: ANN401
+        number = changed.get("round", 1)
+        groups: tuple[tuple[int, tuple[str, ...]], ...] = ()
+        if self.plan.robust is not None:
+            groups = opened_groups(self.state, self.digest, number, "training")
         fields: dict[str, Any] = {
             "plan_digest": self.digest,
-            "round": 1,
-            "sum_digest": named("sum 1"),
-            "model_digest": named("model 1"),
+            "round": number,
+            "sum_digest": named(f"sum {number}"),
+            "model_digest": named(f"model {number}"),
             "norm_l2_micro": 1_000_000,
-            "openings": self.openings("training", named("sum 1")),
+            "cosines_micro": (900_000,) * len(groups),
+            "openings": self.openings("training", named(f"sum {number}"), round_number=number),
             **changed,
         }
         return AggregateReleased(**fields)
@@ -302,7 +314,9 @@ class Assembly:
             "histogram": histogram,
             "auc_micro": aucs_micro_of(lanes, self.plan.evaluation)[0],
             "subgroup_auc_micro": aucs_micro_of(lanes, self.plan.evaluation)[1],
-            "openings": self.openings("evaluation", sum_digest_of(lanes)),
+            "openings": self.openings(
+                "evaluation", sum_digest_of(lanes), round_number=changed.get("round", 1)
+            ),
             **changed,
         }
         return EvaluationRecorded(**fields)
@@ -330,34 +344,34 @@ class Assembly:
     def _take(self, stage: str) -> None:
         match stage:
             case "founded":
-                self.say(COORDINATOR, federation(cap=self.cap))
+                self.say(COORDINATOR, federation(cap=self.cap, names=self.sites))
             case "published":
                 self.say(COORDINATOR, self.published())
             case "passed":
                 self.say(COORDINATOR, self.verdict(0))
             case "approved":
-                for site in SITES:
+                for site in self.sites:
                     self.say(site, self.approval(site))
             case "rostered":
                 self.say(COORDINATOR, self.roster())
             case "keyed":
                 if is_encrypted(self.plan):
-                    self.say(SITES[0], self.key())
+                    self.say(self.sites[0], self.key())
             case "consented":
-                for site in SITES:
+                for site in self.sites:
                     self.say(site, self.consents(site))
             case "reserved":
-                for site in SITES:
+                for site in self.sites:
                     self.say(site, self.reservation(site))
             case "reported":
-                for site in SITES:
+                for site in self.sites:
                     self.say(site, self.receipt(site))
             case "closed":
                 self.say(COORDINATOR, self.closing())
             case "released":
                 self.say(COORDINATOR, self.release())
             case "scored":
-                for site in SITES:
+                for site in self.sites:
                     self.say(site, self.receipt(site, "evaluation"))
             case "fixed":
                 self.say(COORDINATOR, self.closing("evaluation"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import Violation
-from policies import budget, membership, rounds, state
+from policies import budget, membership, protection, rounds, state
 from policies.contract import suite_digest
 from policies.cost import round_cost, round_mechanisms
 from policies.events import (
@@ -55,9 +55,6 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     ("reserved", COORDINATOR, lambda a: a.receipt(A), {"event.role"}),
     ("reported", A, lambda a: a.closing(), {"event.role"}),
     ("judged", A, lambda a: a.registration(), {"event.role"}),
-    # keys
-    ("founded", "site-d", lambda a: a.key(), {"sum-key.not-holder"}),
-    ("keyed", A, lambda a: a.key(public_key_digest=named("other")), {"sum-key.stale"}),
     # members and policies
     ("founded", COORDINATOR, lambda a: MemberRetired(name=COORDINATOR), {"member.needed"}),
     ("founded", A, lambda a: PolicyAdopted(policy_digest=POLICY), {"policy.in-force"}),
@@ -75,7 +72,7 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     # reservations
     ("founded", A, lambda a: a.reservation(A), {"plan.unknown"}),
     ("published", A, lambda a: a.reservation(A), {"round.not-open"}),
-    ("passed", A, lambda a: a.reservation(A), {"plan.not-approved", "consent.state-missing"}),
+    ("passed", A, lambda a: a.reservation(A), {"plan.not-approved", "roster.absent", "consent.state-missing"}),
     ("keyed", A, lambda a: a.reservation(A, round=2), {"round.not-open"}),
     ("keyed", A, lambda a: a.reservation(A, round=3), {"round.unknown", "round.not-open"}),
     ("judged", A, lambda a: a.reservation(A), {"round.over"}),
@@ -249,9 +246,10 @@ def test_a_refused_update_may_not_be_in_the_set() -> None:
 
 def test_the_caps_are_the_sites_own_and_hold_over_all_plans() -> None:
     first = plan(rounds=1)
-    assembly = at("keyed", plan=first, cap=1.0)
+    assembly = at("approved", plan=first, cap=1.0)
     # The verdict on a plan over the cap is "no", and nothing but "no" is admitted.
     assert not assembly.state.verdicts[first.content_digest(), 0].passed
+    assert assembly.refusals(assembly.entry(COORDINATOR, assembly.roster())) == {"roster.not-open"}
     assert assembly.refusals(assembly.entry(A, assembly.reservation(A))) == {"round.not-open"}
 
 
@@ -375,7 +373,7 @@ def test_no_rule_is_without_a_test() -> None:
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     untested = {
         code
-        for module in (budget, membership, rounds, state)
+        for module in (budget, membership, protection, rounds, state)
         for code in violation_codes(Path(str(module.__file__)))
         if f'"{code}"' not in tests and code not in UNREACHABLE
     }

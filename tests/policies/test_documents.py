@@ -20,7 +20,18 @@ from policies.gates import plan_violations, release_violations
 from policies.plan import Plan
 from privacy.accounting import Curve
 from tests.plans import TINY_PLAN
-from tests.policies.assembly import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, WITNESSES, at, federation, plan
+from tests.policies.assembly import (
+    COORDINATOR,
+    LOG,
+    ORIGIN,
+    SIGNERS,
+    SITES,
+    STAGES,
+    WITNESSES,
+    at,
+    federation,
+    plan,
+)
 
 
 def test_every_wrong_field_of_a_plan_is_named_at_once_and_no_value_is_repeated() -> None:
@@ -29,7 +40,7 @@ def test_every_wrong_field_of_a_plan_is_named_at_once_and_no_value_is_repeated()
         .replace("seed: 0", "seed: 'SECRET'")
         .replace("minimum_sites: 3", "minimum_sites: 2")
         .replace("noise_multiplier: 2.0", "noise_multiplier: .inf")
-        .replace("scheme: homomorphic", "scheme: none")
+        .replace("scheme: masked", "scheme: none")
     ) + "surprise: 1\n"
     with pytest.raises(InputError) as refused:
         Plan.from_yaml(text.replace(".inf", "-1.0"), what="plan")
@@ -188,7 +199,7 @@ def test_the_model_gate_asks_in_order() -> None:
     assembly = at("approved", plan=plan(gates={"minimum_auc": 0.95}))
     digest, state = assembly.digest, assembly.state
     assert codes_of(state, digest) == ["participation.too-few"]
-    for stage in ("keyed", "consented", "reserved", "reported", "closed"):
+    for stage in STAGES[STAGES.index("rostered") : STAGES.index("closed") + 1]:
         assembly._take(stage)
     assert codes_of(state, digest) == ["aggregate.missing"]
     assembly._take("released")

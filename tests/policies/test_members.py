@@ -6,10 +6,12 @@ import pytest
 
 from policies.events import IdentityRotated, MemberRetired, PolicyAdopted, SumKeyRotated
 from policies.federation import PublicKey
-from tests.policies.assembly import COORDINATOR, POLICY, SIGNERS, SITES, Assembly, at, named
+from tests.policies.assembly import COORDINATOR, POLICY, SIGNERS, SITES, Assembly, at, named, plan
 
 A, B, C, D = SITES
 NOW_S = 1_700_000_000
+VOTE = PolicyAdopted(policy_digest=named("next"))
+"""Something that every site may say."""
 
 
 def rotation(name: str = A, *, valid_until_s: int | None = None) -> IdentityRotated:
@@ -30,8 +32,8 @@ def rotated() -> Assembly:
 
 
 def test_from_its_rotation_on_only_the_new_key_speaks_for_a_site(rotated: Assembly) -> None:
-    assert rotated.refusals(rotated.entry(A, rotated.key())) == {"ledger.chain.signature"}
-    assert rotated.refusals(rotated.entry(A, rotated.key(), signer="new")) == set()
+    assert rotated.refusals(rotated.entry(A, VOTE)) == {"ledger.chain.signature"}
+    assert rotated.refusals(rotated.entry(A, VOTE, signer="new")) == set()
 
 
 @pytest.mark.parametrize("signers", [A, "new", f"{B} new", f"{COORDINATOR} {B} new"])
@@ -57,17 +59,21 @@ def test_a_credential_ends_in_log_time() -> None:
     assembly = at("approved")
     limited = rotation(valid_until_s=NOW_S + 60)
     assembly.state.advance(assembly.state.size, assembly.entry(A, limited, signer=f"{A} new"))
-    speech = assembly.key()
-    assert assembly.refusals(assembly.entry(A, speech, signer="new")) == set()
-    late = assembly.entry(A, speech, signer="new", time_s=NOW_S + 60)
+    assert assembly.refusals(assembly.entry(A, VOTE, signer="new")) == set()
+    late = assembly.entry(A, VOTE, signer="new", time_s=NOW_S + 60)
     assert assembly.refusals(late) == {"ledger.chain.expired"}
 
 
-def test_a_key_of_sums_and_an_identity_are_told_apart(rotated: Assembly) -> None:
-    holder = rotated.entry(B, rotated.key())
-    assert rotated.refusals(holder) == set()
-    both = {**rotation(B).to_json(), "purpose": "study-sum"}
-    assert rotated.refusals(rotated.entry(B, rotated.key(), body=both, signer=f"{B} new")) != set()
+def test_a_key_of_sums_and_an_identity_are_told_apart() -> None:
+    assembly = at("rostered", plan=plan(protection={"scheme": "homomorphic"}))
+    assert assembly.refusals(assembly.entry(B, assembly.key())) == set()
+    for body, purpose, signer in (
+        (rotation(B).to_json(), "study-sum", f"{B} new"),
+        (assembly.key().to_json(), "identity", B),
+        (assembly.key().to_json(), "another", B),
+    ):
+        mixed = assembly.entry(B, assembly.key(), body={**body, "purpose": purpose}, signer=signer)
+        assert assembly.refusals(mixed) & {"event.malformed", "ledger.chain.member-invalid"}
     assert SumKeyRotated.model_fields.keys() & {"key", "name"} == set()
 
 

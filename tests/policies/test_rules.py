@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 
 from ledger.canonical import JsonValue
+from policies.plan import Scheme
 from policies.rego import DECISIONS, INSTALLED, installed_rules
 from policies.rego_sources import read_sources
 from policies.rego_subset import CODE
@@ -37,6 +38,8 @@ ADMITTED: Final[dict[str, Document]] = {
             "minimum_sites": 4,
             "maximum_sites": 4,
             "risk_tier": "limited",
+            "scheme": "shared",
+            "robust_sites": 4,
             "epsilon_micro": 9,
             "epsilon_cap_micro": 9,
             "code_digests": [DIGEST, "b" * 64],
@@ -185,6 +188,8 @@ SPOILT_TOGETHER: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ),
     # Two hospitals can tell each other's updates from their sum, whatever the plan asks for.
     ("plan", {("plan", "minimum_sites"): 2}, {"plan.too-few-members"}),
+    ("plan", {("plan", "risk_tier"): "", ("plan", "scheme"): ""}, {"phase.risk-tier", "plan.scheme"}),
+    ("plan", {("plan", "robust_sites"): -1, ("federation", "sites"): 4}, {"plan.robust-sites"}),
     ("release", {("minimum_sites",): 2}, {"participation.too-few"}),
     # An AUC over 1 beats every floor and every model.
     ("release", {("auc_micro",): 1_000_001}, {"evaluation.below-floor", "evaluation.regression"}),
@@ -274,16 +279,26 @@ def test_nothing_at_all_is_refused_by_every_rule_that_comes_first(decision: str)
     assert len(installed_rules().decide(decision, {})) >= 2
 
 
+HIGH: Final[dict[Path_, object]] = {("plan", "risk_tier"): "high", ("plan", "scheme"): "masked"}
+CLINICAL: Final[dict[Path_, object]] = HIGH | {("federation", "phase"): "clinical"}
+MINIMAL: Final[dict[Path_, object]] = {("plan", "risk_tier"): "minimal"}
+
 REFUSED: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ("plan", {("plan", "code_digests"): []}, {"plan.no-code"}),
-    ("plan", {("federation", "sites"): 3}, {"plan.too-few-members"}),
+    ("plan", {("federation", "sites"): 3, ("plan", "robust_sites"): 0}, {"plan.too-few-members"}),
     ("plan", {("federation", "sites"): 5}, {"plan.too-many-members"}),
     ("plan", {("unknown_sites",): ["elsewhere"]}, {"plan.unknown-site"}),
     ("plan", {("plan", "epsilon_micro"): 10}, {"budget.plan-cap"}),
     ("plan", {("federation", "phase"): "foundation"}, {"phase.risk-tier"}),
-    ("plan", {("plan", "risk_tier"): "high"}, {"phase.risk-tier"}),
-    ("plan", {("federation", "phase"): "expansion", ("plan", "risk_tier"): "high"}, {"phase.risk-tier"}),
+    ("plan", HIGH, {"phase.risk-tier"}),
+    ("plan", HIGH | {("federation", "phase"): "expansion"}, {"phase.risk-tier"}),
     ("plan", {("federation", "phase"): "beyond"}, {"phase.risk-tier"}),
+    # Without masks a coordinator and one key holder read every update; with shares, the aggregators together.
+    ("plan", {("plan", "scheme"): "homomorphic-unmasked"}, {"plan.scheme"}),
+    ("plan", CLINICAL | {("plan", "scheme"): "homomorphic-unmasked"}, {"plan.scheme"}),
+    ("plan", CLINICAL | {("plan", "scheme"): "shared"}, {"plan.scheme"}),
+    ("plan", {("plan", "scheme"): "plain"}, {"plan.scheme"}),
+    ("plan", {("plan", "robust_sites"): 5}, {"plan.robust-sites"}),
     ("member", {("cost_rdp_micro",): 11}, {"budget.pool-cap"}),
     ("member", {("consent", "published"): False}, {"consent.version"}),
     ("member", {("purpose",): "advertising"}, {"consent.purpose"}),
@@ -362,7 +377,11 @@ def test_every_code_of_every_decision_is_in_the_table() -> None:
 
 
 ALSO_ADMITTED: Final[list[tuple[str, dict[Path_, object]]]] = [
-    ("plan", {("federation", "phase"): "clinical", ("plan", "risk_tier"): "high"}),
+    ("plan", CLINICAL),
+    ("plan", CLINICAL | {("plan", "scheme"): "homomorphic"}),
+    *(("plan", MINIMAL | {("plan", "scheme"): each}) for each in get_args(Scheme)),
+    *(("plan", {("plan", "scheme"): each}) for each in ("masked", "homomorphic")),
+    ("plan", {("plan", "robust_sites"): 0}),
     ("plan", {("federation", "phase"): "expansion"}),
     ("plan", {("federation", "phase"): "foundation", ("plan", "risk_tier"): "minimal"}),
     ("release", {("in_force", "known"): False, ("in_force", "auc_micro"): 1_000_000}),

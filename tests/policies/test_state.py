@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ledger.errors import PolicyViolation
 from ledger.event import entry_digest, parse_entry
 from policies.cost import plan_cost
+from policies.events import PolicyAdopted
 from policies.state import FederationState
 from tests.policies.assembly import COORDINATOR, ORIGIN, SITES, STAGES, Assembly, at, federation, named
 
@@ -68,7 +69,7 @@ def test_only_members_speak_and_only_for_themselves() -> None:
 
 def test_a_chain_has_no_gap_no_repetition_and_no_fork() -> None:
     assembly = at("approved")
-    speech = assembly.key()
+    speech = PolicyAdopted(policy_digest=named("next"))
     assert assembly.refusals(assembly.entry(A, speech, sequence=2)) == {"ledger.chain.gap"}
     assert assembly.refusals(assembly.entry(A, speech, sequence=0)) == {"ledger.chain.replayed"}
     assert assembly.refusals(assembly.entry(A, speech, previous=named("other"))) == {"ledger.chain.previous"}

@@ -27,7 +27,8 @@ def both_passed() -> Assembly:
             plan_digest=assembly.digest, round=0, passed=True, violations=()
         )
         for site in SITES:
-            assembly.say(site, assembly.approval())
+            assembly.say(site, assembly.approval(site))
+        assembly.say(COORDINATOR, assembly.roster())
     for site in SITES:
         assembly.say(site, assembly.consents(site))
     return assembly
