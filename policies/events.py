@@ -53,8 +53,8 @@ class PolicyAdopted(Document):
 
 
 class SumKeyRotated(Document):
-    """The public key of a study's homomorphic sums, made and sealed to the holders by one of them. A new one for every
-    plan, so that a key opens no other plan's sums."""
+    """The public key of a study's homomorphic sums, made and sealed to the holders by one of them. A new one for
+    every plan, so that a key opens no other plan's sums."""
 
     purpose: Literal["study-sum"]
     study: Name
