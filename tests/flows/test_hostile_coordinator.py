@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,18 @@ from adapters import mail, objects
 from adapters.exchange import DirectoryExchange
 from adapters.home import Home
 from ledger.event import read_judged
-from policies.events import GateVerdict, ModelRegistered, PlanPublished, parse_body
+from policies.events import Absence, GateVerdict, ModelRegistered, PlanPublished, RoundClosed, parse_body
+from policies.opening import read_opening
 from policies.plan import Plan
 from policies.receipt import Step
 from policies.state import FederationState
-from tasks.aggregate import lanes_to_bytes
+from privacy.protected_sum import Answer
+from tasks.aggregate import Aggregate, lanes_to_bytes
 from tasks.coordinator.collect import Sum
 from tasks.coordinator.party import Coordinator
-from tasks.site.opening import open_sum
+from tasks.site.opening import answer, open_sum
 from tasks.site.party import opened_site
+from tasks.summing import GroupSum
 from tasks.train import network, weights
 from tasks.worker.coordinator_session import CoordinatorSession
 from tasks.worker.site_session import SiteSession
@@ -42,8 +45,19 @@ def codes(outcome: Outcome, *parties: str) -> dict[str, str]:
 
 async def test_a_model_that_is_not_the_sums_is_followed_by_no_site(consortium: Consortium) -> None:
     class Swapping(CoordinatorSession):
-        def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
-            return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed + 1)), 0
+        def next_model(
+            self,
+            plan: Plan,
+            round_number: int,
+            base: bytes,
+            opened: bytes,
+            *,
+            sizes: tuple[int, ...],
+            previous: bytes | None,
+        ) -> Aggregate:
+            honest = super().next_model(plan, round_number, base, opened, sizes=sizes, previous=previous)
+            other = network.initial(plan.network, plan.data.image, plan.seed + 1)
+            return replace(honest, model=weights.to_bytes(other))
 
     consortium.coordinator = coordinator_worker(Swapping)
     outcome = await consortium.run(brief_plan())
@@ -54,8 +68,18 @@ async def test_a_model_that_is_not_the_sums_is_followed_by_no_site(consortium: C
 
 async def test_a_norm_that_is_not_the_sums_is_followed_by_no_site(consortium: Consortium) -> None:
     class Belittling(CoordinatorSession):
-        def next_model(self, plan: Plan, base: bytes, opened: bytes, *, sites: int) -> tuple[bytes, int]:
-            return super().next_model(plan, base, opened, sites=sites)[0], 0
+        def next_model(
+            self,
+            plan: Plan,
+            round_number: int,
+            base: bytes,
+            opened: bytes,
+            *,
+            sizes: tuple[int, ...],
+            previous: bytes | None,
+        ) -> Aggregate:
+            honest = super().next_model(plan, round_number, base, opened, sizes=sizes, previous=previous)
+            return replace(honest, norm_l2_micro=0)
 
     consortium.coordinator = coordinator_worker(Belittling)
     outcome = await consortium.run(brief_plan())
@@ -68,13 +92,11 @@ async def test_a_sum_that_the_coordinator_made_up_is_followed_by_no_site(
 ) -> None:
     opened = flows.coordinator.open_sum
 
-    async def invented(
-        coordinator: Coordinator, published: PlanPublished, number: int, kind: Step, closed: object
-    ) -> Sum:
-        honest = await opened(coordinator, published, number, kind, closed)  # type: ignore[arg-type]
+    async def invented(coordinator: Coordinator, published: PlanPublished, number: int, kind: Step) -> Sum:
+        honest = await opened(coordinator, published, number, kind)
         lanes = lanes_to_bytes(np.zeros(len(honest.opened) // 4, np.int32))
         lawless(coordinator)  # its own log lets it pass; nobody else's does
-        return Sum(lanes, objects.store(coordinator.exchange, lanes), honest.sites, honest.openings)
+        return replace(honest, opened=lanes, digest=objects.store(coordinator.exchange, lanes))
 
     monkeypatch.setattr(flows.coordinator, "open_sum", invented)
     outcome = await consortium.run(brief_plan())
@@ -98,41 +120,90 @@ async def test_an_auc_that_is_not_the_histograms_becomes_final_nowhere(
     assert consortium.registered_versions() == 0
 
 
-async def test_key_holders_open_no_other_sum_than_the_closed_sets(consortium: Consortium) -> None:
-    class Prying(CoordinatorSession):
-        def combine(self, plan: Plan, updates: list[bytes], public: bytes) -> bytes:
-            return super().combine(plan, updates[:1], public)  # "the sum" of hospital-a alone
+async def test_a_sum_that_the_coordinator_alone_found_is_not_released(
+    consortium: Consortium, impatient: None
+) -> None:
+    """Every holder opens the closed set itself; nobody signs what it was told."""
 
-    consortium.coordinator = coordinator_worker(Prying)
+    class Shifting(CoordinatorSession):
+        def open_sums(self, plan: Plan, groups: list[GroupSum]) -> bytes:
+            return lanes_to_bytes(np.frombuffer(super().open_sums(plan, groups), "<i4") + 1)
+
+    consortium.coordinator = coordinator_worker(Shifting)
     plan = brief_plan()
     outcome = await consortium.run(plan, leave=True)
-    holders = consortium.founded.federation.key_holders
-    assert codes(outcome, *holders) == dict.fromkeys(holders, "opening.sum-mismatch")
     assert outcome.code("coordinator") == "opening.too-few"
     exchange = DirectoryExchange(consortium.founded.exchange)
-    assert exchange.names(mail.openings(plan.content_digest(), 1, "training")) == []
-    assert consortium.registered_versions() == 0
+    holders = consortium.founded.federation.key_holders
+    place = mail.openings(plan.content_digest(), 1, "training")
+    votes = {
+        read_opening(exchange.get(f"{place}/{name}") or b"", consortium.founded.federation, name)
+        for name in holders
+    }
+    # They agree with each other, on what the coordinator did not find.
+    found = {vote.sum_digest for vote in votes if vote is not None}
+    assert len(found) == 1 and exchange.get(objects.name_of(*found)) is None
+    assert not outcome.state.released and consortium.registered_versions() == 0
 
 
-async def test_a_key_holder_opens_once_and_then_only_repeats_itself(consortium: Consortium) -> None:
+async def test_a_set_that_drops_a_site_which_reported_is_closed_nowhere(
+    consortium: Consortium, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sum without hospital-a beside the one with it would be hospital-a's update. The witnesses refuse it,
+    so that it is never final, and no site answers for it."""
+
+    async def dropping(
+        coordinator: Coordinator, published: PlanPublished, number: int, kind: Step, missing: object
+    ) -> None:
+        lawless(coordinator)
+        receipts = coordinator.state.usable_receipts(published.plan_digest, number, kind)
+        await coordinator.say(
+            RoundClosed(
+                plan_digest=published.plan_digest,
+                round=number,
+                step=kind,
+                receipts=tuple(one.entry_digest for one in receipts if one.site != "hospital-a"),
+                missing=(Absence(site="hospital-a", code="site.silent"),),
+            )
+        )
+
+    monkeypatch.setattr(flows.coordinator, "close", dropping)
+    plan = brief_plan()
+    outcome = await consortium.run(plan)
+    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "ledger.witness.gate")
+    assert "round.receipts" in str(outcome.errors["hospital-b"])
+    exchange = DirectoryExchange(consortium.founded.exchange)
+    assert exchange.names(mail.answers(plan.content_digest(), 1, "training")) == []
+
+
+async def test_a_site_answers_and_a_holder_opens_once_and_then_they_only_repeat_themselves(
+    consortium: Consortium,
+) -> None:
     plan = tiny_plan()
     state = (await consortium.run(plan)).state
     digest, holder = plan.content_digest(), consortium.founded.federation.key_holders[0]
     exchange = DirectoryExchange(consortium.founded.exchange)
-    place = f"{mail.openings(digest, 1, 'training')}/{holder}"
-    answer = exchange.get(place)
-    one_update = next(iter(state.receipts.values())).statement.update_digest
-    exchange.replace(mail.combined(digest, 1, "training"), one_update.encode())
+    places = [
+        f"{place}/{holder}"
+        for place in (mail.openings(digest, 1, "training"), mail.answers(digest, 1, "training"))
+    ]
+    said = [exchange.get(place) for place in places]
+    for place in places:
+        (consortium.founded.exchange / place).unlink()
 
-    class Opening(SiteSession):
-        def open_sum(self, *_: object, **__: object) -> bytes:
+    class Asked(SiteSession):
+        def open_sums(self, plan: Plan, groups: list[GroupSum]) -> bytes:
             raise AssertionError("asked to open a second time")
 
+        def answer(self, *_: object, **__: object) -> Answer | None:
+            raise AssertionError("asked to answer a second time")
+
     home = consortium.founded.sites[holder]
-    async with opened_site(home, worker=site_worker(Opening)) as site:
+    async with opened_site(home, worker=site_worker(Asked)) as site:
         assert await open_sum(site, state.plans[digest], 1, "training")
-    assert answer is not None
-    assert exchange.get(place) == answer
+        assert await answer(site, state.plans[digest], 1, "training")
+    assert None not in said
+    assert [exchange.get(place) for place in places] == said
 
 
 @pytest.mark.parametrize(("liars", "passes"), [(1, True), (2, False)])
@@ -141,8 +212,8 @@ async def test_one_lying_key_holder_is_outvoted_and_two_that_differ_open_nothing
 ) -> None:
     def liar(offset: int) -> type[SiteSession]:
         class Lying(SiteSession):
-            def open_sum(self, plan: Plan, *arguments: object, context: bytes) -> bytes:
-                honest = super().open_sum(plan, *arguments, context=context)  # type: ignore[arg-type]
+            def open_sums(self, plan: Plan, groups: list[GroupSum]) -> bytes:
+                honest = super().open_sums(plan, groups)
                 return lanes_to_bytes(np.frombuffer(honest, "<i4").astype(np.int32) + offset)
 
         return Lying
