@@ -25,7 +25,8 @@ class UntrainedSession(SiteSession):
 
     def train(self, plan: Plan, base: bytes, round_number: int) -> float:
         start = weights.flatten(self._weights(plan, base))
-        self._delta = np.random.default_rng(round_number).normal(0, 1e-3, start.shape)
+        self._delta = np.random.default_rng(round_number).normal(0, 1e-3, start.shape).astype(np.float32)
+        self._patients_by_round[round_number] = self._present().begin_round().patient_count
         return 0.0
 
 
