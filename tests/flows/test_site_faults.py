@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +17,14 @@ from adapters.home import Home, SiteConfig
 from policies.budget import given_back
 from policies.cost import epsilon_micro, plan_cost
 from policies.plan import Plan
-from privacy.ciphertext_frame import CiphertextFrame
-from privacy.homomorphic import HomomorphicSum
-from privacy.study_key import PublicContext
+from privacy.masked_sum import MaskedSum
+from privacy.packing import Lanes
+from privacy.protected_sum import Report
 from tasks.aggregate import encoding_of
+from tasks.summing import SumTerms
 from tasks.worker.process import InlineWorker
-from tasks.worker.site_session import Protected, SiteSession
+from tasks.worker.site_session import SiteSession
+from tasks.worker.sum_session import SealedKey
 from tests.consortium import SITES, Consortium, site_worker
 from tests.plans import tiny_plan
 
@@ -33,50 +36,53 @@ RAISED_TEXT = "Jane Doe, born 1970-01-01"
 
 
 class TroubledSession(SiteSession):
-    """Fails in another way in each of the first five rounds."""
+    """Fails in another way in each of the first six rounds."""
 
-    _round = 0
+    _earlier = Report(update=b"")
 
     def train(self, plan: Plan, base: bytes, round_number: int) -> float:
-        self._round = round_number
         if round_number == 1:
             raise ValueError(RAISED_TEXT)
         return super().train(plan, base, round_number)
 
-    def protect_update(self, plan: Plan, public: bytes) -> Protected:
-        protected = super().protect_update(plan, public)
-        if self._round == 2:
-            return replace(protected, update=protected.update[:-1])
-        if self._round == 3:
-            return replace(protected, update=b"")
-        if self._round == 4:  # a whole, well-formed ciphertext of fewer lanes than the network has
-            scheme = HomomorphicSum(PublicContext.from_bytes(public), encoding_of(plan).packing)
-            short = scheme.protect(encoding_of(plan).encode_counts(np.zeros(8, np.int64)))
-            return replace(protected, update=short)
-        if self._round == 5:  # an update that calls itself a sum of two
-            frame = CiphertextFrame.from_bytes(protected.update)
-            return replace(protected, update=replace(frame, kind=2, sites=2).to_bytes())
-        return protected
+    def _report(self, plan: Plan, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
+        number = terms.context.round if terms.context.step == "training" else 0
+        if number == 4:  # a whole, well-formed update of fewer lanes than the network has
+            masks = self._masking(terms.context.plan_digest).secrets(terms.context)
+            short = MaskedSum(terms.context, encoding_of(plan).packing, 8, secrets=masks)
+            return short.protect(np.zeros(8, np.int32))
+        report = super()._report(plan, terms, lanes, sealed)
+        if number == 2:
+            self._earlier = report
+            return replace(report, update=report.update[:-1])
+        if number == 3:
+            return replace(report, update=b"")
+        if number == 5:  # what it made three rounds ago
+            return self._earlier
+        if number == 6:
+            return replace(report, shares=os.urandom(len(report.shares)))
+        return report
 
 
 async def test_a_site_that_fails_is_named_with_its_code_and_takes_part_in_the_next_round(
     consortium: Consortium,
 ) -> None:
     consortium.workers["hospital-d"] = site_worker(TroubledSession)
-    plan = tiny_plan(rounds=6)
+    plan = tiny_plan(rounds=7)
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
-    assert [outcome.missing(plan, number) for number in range(1, 7)] == [
+    assert [outcome.missing(plan, number) for number in range(1, 8)] == [
         {"hospital-d": "site.withheld"},
-        {"hospital-d": "privacy.ciphertext-length"},
-        {"hospital-d": "privacy.ciphertext-length"},
-        {"hospital-d": "privacy.sum-refused"},
-        {"hospital-d": "privacy.sum-refused"},
+        {"hospital-d": "privacy.masked-update"},
+        {"hospital-d": "privacy.masked-update"},
+        {"hospital-d": "privacy.masked-update"},
+        {"hospital-d": "privacy.other-context"},
+        {"hospital-d": "privacy.shares-malformed"},
         {},
     ]
-    assert consortium.registered_versions() == 6
+    assert consortium.registered_versions() == 7
     # What it spent is spent: each training was begun, and only evaluations that never began are given back.
-    assert outcome.state.spent_by("hospital-d") == plan_cost(plan) - given_back(plan, ("training",)).scaled(5)
+    assert outcome.state.spent_by("hospital-d") == plan_cost(plan) - given_back(plan, ("training",)).scaled(6)
     # The report says the same to people, and the reason itself stays where it happened.
     assert consortium.report()["rounds"][0]["sites_missing"] == {"hospital-d": "site.withheld"}
     assert RAISED_TEXT in consortium.site_log("hospital-d")
@@ -123,11 +129,12 @@ async def test_fewer_sites_than_the_minimum_end_the_plan_for_everybody(tmp_path:
     assert consortium.registered_versions() == 0
 
 
-async def test_a_silent_site_is_named_at_the_deadline(consortium: Consortium) -> None:
+async def test_a_site_that_never_approved_is_named_at_the_deadline(consortium: Consortium) -> None:
     plan = tiny_plan(participation={"required": [], "minimum_sites": 3, "deadline_s": 8})
     outcome = await consortium.run(plan, absent=("hospital-d",))
     assert outcome.errors == {}
-    assert outcome.missing(plan, 1) == {"hospital-d": "site.silent"}
+    assert outcome.missing(plan, 1) == {"hospital-d": "roster.absent"}
+    assert outcome.missing(plan, 1, "evaluation") == {"hospital-d": "roster.absent"}
     assert consortium.registered_versions() == 1
 
 
@@ -141,7 +148,10 @@ async def test_a_site_that_hangs_is_waited_for_until_the_deadline_and_comes_back
     began = time.monotonic()
     outcome = await consortium.run(
         plan,
-        cut_at=lambda step: step.step == "add ciphertexts" and bool(closed_after.append(time.monotonic())),
+        cut_at=lambda now: (
+            (now.party, now.step) == ("coordinator", "open the sum")
+            and bool(closed_after.append(time.monotonic()))
+        ),
     )
     assert outcome.errors == {}
     assert outcome.missing(plan, 1) == {"hospital-d": "site.silent"}
@@ -230,13 +240,10 @@ async def test_an_update_far_beyond_the_clip_fails_the_round(tmp_path: Path) -> 
     """One site sends lanes as large as its encoding takes. The sum's norm shows it, though nobody sees the update."""
 
     class Poisoning(SiteSession):
-        def protect_update(self, plan: Plan, public: bytes) -> Protected:
-            honest = super().protect_update(plan, public)
-            encoding = encoding_of(plan)
-            count = CiphertextFrame.from_bytes(honest.update).lane_count
-            lanes = np.full(count, encoding.packing.site_limit, np.int32)
-            scheme = HomomorphicSum(PublicContext.from_bytes(public), encoding.packing)
-            return replace(honest, update=scheme.protect(lanes))
+        def _report(self, plan: Plan, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
+            if terms.context.step == "training":
+                lanes = np.full(len(lanes), encoding_of(plan).packing.site_limit, np.int32)
+            return super()._report(plan, terms, lanes, sealed)
 
     consortium = Consortium.found(tmp_path)
     consortium.workers["hospital-d"] = site_worker(Poisoning)
