@@ -83,9 +83,11 @@ class MaskingKeys:
         return AnswerKeys.from_bytes(kept)
 
     def answered(self, context: SumContext) -> None:
-        """The answer is kept: forget what made it, and move on to the next step."""
-        chains = self._chains()
-        if chains.position <= context.position:
+        """The answer is kept: forget what made it, and move on to the next step. Once more after a crash changes
+        nothing, nor does it after `forget`."""
+        kept = self._files.read("chains")
+        chains = None if kept is None else PairChains.from_bytes(kept)
+        if chains is not None and chains.position <= context.position:
             chains.at(context.position + 1)
             self._files.write("chains", chains.to_bytes())
         self._files.remove(_name_of(context))

@@ -12,7 +12,7 @@ from typing import Literal
 from adapters import mail, objects
 from adapters.home import write_atomically
 from ledger import canonical, envelope
-from ledger.errors import PolicyViolation, Violation
+from ledger.errors import CodedError, PolicyViolation, Violation
 from policies.answer import PAYLOAD_TYPE as ANSWER_TYPE
 from policies.answer import SumAnswer
 from policies.events import AggregateReleased, PlanPublished, RoundClosed
@@ -56,16 +56,17 @@ async def answer(site: Site, published: PlanPublished, round_number: int, kind: 
         return False
     place = f"{mail.answers(digest, round_number, kind)}/{site.name}"
     kept = site.home.root / "answers" / digest / f"{round_number}-{kind}"
-    if kept.exists():  # what a site answered is sent again, never made again
-        site.exchange.put(place, kept.read_bytes())
-        return True
     group = _group(site, digest, round_number, kind)
     if group is None:
         return False
-    receipts = closed_receipts(site.state, digest, round_number, kind)[group]
     terms = own_terms(
         site, published, round_number, kind, model_digest=_model_digest(site, published, round_number, kind)
     )
+    if kept.exists():  # what a site answered is sent again, never made again
+        await site.worker.call(SiteSession.answered, published.plan, terms)
+        site.exchange.put(place, kept.read_bytes())
+        return True
+    receipts = closed_receipts(site.state, digest, round_number, kind)[group]
     if site.name not in answers_wanted(published.plan, terms, tuple(receipt.site for receipt in receipts)):
         return False
     # The ledger refuses such a set too. This site does not take the ledger's word where its answer is at stake.
@@ -73,12 +74,17 @@ async def answer(site: Site, published: PlanPublished, round_number: int, kind: 
     if not own <= set(fixed.receipts):
         raise PolicyViolation([Violation("opening.set", "the closed set omits a receipt that counts")])
     site.tell("answer", round_number)
-    reports = load_reports(
-        site.exchange, receipts, with_updates=needs_updates(published.plan, terms, site.name)
-    )
-    said = await site.worker.call(
-        SiteSession.answer, published.plan, terms, reports, sealed_key(site, published)
-    )
+    try:
+        reports = load_reports(
+            site.exchange, receipts, with_updates=needs_updates(published.plan, terms, site.name)
+        )
+        said = await site.worker.call(
+            SiteSession.answer, published.plan, terms, reports, sealed_key(site, published)
+        )
+    except CodedError as error:
+        # Another site dealt it bad shares, or its own keys are gone. The others' answers may suffice without it.
+        site.keep_diagnostics(f"no answer in round {round_number} ({kind}): {error}\n{error.diagnostics()}")
+        return False
     if said is None:
         return False
     statement = SumAnswer(
