@@ -25,7 +25,7 @@ from tasks.site.party import Site, opened_site
 from tasks.site.prepare import judge_cohort, prepare
 from tasks.site.report import compare
 from tasks.site.settle import settle
-from tasks.site.sums import join_roster
+from tasks.site.sums import join_roster, leave_roster
 from tasks.worker.site_session import Prepared
 
 
@@ -63,12 +63,14 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
         following = await take_round(site, published, round_number, model, prepared)
         await settle(site, published, round_number)
         if following is None or not await await_verdict(site, published, round_number):
+            await leave_roster(site, published)
             site.tell("plan ended", round_number)
             return
         model = following
     if isinstance(prepared, Prepared):
         await compare(site, published, model)
     await witness_registration(site, published)
+    await leave_roster(site, published)
     site.tell("done")
 
 

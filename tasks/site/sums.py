@@ -51,6 +51,15 @@ async def join_roster(site: Site, published: PlanPublished) -> bool:
     return True
 
 
+@step
+async def leave_roster(site: Site, published: PlanPublished) -> None:
+    """Forget the plan's keys, once it is final that no round of it is left; else a later run will."""
+    digest, state = published.plan_digest, site.state
+    failed = any(not verdict.passed for (plan, _), verdict in state.verdicts.items() if plan == digest)
+    if failed or (digest, published.plan.rounds) in state.registered:
+        await site.worker.call(SiteSession.end_sums, digest)
+
+
 async def _agree_on_key(site: Site, published: PlanPublished) -> None:
     """The first holder in the roster makes the plan's key; the next one if it does not come, and so on."""
     digest = published.plan_digest
