@@ -2,7 +2,9 @@
 
 `DISCLOSURES` names the origin of every field of every object that leaves a site. A test walks those objects and fails
 on a field that is not listed here: whoever adds one has to say where its value comes from. What depends on patients
-is a declared mechanism that draws on the pool (`policies.cost`), a keyed commitment, or a yes; nothing else.
+is a declared mechanism that draws on the pool (`policies.cost`), a keyed commitment, or a yes; nothing else. What
+hides an update in a sum (masking keys, shares of masks, keys of sums) is random, made without a look at patients;
+what a site adds up or decrypts for a sum holds the updates of several, each of them declared by its site.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ class Origin(Enum):
     CLOCK = "the time at which the institution speaks"
     KEYED = "an HMAC under a secret that stays, salted anew each time"
     DECLARED = "a declared mechanism, drawn on the pool before"
+    SUMMED = "sums of what several sites declared, or parts of them that say nothing alone"
     YES = "a yes; where it would be a no, nothing is sent"
     RANDOM = "made of fresh keys and seeds, whatever the patients are"
     CODE = "one of the codes of `public_code`"
@@ -96,6 +99,22 @@ DISCLOSURES: Final[dict[str, Origin]] = {
     "Protected.update": Origin.DECLARED,
     "Protected.shares": Origin.RANDOM,
     "Protected.dataset_commitment": Origin.KEYED,
+    "Answer.unmask": Origin.RANDOM,
+    "Answer.part": Origin.SUMMED,
+    "SumAnswer.schema_version": Origin.PLAN,
+    "SumAnswer.origin": Origin.LEDGER,
+    "SumAnswer.plan_digest": Origin.LEDGER,
+    "SumAnswer.round": Origin.LEDGER,
+    "SumAnswer.step": Origin.LEDGER,
+    "SumAnswer.closed_digest": Origin.LEDGER,
+    "SumAnswer.unmask_digest": Origin.RANDOM,
+    "SumAnswer.part_digest": Origin.SUMMED,
+    "Opening.schema_version": Origin.PLAN,
+    "Opening.origin": Origin.LEDGER,
+    "Opening.plan_digest": Origin.LEDGER,
+    "Opening.round": Origin.LEDGER,
+    "Opening.step": Origin.LEDGER,
+    "Opening.sum_digest": Origin.SUMMED,
 }
 """Field path → where its value comes from. `[]` is every item of a list; what nests keeps its parent's path."""
 

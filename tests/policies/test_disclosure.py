@@ -9,9 +9,12 @@ from typing import Any, get_args
 import pytest
 
 from policies import admission
+from policies.answer import SumAnswer
 from policies.cost import mechanisms_of
 from policies.disclosure import DISCLOSURES, WITHHELD, Origin, public_code
 from policies.document import Document
+from policies.opening import Opening
+from privacy.protected_sum import Answer
 from tasks.site.release import Release
 from tasks.worker.site_session import Protected
 from tests.policies.assembly import plan
@@ -47,9 +50,10 @@ def leaves(model: type[Document]) -> Iterator[str]:
 
 
 def outgoing() -> set[str]:
-    """Every field of every object that leaves a site: what it says on the ledger, and what it puts beside it."""
-    found = {path for model in SAID for path in leaves(model)}
-    for kind in (Release, Protected):
+    """Every field of every object that leaves a site: what it says on the ledger, what it puts beside it, and what
+    it answers once a set is closed."""
+    found = {path for model in (*SAID, SumAnswer, Opening) for path in leaves(model)}
+    for kind in (Release, Protected, Answer):
         found |= {f"{kind.__name__}.{each.name}" for each in fields(kind)}
     return found
 
@@ -89,8 +93,25 @@ def test_a_code_that_could_tell_of_patients_does_not_leave(code: str) -> None:
     assert public_code(code) == WITHHELD
 
 
+def test_what_a_site_sends_of_a_sum_is_declared_random_or_of_several_sites() -> None:
+    """Under every scheme: what depends on patients at all is an update that was paid for, or a sum of those."""
+    about_patients = {Origin.DECLARED, Origin.KEYED, Origin.YES, Origin.SUMMED}
+    found = {path for path, origin in DISCLOSURES.items() if origin in about_patients}
+    assert {path for path in found if path.startswith(("Answer", "SumAnswer", "Opening"))} == {
+        "Answer.part",
+        "SumAnswer.part_digest",
+        "Opening.sum_digest",
+    }
+    assert DISCLOSURES["PlanApproved.masking_key"] is DISCLOSURES["Release.shares"] is Origin.RANDOM
+    assert not any(name in path for path in found for name in ("masking_key", "sum_key", "norm_bound"))
+
+
 @pytest.mark.parametrize(
-    "code", ["plan.code", "budget.pool-cap", "budget.register-cap", "policy.not-adopted"]
-)
+    "code",
+    [
+        "plan.code", "plan.masking-key", "budget.pool-cap", "budget.register-cap", "policy.not-adopted",
+        "roster.absent", "robust.isolated", "aggregate.clusters",
+    ],
+)  # fmt: skip
 def test_a_code_that_follows_from_plan_and_ledger_leaves(code: str) -> None:
     assert public_code(code) == code
