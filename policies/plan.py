@@ -95,6 +95,8 @@ class Update(Document):
     """Fixed-point encoding of what a site sends (see `privacy.encoding`)."""
 
     clip_l2: PositiveFloat
+    coordinate_clip: PositiveFloat | None = None
+    """The most that one coordinate may be, if less than `clip_l2`: narrow lanes then round it more finely."""
     lane_bits: Annotated[int, Field(ge=8, le=22)]
     maximum_sites: Annotated[int, Field(ge=3, le=50)]
     server_learning_rate: PositiveFloat

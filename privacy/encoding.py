@@ -80,6 +80,15 @@ def clip_l2(
     return clipped
 
 
+def clip_coordinates(vector: Vector, bound: float) -> None:
+    """Bring every coordinate of (n,) floats into ±bound, in place. What is not a number stays so, and is refused when
+    it is encoded."""
+    limit = vector.dtype.type(bound)
+    if float(limit) > bound:  # float32 may round it up, beyond what encodes
+        limit = np.nextafter(limit, vector.dtype.type(0))
+    np.clip(vector, -limit, limit, out=vector)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
     """A fixed-point encoding: constants of the plan, the same at every site.

@@ -107,16 +107,6 @@ class ErrorFeedback:
         self._residual = corrected
         self._rounds += 1
 
-    def put_back(self, sent: npt.NDArray[np.floating], support: Support | None) -> None:
-        """Add what `keep` took off as sent, for a report that is not in the closed set and so moved no model."""
-        if support is None:
-            if sent.shape != self._residual.shape:
-                raise ResidualInvalidError("what was sent is not as long as the update")
-            self._residual += sent.astype(np.float32)
-        else:
-            _check_on(support, sent, len(self._residual))
-            self._residual[support] += sent.astype(np.float32)
-
     def to_bytes(self) -> bytes:
         """What `from_bytes` reads. Patients' values: never out of the site, and encrypted where it lies."""
         header = _HEADER.pack(_MAGIC, self._plan, self._rounds, len(self._residual))

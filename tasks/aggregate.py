@@ -43,10 +43,10 @@ class Aggregate:
 
 
 def encoding_of(plan: Plan) -> Encoding:
-    """The plan's fixed-point encoding; an update's L2 clip bounds every coordinate."""
-    return Encoding(
-        lane_bits=plan.update.lane_bits, bound=plan.update.clip_l2, maximum_sites=plan.update.maximum_sites
-    )
+    """The plan's fixed-point encoding; an update's L2 clip bounds every coordinate too."""
+    update = plan.update
+    bound = update.clip_l2 if update.coordinate_clip is None else min(update.clip_l2, update.coordinate_clip)
+    return Encoding(lane_bits=update.lane_bits, bound=bound, maximum_sites=update.maximum_sites)
 
 
 def model_size(plan: Plan) -> int:

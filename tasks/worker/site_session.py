@@ -30,7 +30,7 @@ from ledger.errors import InputError
 from policies.consent import Terms
 from policies.consent_tree import consent_root, ledger_secret
 from policies.plan import Plan
-from privacy.encoding import clip_l2
+from privacy.encoding import clip_coordinates, clip_l2
 from privacy.error_feedback import ErrorFeedback
 from privacy.noise import NoiseStream
 from privacy.packing import Lanes
@@ -164,6 +164,8 @@ class SiteSession(SumSession):
         carry = None if chosen is None else self._carry(plan, carried, len(delta))
         whole = delta if carry is None else carry.take(delta)
         sent = clip_l2(whole if chosen is None else gather(whole, chosen), plan.update.clip_l2)
+        if encoding.bound < plan.update.clip_l2:
+            clip_coordinates(sent, encoding.bound)
         with NoiseStream() as rounding:
             lanes = encoding.encode(sent, rounding)
         if carry is not None:

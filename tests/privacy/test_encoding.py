@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from privacy.encoding import Encoding, EncodingInvalidError, ValueOutOfRangeError, clip_l2
+from privacy.encoding import Encoding, EncodingInvalidError, ValueOutOfRangeError, clip_coordinates, clip_l2
 from privacy.noise import NoiseStream
 from privacy.packing import LaneOverflowError, PackingInvalidError
 
@@ -346,3 +346,11 @@ def test_memory_of_a_large_vector_is_bounded() -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes <= 2 * values.nbytes + (4 << 20)
+
+
+@given(st.floats(1e-6, 1e6), st.sampled_from([np.float32, np.float64]))
+def test_a_vector_clipped_by_coordinate_always_encodes(bound: float, kind: type) -> None:
+    vector = np.array([bound, -bound, 1.5 * bound, -1e9, 0.25 * bound], dtype=kind)
+    clip_coordinates(vector, bound)
+    assert float(np.abs(vector).max()) <= bound and vector[4] == kind(0.25 * bound)
+    Encoding(lane_bits=16, bound=bound, maximum_sites=5).encode(vector)

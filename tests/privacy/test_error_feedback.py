@@ -58,18 +58,6 @@ def test_the_whole_update_sent_leaves_only_what_rounding_took() -> None:
     assert 0 < np.abs(left).max() <= 0.51 / ENCODING.scale
 
 
-def test_an_update_that_did_not_count_is_sent_another_time() -> None:
-    feedback, chosen = _feedback(4), np.array([1, 3])
-    update = np.array([1, 2, 3, 4], dtype=np.float32)
-    sent = np.array([2.0, 4.0])
-    feedback.keep(feedback.take(update), sent, chosen)
-    assert feedback.take(np.zeros(4, np.float32)).tolist() == [1, 0, 3, 0]
-    feedback.put_back(sent, chosen)
-    assert feedback.take(np.zeros(4, np.float32)).tolist() == [1, 2, 3, 4]
-    feedback.put_back(np.ones(4), None)
-    assert feedback.take(np.zeros(4, np.float32)).tolist() == [2, 3, 4, 5]
-
-
 def test_taking_changes_nothing_until_something_was_sent() -> None:
     feedback, update = _feedback(2), np.array([1, 2], dtype=np.float32)
     first = feedback.take(update)
@@ -142,8 +130,6 @@ def test_vectors_that_do_not_fit_are_refused() -> None:
     for sent, chosen in ((np.zeros(2), None), (np.zeros(2), np.array([1])), (np.zeros(4), None)):
         with pytest.raises(ResidualInvalidError):
             feedback.keep(zeros, sent, chosen)
-        with pytest.raises(ResidualInvalidError):
-            feedback.put_back(sent, chosen)
     for places in ([1, 1], [2, 1], [0, 3], [-1, 0]):
         with pytest.raises(SupportInvalidError):
             feedback.keep(zeros, np.zeros(2), np.array(places))
