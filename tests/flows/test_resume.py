@@ -56,13 +56,13 @@ async def test_a_release_that_was_built_is_sent_again_byte_for_byte(consortium: 
     outbox = Outbox(Home(consortium.founded.sites["hospital-b"]).outbox)
     built = outbox.kept(slot)
     assert built is not None
-    assert entry_digest(built[1]) not in consortium.state().indices  # it had not been sent
+    assert entry_digest(built[2]) not in consortium.state().indices  # it had not been sent
 
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
     assert outbox.kept(slot) == built
     receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
-    assert receipt.entry_digest == entry_digest(built[1])
+    assert receipt.entry_digest == entry_digest(built[2])
     assert outcome.state.spent_by("hospital-b") == round_cost(plan)
 
 
