@@ -113,22 +113,9 @@ def clusters_of(sites: Sequence[str], hostile: int, seed_digest: str) -> Cluster
     return tuple(tuple(sorted(roster[ends[number] : ends[number + 1]])) for number in range(count))
 
 
-def commitment_of(*, plan_digest: str, site: str, nonce: str) -> str:
-    """What a site publishes before the roster is fixed: SHA-256 of its nonce (64 hexadecimal digits, fresh from the
-    operating system's generator), bound to the plan and to the site so that nobody can repeat another's."""
-    if not _DIGEST.fullmatch(nonce):
-        raise ClusterDrawError("a nonce is 64 hexadecimal digits")
-    return canonical.digest(
-        canonical.encode({"wardround": "cluster-nonce/v1", "plan": plan_digest, "site": site, "nonce": nonce})
-    )
-
-
 def seed_of(roster_digest: str, contributions: Mapping[str, str]) -> str:
-    """The seed of a plan's draw: SHA-256 over the final roster entry's digest and what each site added after it.
-
-    A contribution is 64 hexadecimal digits: the nonce that the site had committed to, or, where a federation does
-    without commitments, the digest of its first final entry after the roster (docs/adr/0016 weighs the two).
-    """
+    """The seed of a plan's draw: SHA-256 over the digest of who is in the roster and what each site contributed, 64
+    hexadecimal digits: the masking key that it announced before (docs/adr/0016 weighs the ways)."""
     if not contributions or not all(
         _DIGEST.fullmatch(one) for one in (roster_digest, *contributions.values())
     ):

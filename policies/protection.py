@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ledger import canonical
 from ledger.errors import Violation
 from policies.clusters import clusters_of, least_opened, required_sites, seed_of
 from policies.facts import micro
-from policies.isolation import openable
+from policies.isolation import isolation_violations, openable
 from policies.plan import Plan
 from policies.receipt import Step
 from privacy.masking.pair_keys import MaskingKey, MaskingKeyInvalidError
@@ -90,8 +91,9 @@ def groups_of(state: FederationState, plan_digest: str, step: Step) -> tuple[tup
     plan, roster = state.plans[plan_digest].plan, state.rosters[plan_digest]
     if plan.robust is None or step != "training":
         return (roster,)
-    keys = {site: state.masking_keys[plan_digest, site] for site in roster}
-    seed = seed_of(state.roster_entries[plan_digest], keys)
+    # Not the roster entry's own digest: the coordinator composes that entry, and could try until it likes the draw.
+    content = canonical.digest(canonical.encode({"plan_digest": plan_digest, "sites": list(roster)}))
+    seed = seed_of(content, {site: state.masking_keys[plan_digest, site] for site in roster})
     return clusters_of(roster, hostile=plan.robust.hostile, seed_digest=seed)
 
 
@@ -170,25 +172,37 @@ def openable_groups(
     plan = state.plans[plan_digest].plan
     if plan.robust is None or step != "training":
         return ((0, tuple(sorted(present))),)
-    least = plan.robust.hostile + 2
-    clusters = groups_of(state, plan_digest, step)
+    published = _published(state, plan, plan_digest, round_number)
+    return _opened_after(state, plan, plan_digest, published, present)
 
-    def opened_after(
-        published: set[tuple[str, ...]], reported: frozenset[str]
-    ) -> tuple[tuple[int, tuple[str, ...]], ...]:
-        return tuple(
-            (number, sites)
-            for number, sites in openable(clusters, tuple(published), reported, least=least)
-            if len(sites) >= least_present(len(clusters[number]), minimum_sites=least)
-        )
 
-    # Each round once, in order: what one opened follows from those before it.
-    published: set[tuple[str, ...]] = set()
+def _published(
+    state: FederationState, plan: Plan, plan_digest: str, round_number: int
+) -> tuple[tuple[str, ...], ...]:
+    """The memberships of a robust plan's sums in the rounds before, each once."""
+    published: dict[tuple[str, ...], None] = {}
     for earlier in range(1, round_number):
-        if (plan_digest, earlier, step) in state.closed:
-            reported = _present(state, plan_digest, earlier, step)
-            published.update(sites for _, sites in opened_after(published, reported))
-    return opened_after(published, present)
+        if (plan_digest, earlier, "training") in state.closed:
+            reported = _present(state, plan_digest, earlier, "training")
+            opened = _opened_after(state, plan, plan_digest, tuple(published), reported)
+            published.update(dict.fromkeys(sites for _, sites in opened))
+    return tuple(published)
+
+
+def _opened_after(
+    state: FederationState,
+    plan: Plan,
+    plan_digest: str,
+    published: tuple[tuple[str, ...], ...],
+    present: frozenset[str],
+) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    least = 0 if plan.robust is None else plan.robust.hostile + 2
+    clusters = groups_of(state, plan_digest, "training")
+    return tuple(
+        (number, sites)
+        for number, sites in openable(clusters, published, present, least=least)
+        if len(sites) >= least_present(len(clusters[number]), minimum_sites=least)
+    )
 
 
 def _present(state: FederationState, plan_digest: str, round_number: int, step: Step) -> frozenset[str]:
@@ -210,6 +224,9 @@ def closing_violations(
     if plan.robust is None or step != "training" or plan_digest not in state.rosters:
         return found  # without a roster nobody has reported: there are too few
     groups = openable_groups(state, plan_digest, round_number, step, present=present)
+    # What `openable` promises, checked by itself: all sums of the plan together single out nobody.
+    published = _published(state, plan, plan_digest, round_number)
+    found += isolation_violations(published, [sites for _, sites in groups], least=plan.robust.hostile + 2)
     stray = present - {site for _, sites in groups for site in sites}
     if stray:
         message = f"with the sums opened before, this one would single out {', '.join(sorted(stray))}"

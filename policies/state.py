@@ -130,8 +130,6 @@ class FederationState:
     """(plan, site) → the X25519 public key that the site announced for it, hex."""
     rosters: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Plan → the sites among whom its sums are protected, by name."""
-    roster_entries: dict[str, str] = field(default_factory=dict)
-    """Plan → digest of the entry that fixed its roster."""
     attempts: dict[tuple[str, int, str], int] = field(default_factory=dict)
     reserved_under: dict[tuple[str, int, str], str] = field(default_factory=dict)
     """The policy that was in force when a site last reserved for a round."""
@@ -238,7 +236,6 @@ class FederationState:
                 self.masking_keys[body.plan_digest, site] = body.masking_key
             case RosterFixed():
                 self.rosters[body.plan_digest] = body.sites
-                self.roster_entries[body.plan_digest] = event.digest
             case BudgetReserved():
                 self.spent[site] = self.spent_by(site) + accounting.total(body.mechanisms)
                 drawn = (body.plan_digest, body.round, site)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ledger.errors import InputError
 from policies.clusters import least_opened
 from policies.opening import histogram_lane_count
-from policies.plan import Plan
+from policies.plan import Plan, Robust
 from privacy import robust_aggregation
 from privacy.encoding import Encoding
 from privacy.packing import Lanes
@@ -112,7 +112,7 @@ def aggregate(
         mean = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
         robust = Scores()
     else:
-        norm_micro, mean, robust = _median(encoding, lanes, sizes, hostile=plan.robust.hostile)
+        norm_micro, mean, robust = _median(encoding, lanes, sizes, terms=plan.robust)
     chosen = support_of(plan, round_number, base, previous)
     model = weights.to_bytes(_moved(base, plan.update.server_learning_rate, mean, chosen))
     return Aggregate(
@@ -130,22 +130,24 @@ class Scores:
 
 
 def _median(
-    encoding: Encoding, sums: list[Lanes], sizes: tuple[int, ...], *, hostile: int
+    encoding: Encoding, sums: list[Lanes], sizes: tuple[int, ...], *, terms: Robust
 ) -> tuple[int, npt.NDArray[np.float64], Scores]:
     """(norm, median of the clusters' means, scores). A cluster that is longer than its clip allows is proof of a
     hostile site and is left out, as long as enough others remain; where they do not, the norm fails the round."""
     proven = robust_aggregation.overlong(sums, sizes, encoding)
     kept = [number for number in range(len(sums)) if number not in proven]
-    if len(proven) > hostile or len(kept) < least_opened(hostile, proven=len(proven)):
+    if len(proven) > terms.hostile or len(kept) < least_opened(terms.hostile, proven=len(proven)):
         kept = list(range(len(sums)))
     total = sum(sizes)
     norm_micro = max(
         -(-encoding.sum_norm_micro(sums[number], sites=sizes[number]) * total // sizes[number])
         for number in kept
     )
-    mean = robust_aggregation.combined_mean(
-        [sums[number] for number in kept], [sizes[number] for number in kept], encoding.scale
-    )
+    combine = {
+        "coordinate": robust_aggregation.combined_mean,
+        "geometric": robust_aggregation.geometric_median,
+    }[terms.median]
+    mean = combine([sums[number] for number in kept], [sizes[number] for number in kept], encoding.scale)
     cosines = robust_aggregation.cosine_scores_micro(robust_aggregation.gram(sums))
     against = robust_aggregation.outliers(cosines, len(sums[0]))
     return norm_micro, mean, Scores(cosines_micro=cosines, outliers=tuple(sorted({*against, *proven})))

@@ -14,7 +14,6 @@ from policies.clusters import (
     TooFewSitesError,
     _below,
     clusters_of,
-    commitment_of,
     least_cluster,
     least_opened,
     required_sites,
@@ -88,8 +87,6 @@ def test_what_is_no_digest_seeds_nothing(seed: str) -> None:
         seed_of(seed, {"a": digest("a")})
     with pytest.raises(ClusterDrawError):
         seed_of(digest("a"), {"a": seed})
-    with pytest.raises(ClusterDrawError):
-        commitment_of(plan_digest=digest("plan"), site="a", nonce=seed)
 
 
 @pytest.mark.parametrize("hostile", [0, -1, True])
@@ -148,14 +145,6 @@ def test_each_contribution_and_the_roster_change_the_seed() -> None:
     others |= {seed_of(digest("roster"), {k: v for k, v in nonces.items() if k != site}) for site in nonces}
     swapped = {**nonces, "site-00": nonces["site-01"], "site-01": nonces["site-00"]}
     assert len(others | {seed_of(digest("roster"), swapped), seed}) == 27
-
-
-def test_no_site_can_pass_off_another_s_commitment_as_its_own() -> None:
-    nonce = digest("nonce")
-    made = commitment_of(plan_digest=digest("plan"), site="a", nonce=nonce)
-    assert made == commitment_of(plan_digest=digest("plan"), site="a", nonce=nonce)
-    assert made != commitment_of(plan_digest=digest("plan"), site="b", nonce=nonce)
-    assert made != commitment_of(plan_digest=digest("next plan"), site="a", nonce=nonce)
 
 
 GOLDEN = (

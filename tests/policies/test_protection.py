@@ -108,19 +108,16 @@ def test_each_cluster_has_a_context_of_its_own_and_evaluation_one_for_all() -> N
     assert whole.minimum_sites == ROBUST.participation.minimum_sites
 
 
-def test_the_draw_rests_on_the_roster_s_entry_and_every_site_s_key() -> None:
-    """Nobody, the coordinator included, knows the clusters before both are on the ledger."""
+def test_the_draw_rests_on_every_site_s_key_and_on_nothing_that_the_coordinator_writes() -> None:
+    """Nobody knows the clusters before the last key is on the ledger, and the coordinator has none."""
     assembly = at("rostered", plan=ROBUST, sites=TWELVE)
     state, digest = assembly.state, assembly.digest
     drawn = {groups_of(state, digest, "training")}
-    later = state.fork()
-    later.roster_entries[digest] = named("another entry")
-    drawn.add(groups_of(later, digest, "training"))
     for site in TWELVE:
         other = state.fork()
         other.masking_keys[digest, site] = named("another key")
         drawn.add(groups_of(other, digest, "training"))
-    assert len(drawn) == 14
+    assert len(drawn) == 13
     assert {groups_of(at("rostered", plan=ROBUST, sites=TWELVE).state, digest, "training")} < drawn
 
 
