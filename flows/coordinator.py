@@ -7,6 +7,7 @@ coordinator's own Prefect, triggered by `wardround coordinator run` or by its de
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from ledger.canonical import JsonValue
 from ledger.errors import CodedError, PolicyViolation
 from policies.events import PlanPublished
 from policies.plan import Plan
+from policies.receipt import Step
 from privacy.accounting import MICRO
-from tasks.coordinator.collect import close, collect, open_sum
+from tasks.coordinator.collect import UNCLOSABLE, close, collect, open_sum
 from tasks.coordinator.evidence import record_evidence
 from tasks.coordinator.next_night import foresee
 from tasks.coordinator.party import Coordinator, opened_coordinator
@@ -141,7 +143,7 @@ async def run_round(
     reported = everyone - missing.keys()
     if len(reported) < minimum or not set(published.plan.participation.required) <= reported:
         await judge_model(coordinator, published, round_number)  # raises: it names who did not report
-    await close(coordinator, published, round_number, "training", missing)
+    await close_or_end(coordinator, published, round_number, "training", missing)
     released = coordinator.state.released.get(key)
     if released is None:
         total = await open_sum(coordinator, published, round_number, "training")
@@ -153,7 +155,7 @@ async def run_round(
     if key not in coordinator.state.evaluated:
         absent = await collect(coordinator, published, round_number, "evaluation", reported)
         if len(everyone - absent.keys()) >= minimum:
-            await close(coordinator, published, round_number, "evaluation", absent)
+            await close_or_end(coordinator, published, round_number, "evaluation", absent)
             histogram = await open_sum(coordinator, published, round_number, "evaluation")
             await record_evaluation(coordinator, published, round_number, histogram)
     await judge_model(coordinator, published, round_number)
@@ -166,6 +168,26 @@ async def run_round(
         sites_missing=dict(missing),
         seconds=0.0,
     )
+
+
+async def close_or_end(
+    coordinator: Coordinator,
+    published: PlanPublished,
+    round_number: int,
+    kind: Step,
+    missing: Mapping[str, str],
+) -> None:
+    """Close the step. Where its scheme needs more sites than reported the round gets its verdict, for which the sites
+    wait, and the run fails with the reason."""
+    try:
+        await close(coordinator, published, round_number, kind, missing)
+    except PolicyViolation as violation:
+        if {found.code for found in violation.violations} <= UNCLOSABLE:
+            with suppress(
+                PolicyViolation
+            ):  # it says that there is no aggregate; why is what the run fails with
+                await judge_model(coordinator, published, round_number)
+        raise
 
 
 def keep_report(coordinator: Coordinator, published: PlanPublished, outcome: RoundOutcome) -> None:

@@ -29,6 +29,8 @@ TOO_LATE = "site.late"
 UNLISTED = "roster.absent"
 ISOLATED = "robust.isolated"
 LATE = frozenset(("receipt.late", "round.over", "round.not-open"))
+UNCLOSABLE = frozenset(("round.too-few", "robust.isolated", "robust.too-few-clusters"))
+"""Why a step of which everybody was heard can never be closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,10 @@ async def close(
         for late in [receipt.site for receipt in receipts if receipt.site in missing]:
             await _refuse(coordinator, published, round_number, kind, late, TOO_LATE)
         present = frozenset(receipt.site for receipt in receipts if receipt.site not in missing)
+        # Whom the ledger took out meanwhile (quarantine, its own word) is missing too.
+        everyone = {site.name for site in coordinator.federation.sites()}
+        for gone in everyone - present - missing.keys():
+            missing[gone] = coordinator.state.refusals.get((*key, gone), SILENT)
         groups = openable_groups(coordinator.state, *key, present=present)
         for stray in sorted(present - {site for _, sites in groups for site in sites}):
             await _refuse(coordinator, published, round_number, kind, stray, ISOLATED)

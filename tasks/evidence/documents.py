@@ -16,7 +16,7 @@ from policies.events import (
     RoundClosed,
     TrainingReceipt,
 )
-from policies.recount import STEPS, PoolAccount, decimal_text
+from policies.recount import PoolAccount, decimal_text
 from privacy.accounting import ORDERS
 from tasks.evidence.reading import Reading, Told, refusals
 from tasks.evidence.rules import RuleFiles
@@ -61,7 +61,7 @@ def verdict(reading: Reading) -> JsonValue:
         "policy_digest": reading.state.policy_digest,
         "plan": next((_verdict(told, body) for told, body in judged if body.round == 0), None),
         "model": next((_verdict(told, body) for told, body in judged if body.round != 0), None),
-        "counted": {step: _counted(reading, step) for step in STEPS},
+        "counted": {step: _counted(reading, step) for step in reading.published.plan.steps},
         "refused": refused,
         "model_digest": None if released is None else released.model_digest,
         "registered": None
