@@ -23,7 +23,6 @@ from adapters.clock import Clock, SystemClock
 from adapters.consent.in_force import ConsentInForce
 from adapters.consent.store import ConsentStore
 from adapters.home import write_atomically
-from adapters.sealed_files import SealedFiles
 from adapters.sources.cohort import Cohort
 from adapters.sources.discovery import open_source
 from ledger.errors import InputError
@@ -170,7 +169,7 @@ class SiteSession(SumSession):
             lanes = encoding.encode(sent, rounding)
         if carry is not None:
             carry.keep(whole, encoding.decode_sum(lanes, sites=1), chosen)
-            self._residuals(plan).write(str(round_number), carry.to_bytes())
+            self._residuals(plan.content_digest()).write(str(round_number), carry.to_bytes())
         cohort = self._trained_on or self._present().train()
         return self._protected(plan, terms, lanes, cohort, sealed)
 
@@ -259,14 +258,10 @@ class SiteSession(SumSession):
     def _carry(self, plan: Plan, carried: int, size: int) -> ErrorFeedback:
         """What this site did not send up to the round `carried`; nothing before the first."""
         digest = plan.content_digest()
-        kept = self._residuals(plan).read(str(carried)) if carried else None
+        kept = self._residuals(plan.content_digest()).read(str(carried)) if carried else None
         if kept is None:
             return ErrorFeedback(size, plan_digest=digest, noise="local")
         return ErrorFeedback.from_bytes(kept, dimension=size, plan_digest=digest, noise="local")
-
-    def _residuals(self, plan: Plan) -> SealedFiles:
-        digest = plan.content_digest()
-        return SealedFiles(self._home, f"residual/{digest}", purpose=f"residual/{digest}")
 
     def _commitment(self, cohort: Cohort) -> str:
         """HMAC of the cohort under a fresh salt: an unchanged and a changed cohort look alike outside."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adapters.home import Home, SiteConfig
 from adapters.masking_keys import MaskingKeys
+from adapters.sealed_files import SealedFiles
 from policies.plan import Plan
 from policies.protection import is_encrypted, is_masked
 from privacy.packing import Lanes
@@ -49,8 +50,9 @@ class SumSession:
             keys.begin(self._config.name, roster, origin=origin, study=plan.study)
 
     def end_sums(self, plan_digest: str) -> None:
-        """The plan is over: forget its keys."""
+        """The plan is over: forget its keys, and what was not sent of this site's updates."""
         self._masking(plan_digest).forget()
+        self._residuals(plan_digest).remove_all()
 
     def make_key(self, recipients: dict[str, str], *, context: bytes) -> tuple[bytes, dict[str, bytes]]:
         """A fresh key of a plan's sums: the public half, and the secret sealed to each recipient's X25519 key."""
@@ -103,6 +105,10 @@ class SumSession:
             return None
         opened = self._sealing.open(sealed.sealed, context=sealed.context + self._config.name.encode())
         return StudyKey.from_bytes(opened)
+
+    def _residuals(self, plan_digest: str) -> SealedFiles:
+        """What was not sent of this site's updates, by round."""
+        return SealedFiles(self._home, f"residual/{plan_digest}", purpose=f"residual/{plan_digest}")
 
     def _masking(self, plan_digest: str) -> MaskingKeys:
         return MaskingKeys(self._home, plan_digest)
