@@ -98,7 +98,7 @@ def test_what_is_no_envelope_is_no_answer(closed: Assembly, data: bytes) -> None
         {"schema_version": 2},
         {"round": 0},
         {"round": "1"},
-        {"step": "statistics"},
+        {"step": "inference"},
         {"closed_digest": "A" * 64},
         {"unmask_digest": "shares"},
         {"part_digest": [named("part")]},

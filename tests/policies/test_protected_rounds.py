@@ -189,6 +189,21 @@ def test_a_whole_round_is_admitted_under_every_scheme(terms: Plan) -> None:
     assert assembly.state.verdicts[assembly.digest, 1].passed
 
 
+@pytest.mark.parametrize(
+    "names", [("shares",), ("shares", "update"), ("update", "update"), ("shares", "shares")]
+)
+def test_a_receipt_names_its_update_first_and_then_its_shares(names: tuple[str, ...]) -> None:
+    """Whoever reads the one for the other would check the wrong bytes."""
+    assembly = at("reserved")
+    honest = assembly.receipt(A)
+    value = honest.to_json()
+    statement = value["statement"]
+    assert isinstance(statement, dict)
+    subjects = [{"name": name, "digest": {"sha256": named(f"{name} {at}")}} for at, name in enumerate(names)]
+    changed = {"statement": {**statement, "subject": subjects}}
+    assert assembly.refusals(assembly.entry(A, honest, body=changed)) == {"event.malformed"}
+
+
 def test_nothing_is_reported_under_a_key_before_there_is_one() -> None:
     """The update of a site that did not wait would be one that nobody can open, or that everybody can read."""
     assembly = at("rostered", plan=ENCRYPTED)

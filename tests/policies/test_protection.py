@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.errors import PolicyViolation
 from policies import facts
 from policies.events import Absence
 from policies.plan import DEFAULT_SCHEME, Plan, RiskTier, Scheme
@@ -30,7 +29,9 @@ from tests.policies.assembly import BASE, COORDINATOR, MANY, ORIGIN, SITES, Asse
 
 A, B, C, D = SITES
 TWELVE = MANY[:12]
-ROBUST = plan(rounds=2, robust={"hostile": 1})
+ROBUST = plan(
+    rounds=2, robust={"hostile": 1}, participation={"minimum_sites": 11, "deadline_s": 30}
+)  # fmt: skip
 
 
 def label(state: FederationState, digest: str, *, round_number: int = 1, model: str = BASE) -> bytes:
@@ -100,6 +101,7 @@ def test_each_cluster_has_a_context_of_its_own_and_evaluation_one_for_all() -> N
     ]
     assert [context.roster.names for context in contexts] == list(drawn)
     assert sorted(site for group in drawn for site in group) == list(TWELVE)
+    assert [context.group for context in contexts] == [0, 1, 2]
     assert len({context.label("masks") for context in contexts}) == 3
     assert [context.minimum_sites for context in contexts] == [3] * 3, "two honest sites beside one hostile"
     assert groups_of(state, digest, "evaluation") == (TWELVE,)
@@ -257,8 +259,3 @@ def test_no_secret_is_shared_with_a_point_of_low_order() -> None:
     low = (0, 1, prime - 1, prime, prime + 1, eighth, other)
     assert [is_masking_key(point.to_bytes(32, "little").hex()) for point in low] == [False] * 7
     assert is_masking_key(MaskingKey.generate().public_bytes().hex())
-
-
-def test_without_a_federation_nobody_is_a_candidate() -> None:
-    with pytest.raises(PolicyViolation):
-        candidates(FederationState(ORIGIN), named("plan"))
