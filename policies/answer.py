@@ -13,12 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ledger import envelope
-from ledger.errors import CodedError
 from policies.document import Document
 from policies.federation import Federation
 from policies.plan import Digest, Origin
 from policies.receipt import Step
+from policies.signed_document import read_signed
 
 PAYLOAD_TYPE = "application/vnd.wardround.answer+json"
 
@@ -41,11 +40,4 @@ def read_answer(data: bytes, federation: Federation, site: str) -> SumAnswer | N
     member = federation.member(site)
     if member is None or member.role != "site":
         return None
-    key = member.key.verification_key()
-    try:
-        signed = envelope.parse(data)
-        signed.verify({key.keyid: key}, threshold=1)
-        answer = SumAnswer.from_canonical(signed.payload, what="answer")
-    except CodedError:
-        return None
-    return answer if signed.payload_type == PAYLOAD_TYPE else None
+    return read_signed(data, SumAnswer, payload_type=PAYLOAD_TYPE, federation=federation, name=site)

@@ -18,12 +18,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from ledger import envelope
-from ledger.errors import CodedError
 from policies.document import Document
 from policies.federation import Federation
 from policies.plan import Base64, Digest, Evaluation, Origin
 from policies.receipt import Step
+from policies.signed_document import read_signed
 from privacy.histogram import OTHER, SUBGROUPS, Histogram, auc
 from privacy.packing import Lanes
 
@@ -55,17 +54,9 @@ class SignedOpening(Document):
 
 def read_opening(data: bytes, federation: Federation, holder: str) -> Opening | None:
     """The holder's opening if the bytes are one that it signed; anything else does not count."""
-    member = federation.member(holder)
-    if member is None or holder not in federation.key_holders:
+    if holder not in federation.key_holders:
         return None
-    key = member.key.verification_key()
-    try:
-        signed = envelope.parse(data)
-        signed.verify({key.keyid: key}, threshold=1)
-        opening = Opening.from_canonical(signed.payload, what="opening")
-    except CodedError:
-        return None
-    return opening if signed.payload_type == PAYLOAD_TYPE else None
+    return read_signed(data, Opening, payload_type=PAYLOAD_TYPE, federation=federation, name=holder)
 
 
 def agreed(

@@ -92,11 +92,11 @@ def lanes_from_bytes(data: bytes, *, count: int) -> Lanes:
 def aggregate(
     plan: Plan,
     round_number: int,
-    base: Weights,
+    base: bytes,
     opened: bytes,
     *,
     sizes: tuple[int, ...],
-    previous: Weights | None,
+    previous: bytes | None,
 ) -> Aggregate:
     """The model after a round: base + server_learning_rate * mean update, in float64 and rounded once to float32.
 
@@ -105,6 +105,9 @@ def aggregate(
     is taken, coordinate by coordinate. Only additions, multiplications, divisions and comparisons of IEEE 754 doubles
     are used, so that all machines agree on every bit.
     """
+    like = network.template(plan.network, plan.data.image)
+    start = weights.from_bytes(base, like)
+    before = None if previous is None else weights.from_bytes(previous, like)
     encoding, count = encoding_of(plan), lane_count(plan, "training")
     lanes = list(lanes_from_bytes(opened, count=count * len(sizes)).reshape(len(sizes), count))
     if plan.robust is None:
@@ -113,8 +116,8 @@ def aggregate(
         robust = Scores()
     else:
         norm_micro, mean, robust = _median(encoding, lanes, sizes, terms=plan.robust)
-    chosen = support_of(plan, round_number, base, previous)
-    model = weights.to_bytes(_moved(base, plan.update.server_learning_rate, mean, chosen))
+    chosen = support_of(plan, round_number, start, before)
+    model = weights.to_bytes(_moved(start, plan.update.server_learning_rate, mean, chosen))
     return Aggregate(
         model=model,
         norm_l2_micro=norm_micro,

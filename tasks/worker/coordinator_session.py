@@ -53,8 +53,7 @@ class CoordinatorSession:
         previous: bytes | None,
     ) -> Aggregate:
         """What follows from a round's opened sums."""
-        before = None if previous is None else self._weights(plan, previous)
-        return aggregate(plan, round_number, self._weights(plan, base), opened, sizes=sizes, previous=before)
+        return aggregate(plan, round_number, base, opened, sizes=sizes, previous=previous)
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
         """AUC on the public test images, if the coordinator has some."""

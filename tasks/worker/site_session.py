@@ -228,8 +228,7 @@ class SiteSession(SumSession):
         previous: bytes | None,
     ) -> Aggregate:
         """What follows from a round's opened sums, to be compared with what the coordinator released."""
-        before = None if previous is None else self._weights(plan, previous)
-        return aggregate(plan, round_number, self._weights(plan, base), opened, sizes=sizes, previous=before)
+        return aggregate(plan, round_number, base, opened, sizes=sizes, previous=previous)
 
     # -- within --------------------------------------------------------------------------------------------
 
