@@ -183,9 +183,7 @@ async def close_or_end(
         await close(coordinator, published, round_number, kind, missing)
     except PolicyViolation as violation:
         if {found.code for found in violation.violations} <= UNCLOSABLE:
-            with suppress(
-                PolicyViolation
-            ):  # it says that there is no aggregate; why is what the run fails with
+            with suppress(PolicyViolation):  # which says less than this one
                 await judge_model(coordinator, published, round_number)
         raise
 
