@@ -109,6 +109,32 @@ def test_a_site_that_comes_back_after_its_cluster_was_opened_without_it_would_be
     assert refused(assembly, 2) == set()
 
 
+def test_a_choice_of_clusters_that_is_wrong_is_caught_by_the_check_of_all_memberships(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The two are written apart, so that one mistake does not open a difference."""
+    assembly = robust("reserved")
+    late = clusters(assembly)[1][2]
+    report(assembly, [site for site in TWELVE if site != late])
+    assembly.say(COORDINATOR, closing(assembly))
+    finish(assembly)
+
+    def careless(
+        drawn: Sequence[Sequence[str]],
+        published: Sequence[isolation.Membership],
+        present: Collection[str],
+        *,
+        least: int,
+    ) -> tuple[tuple[int, tuple[str, ...]], ...]:
+        return tuple(
+            (number, tuple(site for site in sites if site in present)) for number, sites in enumerate(drawn)
+        )
+
+    report(assembly, TWELVE, 2)
+    monkeypatch.setattr(protection, "openable", careless)
+    assert refused(assembly, 2) == {"robust.isolated"}
+
+
 def test_a_cluster_waits_for_a_site_that_it_was_opened_with() -> None:
     assembly = robust("reserved")
     report(assembly, TWELVE)
