@@ -21,7 +21,7 @@ from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, PolicyViolation
-from policies.events import PlanPublished
+from policies.events import PlanPublished, RoundClosed
 from policies.plan import Plan
 from policies.receipt import Step
 from privacy.accounting import MICRO
@@ -143,7 +143,9 @@ async def run_round(
     reported = everyone - missing.keys()
     if len(reported) < minimum or not set(published.plan.participation.required) <= reported:
         await judge_model(coordinator, published, round_number)  # raises: it names who did not report
-    await close_or_end(coordinator, published, round_number, "training", missing)
+    closed = await close_or_end(coordinator, published, round_number, "training", missing)
+    missing = {absence.site: absence.code for absence in closed.missing}
+    reported = everyone - missing.keys()
     released = coordinator.state.released.get(key)
     if released is None:
         total = await open_sum(coordinator, published, round_number, "training")
@@ -176,11 +178,11 @@ async def close_or_end(
     round_number: int,
     kind: Step,
     missing: Mapping[str, str],
-) -> None:
+) -> RoundClosed:
     """Close the step. Where its scheme needs more sites than reported the round gets its verdict, for which the sites
     wait, and the run fails with the reason."""
     try:
-        await close(coordinator, published, round_number, kind, missing)
+        return await close(coordinator, published, round_number, kind, missing)
     except PolicyViolation as violation:
         if {found.code for found in violation.violations} <= UNCLOSABLE:
             with suppress(PolicyViolation):  # which says less than this one

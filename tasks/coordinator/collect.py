@@ -1,4 +1,4 @@
-"""Collect reports, close the set that counts, have its sum opened. One step of a round, training or evaluation.
+"""Collect reports, close the set that counts, have its sum opened: one step of a round, or of an inquiry.
 
 Nobody waits longer than the plan's deadline, and nobody is dropped silently: a site that is not in the closed
 set is named there with the code of why. Reports are checked for form; none is opened but in the sum.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from adapters import objects
 from ledger.errors import CodedError, PolicyViolation
-from policies.events import Absence, PlanPublished, RoundClosed, UpdateRefused
+from policies.events import Absence, Published, RoundClosed, UpdateRefused
 from policies.opening import SignedOpening
 from policies.protection import groups_of, openable_groups
 from policies.receipt import Step
@@ -46,7 +46,7 @@ class Sum:
 @step
 async def collect(
     coordinator: Coordinator,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     kind: Step,
     expected: frozenset[str],
@@ -67,8 +67,9 @@ async def collect(
         ]
 
     def refusal(state: FederationState, site: str) -> str | None:
-        """The code with which a site's part in this step, or in the whole plan (round 0), was refused."""
-        whole = state.refusals.get((digest, 0, "training", site))
+        """The code with which a site's part in this step, or in the whole plan (round 0), was refused, or with which
+        the site is in quarantine: nothing of it will count."""
+        whole = state.refusals.get((digest, 0, published.plan.steps[0], site), state.quarantined.get(site))
         return state.refusals.get((digest, round_number, kind, site), whole)
 
     def settled(state: FederationState) -> bool:
@@ -116,7 +117,7 @@ async def collect(
 
 
 async def _fault_of(
-    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, receipt: Receipt
+    coordinator: Coordinator, published: Published, round_number: int, kind: Step, receipt: Receipt
 ) -> str | None:
     """None if the report is there, has the receipt's digests and the plan's form; else the code of what is wrong."""
     state, digest = coordinator.state, published.plan_digest
@@ -140,7 +141,7 @@ async def _fault_of(
 
 
 async def _refuse(
-    coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step, site: str, code: str
+    coordinator: Coordinator, published: Published, round_number: int, kind: Step, site: str, code: str
 ) -> None:
     await coordinator.say(
         UpdateRefused(plan_digest=published.plan_digest, round=round_number, step=kind, site=site, code=code),
@@ -151,7 +152,7 @@ async def _refuse(
 @step
 async def close(
     coordinator: Coordinator,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     kind: Step,
     absent: Mapping[str, str],
@@ -197,7 +198,7 @@ async def close(
 
 
 @step
-async def open_sum(coordinator: Coordinator, published: PlanPublished, round_number: int, kind: Step) -> Sum:
+async def open_sum(coordinator: Coordinator, published: Published, round_number: int, kind: Step) -> Sum:
     """Open the closed set's sums out of the sites' answers, and wait until enough key holders found the same."""
     coordinator.tell("open the sum", round_number)
 
