@@ -63,6 +63,18 @@ class ConsentConfig(Document):
     """The versions of the consent policy that this site publishes on the ledger with its next run."""
 
 
+class TableConfig(Document):
+    """Where a site's table for joint statistics lies (`adapters.sources.table`); `path` is absolute or relative to
+    the home."""
+
+    path: str
+    patient_column: Annotated[str, Field(min_length=1)] = "patient_id"
+    columns: dict[Name, str] = Field(default_factory=dict)
+    """The inquiry's name for a column → its header in the file, where the two differ."""
+    missing: tuple[str, ...] = ()
+    """Words that stand for a missing value, besides an empty field."""
+
+
 class SiteConfig(Document):
     """A site's own configuration. Paths are absolute or relative to the home."""
 
@@ -78,6 +90,8 @@ class SiteConfig(Document):
     policy: SitePolicy
     """The limits that this hospital sets, whatever plan comes."""
     consent: ConsentConfig
+    statistics: TableConfig | None = None
+    """The table from which joint statistics are answered; without one the site declines them."""
     pool: str = "pool"
     """Folder of the journal of everything drawn on the register; the homes of one hospital in several federations
     name the same one."""

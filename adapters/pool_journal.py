@@ -137,7 +137,7 @@ class PoolJournal:
         with self._locked():
             lacking = sorted(_uses(state, site) - self._drawn.keys(), key=Use.canonical_bytes)
             for use in lacking:
-                mechanisms = round_mechanisms(state.plans[use.plan_digest].plan)
+                mechanisms = round_mechanisms(state.plan_of(use.plan_digest))
                 self._append(Draw(kind="reserved", use=use, mechanisms=mechanisms))
             return len(lacking)
 

@@ -21,7 +21,7 @@ from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, PolicyViolation
-from policies.events import PlanPublished, RoundClosed
+from policies.events import PlanPublished, Published, RoundClosed
 from policies.plan import Plan
 from policies.receipt import Step
 from privacy.accounting import MICRO
@@ -174,7 +174,7 @@ async def run_round(
 
 async def close_or_end(
     coordinator: Coordinator,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     kind: Step,
     missing: Mapping[str, str],

@@ -12,10 +12,10 @@ from prefect import flow
 
 from adapters import objects
 from adapters.outbox import Slot
+from flows.statistics import answer_inquiry
 from ledger import canonical
 from ledger.errors import CodedError
-from policies.budget import STEPS
-from policies.events import PlanPublished
+from policies.events import InquiryPublished, PlanPublished
 from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.consents import publish_consent_policies, publish_consent_state
@@ -26,7 +26,7 @@ from tasks.site.prepare import judge_cohort, prepare
 from tasks.site.report import compare
 from tasks.site.settle import settle
 from tasks.site.sums import join_roster, leave_roster
-from tasks.worker.site_session import Prepared
+from tasks.worker.sum_session import Prepared
 
 
 @flow(name="site", persist_result=False, retries=0, validate_parameters=False)
@@ -52,6 +52,9 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     await publish_consent_state(site)
     if not await join_roster(site, published):
         site.tell("not in the roster")
+        return
+    if isinstance(published, InquiryPublished):
+        await answer_inquiry(site, published)
         return
     prepared: Prepared | CodedError
     try:
@@ -86,7 +89,7 @@ async def take_round(
         try:
             await report_training(site, published, round_number, base, prepared)
         except CodedError as error:
-            for kind in STEPS:
+            for kind in published.plan.steps:
                 await withhold(site, published, round_number, kind, error)
         await answer(site, published, round_number, "training")
         await open_sum(site, published, round_number, "training")
@@ -111,7 +114,7 @@ def evaluation_attempt(site: Site, published: PlanPublished, round_number: int) 
     in the training, or reported already. Read from the ledger, so that it survives a restart."""
     key = (published.plan_digest, round_number)
     trained = (*key, "training", site.name) in site.latest.receipts
-    declined = any((*key, kind, site.name) in site.latest.refusals for kind in STEPS)
+    declined = any((*key, kind, site.name) in site.latest.refusals for kind in published.plan.steps)
     return attempts(site, published, round_number) if trained and not declined else 0
 
 

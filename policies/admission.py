@@ -1,8 +1,8 @@
 """Admission: may this institution say this now? The typed kernel in front of every append and cosignature.
 
 One function per event type, each a pure reading of the state that returns every violation it finds; they live in
-`policies.membership`, `policies.budget` and `policies.rounds`. Here is who may say what at all, and the table.
-Signatures and chains are checked before (`ledger.chain`).
+`policies.membership`, `policies.budget`, `policies.rounds` and `policies.inquiries`. Here is who may say what at all,
+and the table. Signatures and chains are checked before (`ledger.chain`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.errors import Violation
-from policies import budget, membership, rounds
+from policies import budget, inquiries, membership, rounds
 from policies.events import (
     AggregateReleased,
     Body,
@@ -21,6 +21,7 @@ from policies.events import (
     EvaluationRecorded,
     GateVerdict,
     IdentityRotated,
+    InquiryPublished,
     MemberRetired,
     ModelRegistered,
     PhaseAdvanced,
@@ -31,6 +32,7 @@ from policies.events import (
     RoundClosed,
     SiteQuarantined,
     SiteReleased,
+    StatisticsReleased,
     SumKeyRotated,
     TrainingReceipt,
     UpdateRefused,
@@ -91,6 +93,8 @@ def violations_of(
             return membership.phase(state, body)
         case PlanPublished():
             return rounds.plan(state, body)
+        case InquiryPublished():
+            return inquiries.inquiry(state, body)
         case PlanApproved():
             return rounds.approval(state, institution, body)
         case RosterFixed():
@@ -109,6 +113,8 @@ def violations_of(
             return rounds.release(state, body)
         case EvaluationRecorded():
             return rounds.evaluation(state, body)
+        case StatisticsReleased():
+            return inquiries.release(state, body)
         case GateVerdict():
             return rounds.verdict(state, body, log_time_s=now_s)
         case ModelRegistered():

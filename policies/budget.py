@@ -14,7 +14,7 @@ from policies import facts
 from policies.cost import mechanisms_of, round_mechanisms
 from policies.events import BudgetReserved, BudgetSpent
 from policies.gates import member_message
-from policies.plan import Plan
+from policies.inquiry import AnyPlan
 from policies.receipt import Step
 from policies.rego import installed_rules
 from policies.rounds import known_plan, open_round
@@ -25,8 +25,6 @@ from privacy.mechanisms import Mechanism
 if TYPE_CHECKING:
     from policies.state import FederationState
 
-STEPS: tuple[Step, ...] = ("training", "evaluation")
-
 
 def reservation(
     state: FederationState, institution: str, body: BudgetReserved, *, log_time_s: int
@@ -35,7 +33,7 @@ def reservation(
     found = open_round(state, body.plan_digest, body.round)
     if found:
         return found
-    plan = state.plans[body.plan_digest].plan
+    plan = state.plan_of(body.plan_digest)
     if body.mechanisms != round_mechanisms(plan):
         # Not priced: what is not the plan's could be beyond every price.
         return [Violation("budget.mechanisms", "the mechanisms are not those of the plan")]
@@ -57,14 +55,14 @@ def reservation(
     return found
 
 
-def unreleased(plan: Plan, released: tuple[Step, ...]) -> tuple[Mechanism, ...]:
+def unreleased(plan: AnyPlan, released: tuple[Step, ...]) -> tuple[Mechanism, ...]:
     """The mechanisms of the steps of one round whose `Release` was never built."""
     return tuple(
-        mechanism for step in STEPS if step not in released for mechanism in mechanisms_of(plan, step)
+        mechanism for step in plan.steps if step not in released for mechanism in mechanisms_of(plan, step)
     )
 
 
-def given_back(plan: Plan, released: tuple[Step, ...]) -> Curve:
+def given_back(plan: AnyPlan, released: tuple[Step, ...]) -> Curve:
     """What those would have cost."""
     return accounting.total(unreleased(plan, released))
 
@@ -74,19 +72,22 @@ def settlement(state: FederationState, institution: str, body: BudgetSpent) -> l
     found = known_plan(state, body.plan_digest)
     if found:
         return found
+    plan = state.plan_of(body.plan_digest)
     key = (body.plan_digest, body.round, institution)
     if body.attempt != state.attempts.get(key, 0):
         return [Violation("budget.no-reservation", f"{institution} reserved no budget for this")]
     if key in state.settled and state.settled[key].attempt == body.attempt:
         found.append(Violation("budget.settled-twice", f"{institution} has settled this attempt already"))
-    if tuple(step for step in STEPS if step in body.released) != body.released:
-        found.append(Violation("budget.steps", "the steps are listed once each, training first"))
-    reported = {step for step in STEPS if (body.plan_digest, body.round, step, institution) in state.receipts}
+    if tuple(step for step in plan.steps if step in body.released) != body.released:
+        found.append(Violation("budget.steps", "the plan's steps are listed once each, in their order"))
+    reported = {
+        step for step in plan.steps if (body.plan_digest, body.round, step, institution) in state.receipts
+    }
     if not reported <= set(body.released):
         found.append(Violation("budget.released", "a step with a receipt was released and is not given back"))
     if found:
         return found
-    back = given_back(state.plans[body.plan_digest].plan, body.released)
+    back = given_back(plan, body.released)
     left = state.spent_by(institution) - back
     pool = None if (member := state.founded().member(institution)) is None else member.pool
     if pool is None or pool.epsilon_micro(left) != body.epsilon_total_micro:

@@ -6,15 +6,25 @@ ledger arrive at the same integers. How a mechanism is priced lives in `privacy.
 
 from __future__ import annotations
 
-from policies.plan import Plan
+from ledger.errors import InputError
+from policies.inquiry import AnyPlan, Inquiry
 from policies.receipt import Step
 from privacy import accounting
 from privacy.accounting import Curve
 from privacy.mechanisms import Gaussian, Mechanism, SubsampledGaussian
+from privacy.statistics import mechanisms
 
 
-def mechanisms_of(plan: Plan, step: Step) -> tuple[Mechanism, ...]:
+class StepUnknownError(InputError):
+    code = "plan.step"
+
+
+def mechanisms_of(plan: AnyPlan, step: Step) -> tuple[Mechanism, ...]:
     """The mechanisms by which one `step` of one round of `plan` depends on patients."""
+    if step not in plan.steps:
+        raise StepUnknownError(f"the plan has no step {step}")
+    if isinstance(plan, Inquiry):
+        return mechanisms(plan.queries)
     if step == "training":
         return (
             SubsampledGaussian(
@@ -27,15 +37,15 @@ def mechanisms_of(plan: Plan, step: Step) -> tuple[Mechanism, ...]:
     return (Gaussian(noise_multiplier=plan.evaluation.noise_std, count=1),)
 
 
-def round_mechanisms(plan: Plan) -> tuple[Mechanism, ...]:
-    return mechanisms_of(plan, "training") + mechanisms_of(plan, "evaluation")
+def round_mechanisms(plan: AnyPlan) -> tuple[Mechanism, ...]:
+    return tuple(mechanism for step in plan.steps for mechanism in mechanisms_of(plan, step))
 
 
-def round_cost(plan: Plan) -> Curve:
+def round_cost(plan: AnyPlan) -> Curve:
     return accounting.total(round_mechanisms(plan))
 
 
-def plan_cost(plan: Plan, *, rounds: int | None = None) -> Curve:
+def plan_cost(plan: AnyPlan, *, rounds: int | None = None) -> Curve:
     """The cost of `rounds` rounds, by default of all of them."""
     return round_cost(plan).scaled(plan.rounds if rounds is None else rounds)
 

@@ -8,7 +8,7 @@ all (docs/ledger-privacy.md).
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.document import Document
 from policies.federation import ConsentPolicy, Federation, Hex32, Phase, PublicKey
+from policies.inquiry import MAXIMUM_LANES, Inquiry
 from policies.opening import SignedOpening
 from policies.plan import Digest, Name, Plan
 from policies.receipt import DeclaredMechanism, Statement, Step
@@ -66,6 +67,19 @@ class PlanPublished(Document):
     plan: Plan
     plan_digest: Digest
     base_model_digest: Digest
+
+
+class InquiryPublished(Document):
+    inquiry: Inquiry
+    plan_digest: Digest
+
+    @property
+    def plan(self) -> Inquiry:
+        """As every other plan is asked for."""
+        return self.inquiry
+
+
+Published: TypeAlias = PlanPublished | InquiryPublished
 
 
 class PlanApproved(Document):
@@ -200,6 +214,15 @@ class EvaluationRecorded(Document):
     openings: Openings
 
 
+class StatisticsReleased(Document):
+    plan_digest: Digest
+    sum_digest: Digest
+    lanes: Annotated[tuple[Lane, ...], Field(min_length=1, max_length=MAXIMUM_LANES)]
+    """The opened sum of all sites' noised lanes itself, so that everybody reads the same figures off it
+    (`privacy.statistics_reading`)."""
+    openings: Openings
+
+
 class GateVerdict(Document):
     plan_digest: Digest
     round: Annotated[int, Field(ge=0, le=1000)]
@@ -224,6 +247,7 @@ Body = (
     | PolicyAdopted
     | SumKeyRotated
     | PlanPublished
+    | InquiryPublished
     | PlanApproved
     | RosterFixed
     | BudgetReserved
@@ -238,6 +262,7 @@ Body = (
     | RoundClosed
     | AggregateReleased
     | EvaluationRecorded
+    | StatisticsReleased
     | GateVerdict
     | ModelRegistered
 )
@@ -248,6 +273,7 @@ TYPES: dict[str, tuple[type[Body], ...]] = {
     "key.rotated": (IdentityRotated, SumKeyRotated),
     "policy.adopted": (PolicyAdopted,),
     "plan.published": (PlanPublished,),
+    "inquiry.published": (InquiryPublished,),
     "plan.approved": (PlanApproved,),
     "roster.fixed": (RosterFixed,),
     "budget.reserved": (BudgetReserved,),
@@ -262,6 +288,7 @@ TYPES: dict[str, tuple[type[Body], ...]] = {
     "round.closed": (RoundClosed,),
     "aggregate.released": (AggregateReleased,),
     "evaluation.recorded": (EvaluationRecorded,),
+    "statistics.released": (StatisticsReleased,),
     "gate.verdict": (GateVerdict,),
     "model.registered": (ModelRegistered,),
 }

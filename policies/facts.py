@@ -17,6 +17,7 @@ from policies.clusters import required_sites
 from policies.contract import suite_digest
 from policies.cost import epsilon_micro, plan_cost
 from policies.federation import Federation, Member
+from policies.inquiry import AnyPlan, Inquiry, table_digest
 from policies.plan import Plan
 from policies.receipt import Predicate
 from privacy.accounting import MICRO, Curve
@@ -49,13 +50,13 @@ def pico_up(value: float) -> int:
     return int((Decimal(value) * 10**12).to_integral_value(decimal.ROUND_CEILING))
 
 
-def plan_facts(plan: Plan, federation: Federation, phase: str) -> Facts:
+def plan_facts(plan: AnyPlan, federation: Federation, phase: str) -> Facts:
     """The plan by itself, and the federation that it is meant for."""
     known = {site.name for site in federation.sites()}
     return {
         "plan": {
             "minimum_sites": plan.participation.minimum_sites,
-            "maximum_sites": plan.update.maximum_sites,
+            "maximum_sites": plan.maximum_sites,
             "risk_tier": plan.risk_tier,
             "scheme": plan.scheme,
             "robust_sites": 0 if plan.robust is None else required_sites(plan.robust.hostile),
@@ -68,7 +69,9 @@ def plan_facts(plan: Plan, federation: Federation, phase: str) -> Facts:
     }
 
 
-def member_facts(state: FederationState, plan: Plan, site: Member, *, cost: Curve, log_time_s: int) -> Facts:
+def member_facts(
+    state: FederationState, plan: AnyPlan, site: Member, *, cost: Curve, log_time_s: int
+) -> Facts:
     """One site, from whose pool `cost` would be drawn."""
     pool = site.pool
     published = state.consent_policies.get((site.name, plan.consent.policy_version))
@@ -94,7 +97,7 @@ def member_facts(state: FederationState, plan: Plan, site: Member, *, cost: Curv
 
 def reservation_facts(
     state: FederationState,
-    plan: Plan,
+    plan: AnyPlan,
     plan_digest: str,
     site: Member,
     *,
@@ -115,7 +118,12 @@ def reservation_facts(
     }
 
 
-def receipt_facts(state: FederationState, plan: Plan, site: str, about: Predicate) -> Facts:
+def contract_digest(plan: AnyPlan) -> str:
+    """Names the checks that a site's data must have met before its report counts."""
+    return table_digest(plan.table) if isinstance(plan, Inquiry) else suite_digest(plan.data)
+
+
+def receipt_facts(state: FederationState, plan: AnyPlan, site: str, about: Predicate) -> Facts:
     """A report of a site about one step."""
     reserved = state.consent_reserved.get((about.plan_digest, about.round, site))
     return {
@@ -123,12 +131,23 @@ def receipt_facts(state: FederationState, plan: Plan, site: str, about: Predicat
         "schema": {
             "passed": about.validation.passed,
             "suite": about.validation.suite_digest,
-            "expected_suite": suite_digest(plan.data),
+            "expected_suite": contract_digest(plan),
         },
         "consent_root": about.consent_root,
         # Without a reservation there is no root to expect, and nothing equals it.
         "expected_consent_root": reserved or "",
         "quarantined": site in state.quarantined,
+    }
+
+
+def statistics_facts(state: FederationState, plan: Inquiry, plan_digest: str) -> Facts:
+    """An inquiry's figures, as far as it has come."""
+    reported = state.reported(plan_digest, 1)
+    return {
+        "reported": len(reported),
+        "minimum_sites": plan.participation.minimum_sites,
+        "missing_required": [name for name in plan.participation.required if name not in reported],
+        "opened": plan_digest in state.statistics,
     }
 
 

@@ -14,6 +14,7 @@ from ledger.errors import Violation
 from policies import facts
 from policies.cost import epsilon_micro, plan_cost
 from policies.federation import Federation, Member
+from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.rego import Rules, installed_rules
 from privacy.accounting import MICRO, Curve
@@ -29,7 +30,7 @@ def epsilon_text(micro: int) -> str:
 
 def plan_violations(
     state: FederationState,
-    plan: Plan,
+    plan: AnyPlan,
     *,
     site: str | None = None,
     cost: Curve | None = None,
@@ -63,8 +64,10 @@ def plan_violations(
 def release_violations(
     state: FederationState, plan_digest: str, round_number: int, *, rules: Rules | None = None
 ) -> list[Violation]:
-    """May the model of this round be registered?"""
-    plan = state.plans[plan_digest].plan
+    """May the model of this round be registered, or do an inquiry's figures count?"""
+    plan = state.plan_of(plan_digest)
+    if isinstance(plan, Inquiry):
+        return _statistics_violations(state, plan, plan_digest, rules or installed_rules())
     told = facts.release_facts(state, plan, plan_digest, round_number)
     return [
         Violation(code, _release_message(code, state, plan, plan_digest, round_number))
@@ -72,9 +75,19 @@ def release_violations(
     ]
 
 
-def plan_message(code: str, plan: Plan, federation: Federation, *, phase: str) -> str:
+def _statistics_violations(
+    state: FederationState, plan: Inquiry, plan_digest: str, rules: Rules
+) -> list[Violation]:
+    told = facts.statistics_facts(state, plan, plan_digest)
+    return [
+        Violation(code, _statistics_message(code, state, plan, plan_digest))
+        for code in rules.decide("statistics", told)
+    ]
+
+
+def plan_message(code: str, plan: AnyPlan, federation: Federation, *, phase: str) -> str:
     """The verdict of the decision `plan`, in words."""
-    least, most, has = plan.participation.minimum_sites, plan.update.maximum_sites, len(federation.sites())
+    least, most, has = plan.participation.minimum_sites, plan.maximum_sites, len(federation.sites())
     own = epsilon_text(epsilon_micro(plan_cost(plan), plan.budget.delta))
     known = {member.name for member in federation.sites()}
     strangers = ", ".join(name for name in plan.participation.required if name not in known)
@@ -92,7 +105,7 @@ def plan_message(code: str, plan: Plan, federation: Federation, *, phase: str) -
     }.get(code, f"the rule {code} refuses the plan")
 
 
-def member_message(code: str, state: FederationState, plan: Plan, member: Member, cost: Curve) -> str:
+def member_message(code: str, state: FederationState, plan: AnyPlan, member: Member, cost: Curve) -> str:
     """The verdict of the decisions `member` and `reservation` about one site, in words."""
     name, terms = member.name, plan.consent
     messages: dict[str, Callable[[], str]] = {
@@ -129,14 +142,13 @@ def _release_message(
 ) -> str:
     key, gates = (plan_digest, round_number), plan.gates
     reported = state.reported(plan_digest, round_number)
+    said = _participation_message(code, state, plan, plan_digest, round_number)
+    if said is not None:
+        return said
     evaluated = state.evaluated.get(key)
     auc = "none" if evaluated is None else auc_text(evaluated.auc_micro)
     groups = () if evaluated is None else evaluated.subgroup_auc_micro
-    missing = ", ".join(name for name in plan.participation.required if name not in reported)
     return {
-        "participation.too-few": f"{len(reported)} sites reported in round {round_number}, the plan needs "
-        f"{plan.participation.minimum_sites}{_absent(state, plan_digest, round_number, reported)}",
-        "participation.required-missing": f"{missing}, which the plan requires, did not report",
         "aggregate.missing": f"the sum of round {round_number} was not opened",
         "update.norm": f"the sum of round {round_number} is larger than {len(reported)} updates within the plan's "
         "clip can be",
@@ -151,6 +163,28 @@ def _release_message(
     }.get(code, f"the rule {code} refuses the model")
 
 
+def _statistics_message(code: str, state: FederationState, plan: Inquiry, plan_digest: str) -> str:
+    said = _participation_message(code, state, plan, plan_digest, 1)
+    if said is not None:
+        return said
+    return {"aggregate.missing": "the sum of the inquiry was not opened"}.get(
+        code, f"the rule {code} refuses the figures"
+    )
+
+
+def _participation_message(
+    code: str, state: FederationState, plan: AnyPlan, plan_digest: str, round_number: int
+) -> str | None:
+    """Words for who is missing; None for another code."""
+    reported = state.reported(plan_digest, round_number)
+    missing = ", ".join(name for name in plan.participation.required if name not in reported)
+    return {
+        "participation.too-few": f"{len(reported)} sites reported in round {round_number}, the plan needs "
+        f"{plan.participation.minimum_sites}{_absent(state, plan_digest, round_number, reported)}",
+        "participation.required-missing": f"{missing}, which the plan requires, did not report",
+    }.get(code)
+
+
 def auc_text(micro: int | None) -> str:
     return "not defined" if micro is None else f"{micro / MICRO:.3f}"
 
@@ -158,7 +192,8 @@ def auc_text(micro: int | None) -> str:
 def _absent(state: FederationState, plan_digest: str, round_number: int, reported: frozenset[str]) -> str:
     """ ": <site> (<code>), ..." for every site that did not report, as far as the ledger knows why."""
     gone = [site.name for site in state.founded().sites() if site.name not in reported]
-    whole = {site: state.refusals.get((plan_digest, 0, "training", site)) for site in gone}
-    codes = {site: state.refusals.get((plan_digest, round_number, "training", site)) for site in gone}
+    step = state.plan_of(plan_digest).steps[0]
+    whole = {site: state.refusals.get((plan_digest, 0, step, site)) for site in gone}
+    codes = {site: state.refusals.get((plan_digest, round_number, step, site)) for site in gone}
     named = [f"{site} ({codes[site] or whole[site] or 'site.silent'})" for site in gone]
     return f"; missing: {', '.join(named)}" if named else ""

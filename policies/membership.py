@@ -71,7 +71,7 @@ def sum_key(state: FederationState, institution: str, body: SumKeyRotated) -> li
     found = []
     if state.federation is None or institution not in state.federation.key_holders:
         found.append(Violation("sum-key.not-holder", f"{institution} is not a key holder"))
-    published = state.plans.get(body.plan_digest)
+    published = state.published(body.plan_digest)
     if published is None or published.plan.study != body.study:
         found.append(Violation("sum-key.plan", "the key is for no plan of the study"))
     elif not is_encrypted(published.plan):

@@ -7,11 +7,12 @@ them from a patient count would release that count. No execution lives here.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from policies.document import Document
+from privacy.sum_context import Step
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -159,31 +160,20 @@ class Gates(Document):
     """How far the AUCs of two subgroups may lie apart."""
 
 
-class Plan(Document):
+class BasePlan(Document):
+    """What every plan says, whether updates are summed under it (`Plan`) or figures (`policies.inquiry`)."""
+
     schema_version: Literal[1]
     name: Name
     study: Name
     edition: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
     """Tells one run of the same plan from the next (a nightly schedule writes the date): a plan runs once."""
-    base: Literal["initial", "latest"]
-    """`initial`: fresh weights from `seed`. `latest`: the study's newest registered model."""
-    rounds: Annotated[int, Field(ge=1, le=1000)]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Initial weights only. Noise and sampling come from the operating system's generator, never from here."""
     risk_tier: RiskTier
     """What is at stake for patients; the federation's phase decides which tiers may run."""
     participation: Participation
     consent: ConsentTerms
-    data: DataContract
-    network: Network
-    training: Training
-    update: Update
     protection: Protection = Protection()
-    compression: Compression | None = None
-    robust: Robust | None = None
-    evaluation: Evaluation
     budget: Budget
-    gates: Gates
     code_digests: tuple[Digest, ...] = ()
     """Code that may run this plan. A plan without any is a draft and is never published."""
 
@@ -191,6 +181,35 @@ class Plan(Document):
     def scheme(self) -> Scheme:
         """How this plan's sums are protected."""
         return self.protection.scheme or DEFAULT_SCHEME[self.risk_tier]
+
+
+class Plan(BasePlan):
+    steps: ClassVar[tuple[Step, ...]] = ("training", "evaluation")
+    """Of each round, in order: each is one protected sum with its own mechanisms."""
+
+    base: Literal["initial", "latest"]
+    """`initial`: fresh weights from `seed`. `latest`: the study's newest registered model."""
+    rounds: Annotated[int, Field(ge=1, le=1000)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Initial weights only. Noise and sampling come from the operating system's generator, never from here."""
+    data: DataContract
+    network: Network
+    training: Training
+    update: Update
+    compression: Compression | None = None
+    robust: Robust | None = None
+    evaluation: Evaluation
+    gates: Gates
+
+    @property
+    def maximum_sites(self) -> int:
+        """How many sites the encoding has room for."""
+        return self.update.maximum_sites
+
+    @property
+    def minimum_patients(self) -> int:
+        """The smallest cohort with which a site takes part."""
+        return self.data.minimum_patients
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:

@@ -13,6 +13,7 @@ from ledger import canonical
 from ledger.errors import Violation
 from policies.clusters import clusters_of, least_opened, required_sites, seed_of
 from policies.facts import micro
+from policies.inquiry import AnyPlan
 from policies.isolation import isolation_violations, openable
 from policies.plan import Plan
 from policies.receipt import Step
@@ -29,12 +30,12 @@ _ANY_PRIVATE_KEY = bytes(range(32))
 """Of a point of low order every X25519 private key makes zero, and of no other any."""
 
 
-def is_masked(plan: Plan) -> bool:
+def is_masked(plan: AnyPlan) -> bool:
     """Whether updates come with shares of their masks."""
     return plan.scheme in ("masked", "homomorphic")
 
 
-def is_encrypted(plan: Plan) -> bool:
+def is_encrypted(plan: AnyPlan) -> bool:
     """Whether the plan's sums need a key."""
     return plan.scheme in ("homomorphic", "homomorphic-unmasked")
 
@@ -49,14 +50,14 @@ def is_masking_key(public_key: str) -> bool:
     return True
 
 
-def norm_bound_micro(plan: Plan, step: Step) -> int | None:
-    """The L2 bound that a site signs for its update; counts of patients have none."""
-    return micro(plan.update.clip_l2) if step == "training" else None
+def norm_bound_micro(plan: AnyPlan, step: Step) -> int | None:
+    """The L2 bound that a site signs for its update; counts of patients and statistics have none."""
+    return micro(plan.update.clip_l2) if isinstance(plan, Plan) and step == "training" else None
 
 
 def sum_key_digest(state: FederationState, plan_digest: str) -> str | None:
     """Digest of the public key of the plan's sums; None where they need none, or have none yet."""
-    if not is_encrypted(state.plans[plan_digest].plan):
+    if not is_encrypted(state.plan_of(plan_digest)):
         return None
     key = state.sum_keys.get(plan_digest)
     return None if key is None else key.public_key_digest
@@ -64,18 +65,19 @@ def sum_key_digest(state: FederationState, plan_digest: str) -> str | None:
 
 def candidates(state: FederationState, plan_digest: str) -> tuple[str, ...]:
     """Whom the roster must name now: all sites that approved the plan and may take part, by name."""
+    step = state.plan_of(plan_digest).steps[0]
     return tuple(
         sorted(
             site.name
             for site in state.founded().sites()
             if site.name in state.approvals.get(plan_digest, frozenset())
             and site.name not in state.quarantined
-            and (plan_digest, 0, "training", site.name) not in state.refusals
+            and (plan_digest, 0, step, site.name) not in state.refusals
         )
     )
 
 
-def robust_violations(plan: Plan, sites: int) -> list[Violation]:
+def robust_violations(plan: AnyPlan, sites: int) -> list[Violation]:
     """Too few sites for the hostile ones that the plan wants to outvote."""
     if plan.robust is None or sites >= required_sites(plan.robust.hostile):
         return []
@@ -88,7 +90,7 @@ def robust_violations(plan: Plan, sites: int) -> list[Violation]:
 
 def groups_of(state: FederationState, plan_digest: str, step: Step) -> tuple[tuple[str, ...], ...]:
     """The sites whose updates are summed together: of a robust plan's training its clusters, else all in one."""
-    plan, roster = state.plans[plan_digest].plan, state.rosters[plan_digest]
+    plan, roster = state.plan_of(plan_digest), state.rosters[plan_digest]
     if plan.robust is None or step != "training":
         return (roster,)
     # Not the roster entry's own digest: the coordinator composes that entry, and could try until it likes the draw.
@@ -110,7 +112,7 @@ def outlying_sites(state: FederationState, release_entry: str) -> frozenset[str]
 
 def smallest_set(state: FederationState, plan_digest: str) -> int:
     """How many receipts a step needs at least before it may be closed."""
-    minimum = state.plans[plan_digest].plan.participation.minimum_sites
+    minimum = state.plan_of(plan_digest).participation.minimum_sites
     return least_present(len(state.rosters.get(plan_digest, ())), minimum_sites=minimum)
 
 
@@ -135,7 +137,7 @@ def sum_context(
     group: int = 0,
 ) -> SumContext:
     """What the keys of one sum are bound to. `model_digest` is that of the model that the site has in hand."""
-    plan = state.plans[plan_digest].plan
+    plan = state.plan_of(plan_digest)
     clustered = plan.robust is not None and step == "training"
     least = plan.participation.minimum_sites
     if clustered and plan.robust is not None:
@@ -169,7 +171,7 @@ def openable_groups(
     """(number, sites) of every group whose sum may be opened if these sites report. Of clusters those alone that
     single out nobody together with what earlier rounds opened (`policies.isolation`), and that have as many sites as
     their scheme needs."""
-    plan = state.plans[plan_digest].plan
+    plan = state.plan_of(plan_digest)
     if plan.robust is None or step != "training":
         return ((0, tuple(sorted(present))),)
     published = _published(state, plan, plan_digest, round_number)
@@ -216,7 +218,7 @@ def closing_violations(
     state: FederationState, plan_digest: str, round_number: int, step: Step, *, present: frozenset[str]
 ) -> list[Violation]:
     """Why a step may not be closed with these sites; empty if it may."""
-    plan, least = state.plans[plan_digest].plan, smallest_set(state, plan_digest)
+    plan, least = state.plan_of(plan_digest), smallest_set(state, plan_digest)
     found = []
     if len(present) < least:
         message = f"{len(present)} sites reported; the plan and its scheme need {least}"

@@ -18,12 +18,12 @@ from pydantic import Field, model_validator
 from policies.document import Document
 from policies.plan import Digest, Name, Origin
 from privacy.mechanisms import Mechanism
+from privacy.sum_context import Step as Step
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:wardround:training-receipt:v1"
 FIRST_RECEIPT: Final = "0" * 64
 
-Step = Literal["training", "evaluation"]
 DeclaredMechanism = Annotated[Mechanism, Field(discriminator="kind")]
 
 
@@ -53,6 +53,7 @@ class Predicate(Document):
     attempt: Annotated[int, Field(ge=1, le=1000)]
     step: Step
     parent_model_digest: Digest
+    """Of statistics, which start from no model: the inquiry's own digest."""
     code_digest: Digest
     dataset_commitment: Digest
     """HMAC of the cohort's keys under a secret that stays at the site, salted anew for every receipt."""

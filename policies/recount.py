@@ -1,9 +1,9 @@
 """The accounting done over: what every data pool has spent, from the ledger's raw events and nothing else.
 
 `policies.state` keeps running sums while it folds; a mistake there would be on every machine that folds. This
-module shares none of that code: it reads the JSON of `federation.founded`, `plan.published`, `budget.reserved` and
-`budget.spent`, prices each mechanism (`privacy.accounting`), and adds up what was not given back. Both must agree to
-the micro-unit, and every total that an event claims must be the one found here.
+module shares none of that code: it reads the JSON of `federation.founded`, `plan.published`, `inquiry.published`,
+`budget.reserved` and `budget.spent`, prices each mechanism (`privacy.accounting`), and adds up what was not given
+back. Both must agree to the micro-unit, and every total that an event claims must be the one found here.
 
 A settlement gives back the mechanisms of the steps that it does not name as released: nothing of theirs was
 ever built. Whether an event was allowed is `policies.admission`'s affair, its signatures `ledger.chain`'s.
@@ -15,19 +15,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Final, get_args
 
 from ledger.canonical import JsonValue
 from ledger.errors import VerificationError
 from ledger.event import parse_entry
 from policies.cost import mechanisms_of
+from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
-from policies.receipt import Step
 from privacy import accounting
 from privacy.accounting import ORDERS, Curve
 from privacy.mechanisms import Mechanism, mechanism_from_json
 
-STEPS: Final[tuple[Step, ...]] = get_args(Step)
 _Key = tuple[str, str, int, int]
 
 
@@ -152,7 +150,7 @@ class Recount:
 
     size: int = 0
     _terms: dict[str, PoolTerms] = field(default_factory=dict)
-    _plans: dict[str, Plan] = field(default_factory=dict)
+    _plans: dict[str, AnyPlan] = field(default_factory=dict)
     _uses: dict[_Key, Use] = field(default_factory=dict)
     _running: dict[str, Curve] = field(default_factory=dict)
 
@@ -169,6 +167,9 @@ class Recount:
             case "plan.published":
                 plan = Plan.from_value(body.get("plan"), what="plan")
                 self._plans[plan.content_digest()] = plan
+            case "inquiry.published":
+                inquiry = Inquiry.from_value(body.get("inquiry"), what="inquiry")
+                self._plans[inquiry.content_digest()] = inquiry
             case "budget.reserved":
                 self._reserve(index, site, body)
             case "budget.spent":
@@ -228,11 +229,11 @@ class Recount:
         if use.settlement is not None:
             raise RecountError("it settles a reservation that is settled", index=index)
         released = body.get("released")
-        steps = [step for step in STEPS if not isinstance(released, list) or step not in released]
+        steps = [step for step in plan.steps if not isinstance(released, list) or step not in released]
         back = tuple(mechanism for step in steps for mechanism in mechanisms_of(plan, step))
         settlement = Settlement(
             index=index,
-            released=tuple(step for step in STEPS if step not in steps),
+            released=tuple(step for step in plan.steps if step not in steps),
             given_back=back,
             epsilon_total_micro=0,
         )

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from regopy import Bundle, Interpreter
 
 INSTALLED: Final = Path(__file__).resolve().parent / "rules"
-DECISIONS: Final = ("cohort_size", "member", "plan", "receipt", "release", "reservation", "site")
+DECISIONS: Final = (
+    "cohort_size", "member", "plan", "receipt", "release", "reservation", "site", "site_statistics", "statistics",
+)  # fmt: skip
 UNDECIDED: Final = "rules.undecided"
 BAD_FACTS: Final = "rules.facts"
 BUILT_INS: Final = frozenset(

@@ -53,12 +53,27 @@ def plan(state: FederationState, body: PlanPublished) -> list[Violation]:
 
 
 def known_plan(state: FederationState, plan_digest: str) -> list[Violation]:
-    return [] if plan_digest in state.plans else [Violation("plan.unknown", "the plan is not on the ledger")]
+    if state.published(plan_digest) is None:
+        return [Violation("plan.unknown", "the plan is not on the ledger")]
+    return []
+
+
+def _step_of_plan(state: FederationState, plan_digest: str, step: Step) -> list[Violation]:
+    if step in state.plan_of(plan_digest).steps:
+        return []
+    return [Violation("plan.step", f"the plan has no step {step}")]
+
+
+def _trains(state: FederationState, plan_digest: str) -> list[Violation]:
+    """What is said of a model is said of a plan that trains one, never of an inquiry."""
+    if plan_digest in state.inquiries:
+        return [Violation("plan.no-model", "an inquiry has no model")]
+    return []
 
 
 def approval(state: FederationState, institution: str, body: PlanApproved) -> list[Violation]:
     found = known_plan(state, body.plan_digest)
-    if not found and body.code_digest not in state.plans[body.plan_digest].plan.code_digests:
+    if not found and body.code_digest not in state.plan_of(body.plan_digest).code_digests:
         found.append(Violation("plan.code", "the code that runs at the site is not approved by the plan"))
     if body.masking_key in state.masking_keys.values():
         found.append(Violation("plan.masking-key", "the masking key was announced before"))
@@ -81,10 +96,10 @@ def roster(state: FederationState, body: RosterFixed) -> list[Violation]:
         found.append(Violation("roster.fixed-twice", "the plan's roster is fixed already"))
     if body.sites != candidates(state, body.plan_digest):
         found.append(Violation("roster.sites", "the roster is not that of all sites that approved"))
-    plan = state.plans[body.plan_digest].plan
+    plan = state.plan_of(body.plan_digest)
     if len(body.sites) < plan.participation.minimum_sites:
         found.append(Violation("roster.too-few", "the roster is smaller than the plan allows"))
-    if len(body.sites) > plan.update.maximum_sites:
+    if len(body.sites) > plan.maximum_sites:
         found.append(Violation("roster.too-many", "the plan's encoding does not hold so many sites"))
     return found + robust_violations(plan, len(body.sites))
 
@@ -94,7 +109,7 @@ def open_round(state: FederationState, plan_digest: str, round_number: int) -> l
     found = known_plan(state, plan_digest)
     if found:
         return found
-    if round_number > state.plans[plan_digest].plan.rounds:
+    if round_number > state.plan_of(plan_digest).rounds:
         found.append(Violation("round.unknown", f"the plan has no round {round_number}"))
     verdict = state.verdicts.get((plan_digest, round_number - 1))
     if verdict is None or not verdict.passed:
@@ -107,9 +122,10 @@ def open_round(state: FederationState, plan_digest: str, round_number: int) -> l
 def receipt(state: FederationState, institution: str, statement: Statement) -> list[Violation]:
     about = statement.predicate
     found = open_round(state, about.plan_digest, about.round)
+    found = found or _step_of_plan(state, about.plan_digest, about.step)
     if found:
         return found
-    plan = state.plans[about.plan_digest].plan
+    plan = state.plan_of(about.plan_digest)
     key = (about.plan_digest, about.round, about.step, institution)
     if about.origin != state.origin or about.study != plan.study:
         found.append(Violation("receipt.context", "the receipt was made for another log or study"))
@@ -161,7 +177,8 @@ def _receipt_message(code: str, site: str) -> str:
 
 
 def _parent_model(state: FederationState, about: Predicate) -> list[Violation]:
-    """Training starts from the model before the round; evaluation scores the one that the round released."""
+    """Training starts from the model before the round; evaluation scores the one that the round released. Statistics
+    name their inquiry."""
     after = about.round if about.step == "training" else about.round + 1
     if state.model_before(about.plan_digest, after) != about.parent_model_digest:
         return [Violation("receipt.parent-model", "the receipt names another model than the round's")]
@@ -169,7 +186,7 @@ def _parent_model(state: FederationState, about: Predicate) -> list[Violation]:
 
 
 def refusal(state: FederationState, institution: str, body: UpdateRefused) -> list[Violation]:
-    found = known_plan(state, body.plan_digest)
+    found = known_plan(state, body.plan_digest) or _step_of_plan(state, body.plan_digest, body.step)
     federation = state.federation
     if federation is None or body.site not in {site.name for site in federation.sites()}:
         found.append(Violation("refusal.unknown-site", "the refusal names no site of the federation"))
@@ -182,6 +199,7 @@ def refusal(state: FederationState, institution: str, body: UpdateRefused) -> li
 
 def closing(state: FederationState, body: RoundClosed) -> list[Violation]:
     found = open_round(state, body.plan_digest, body.round)
+    found = found or _step_of_plan(state, body.plan_digest, body.step)
     if found:
         return found
     if (body.plan_digest, body.round, body.step) in state.closed:
@@ -204,26 +222,32 @@ def closing(state: FederationState, body: RoundClosed) -> list[Violation]:
     return found
 
 
-def _opened(
-    state: FederationState, body: AggregateReleased | EvaluationRecorded, step: Step
+def opened(
+    state: FederationState,
+    plan_digest: str,
+    round_number: int,
+    step: Step,
+    *,
+    sum_digest: str,
+    openings: tuple[opening.SignedOpening, ...],
 ) -> list[Violation]:
     """A sum counts only on the word of enough key holders, whoever publishes it."""
     federation = state.federation
     if federation is not None and opening.agreed(
-        body.openings,
+        openings,
         federation,
         origin=state.origin,
-        plan_digest=body.plan_digest,
-        round_number=body.round,
+        plan_digest=plan_digest,
+        round_number=round_number,
         step=step,
-        sum_digest=body.sum_digest,
+        sum_digest=sum_digest,
     ):
         return []
     return [Violation("opening.not-agreed", "too few key holders signed that this is the sum")]
 
 
 def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
-    found = open_round(state, body.plan_digest, body.round)
+    found = open_round(state, body.plan_digest, body.round) + _trains(state, body.plan_digest)
     if (body.plan_digest, body.round, "training") not in state.closed:
         found.append(Violation("aggregate.not-closed", "nothing is opened before its round is closed"))
     elif not _about_clusters(state, body):
@@ -231,6 +255,14 @@ def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
     if (body.plan_digest, body.round) in state.released:
         found.append(Violation("aggregate.twice", "the sum of this round is released already"))
     return found + _opened(state, body, "training")
+
+
+def _opened(
+    state: FederationState, body: AggregateReleased | EvaluationRecorded, step: Step
+) -> list[Violation]:
+    return opened(
+        state, body.plan_digest, body.round, step, sum_digest=body.sum_digest, openings=body.openings
+    )
 
 
 def _about_clusters(state: FederationState, body: AggregateReleased) -> bool:
@@ -246,7 +278,7 @@ def _about_clusters(state: FederationState, body: AggregateReleased) -> bool:
 
 
 def evaluation(state: FederationState, body: EvaluationRecorded) -> list[Violation]:
-    found = open_round(state, body.plan_digest, body.round)
+    found = open_round(state, body.plan_digest, body.round) + _trains(state, body.plan_digest)
     if found:
         return found
     if (body.plan_digest, body.round, "evaluation") not in state.closed:
@@ -273,7 +305,7 @@ def verdict(state: FederationState, body: GateVerdict, *, log_time_s: int) -> li
     if body.round == 0:
         if (body.plan_digest, 0) in state.verdicts:
             found.append(Violation("round.over", "the plan has its verdict already"))
-        expected = plan_violations(state, state.plans[body.plan_digest].plan, log_time_s=log_time_s)
+        expected = plan_violations(state, state.plan_of(body.plan_digest), log_time_s=log_time_s)
     else:
         found.extend(open_round(state, body.plan_digest, body.round))
         expected = release_violations(state, body.plan_digest, body.round)

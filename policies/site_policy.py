@@ -19,6 +19,7 @@ from policies.document import Document
 from policies.facts import Facts, micro, micro_down, micro_up, pico_up
 from policies.federation import Pool
 from policies.gates import epsilon_text
+from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan, PositiveFloat
 from policies.rego import installed_rules
 
@@ -47,37 +48,47 @@ class SitePolicy(Document):
 
 
 def site_violations(
-    plan: Plan, policy: SitePolicy, *, site: str, approved_by_steward: bool
+    plan: AnyPlan, policy: SitePolicy, *, site: str, approved_by_steward: bool
 ) -> list[Violation]:
     """What the hospital's own policy has against a plan, before any data is opened."""
-    facts: Facts = {
-        "plan": {
-            # The least noise that anything of the plan has; towards the side that refuses.
-            "noise_multiplier_micro": micro_down(
-                min(plan.training.noise_multiplier, plan.evaluation.noise_std)
-            ),
-            "clip_l2_micro": micro_up(plan.training.clip_l2),
-            "epsilon_micro": epsilon_micro(plan_cost(plan), plan.budget.delta),
-            "family": plan.network.name,
-            "code_digests": list(plan.code_digests),
-        },
-        "policy": {
-            "noise_multiplier_floor_micro": micro_up(policy.noise_multiplier_floor),
+    asked: Facts = {
+        # The least noise that anything of the plan has; towards the side that refuses.
+        "noise_multiplier_micro": micro_down(_least_noise(plan)),
+        "epsilon_micro": epsilon_micro(plan_cost(plan), plan.budget.delta),
+        "code_digests": list(plan.code_digests),
+    }
+    limits: Facts = {
+        "noise_multiplier_floor_micro": micro_up(policy.noise_multiplier_floor),
+        "epsilon_cap_micro": micro(policy.plan_epsilon_cap),
+    }
+    decision = "site_statistics"
+    if isinstance(plan, Plan):
+        decision = "site"
+        asked |= {"clip_l2_micro": micro_up(plan.training.clip_l2), "family": plan.network.name}
+        limits |= {
             "clip_l2_ceiling_micro": micro_down(policy.clip_l2_ceiling),
-            "epsilon_cap_micro": micro(policy.plan_epsilon_cap),
             "families": list(policy.model_families),
-        },
+        }
+    facts: Facts = {
+        "plan": asked,
+        "policy": limits,
         "running_code": running_code_digest(),
         "approved_by_steward": approved_by_steward,
     }
     return [
         Violation(code, _message(code, plan, policy, site))
-        for code in installed_rules().decide("site", facts)
+        for code in installed_rules().decide(decision, facts)
     ]
 
 
+def _least_noise(plan: AnyPlan) -> float:
+    if isinstance(plan, Inquiry):
+        return plan.noise_multiplier
+    return min(plan.training.noise_multiplier, plan.evaluation.noise_std)
+
+
 def cohort_violations(
-    plan: Plan,
+    plan: AnyPlan,
     policy: SitePolicy,
     *,
     site: str,
@@ -89,7 +100,7 @@ def cohort_violations(
     facts: Facts = {
         "register_patients": register_patients,
         "cohort_patients": cohort_patients,
-        "minimum_patients": plan.data.minimum_patients,
+        "minimum_patients": plan.minimum_patients,
         "policy_minimum_patients": policy.minimum_patients,
         "delta_pico": pico_up(max(plan.budget.delta, policy.delta, pool_delta)),
         "delta_fixed_by_benchmark": policy.delta_fixed_by_benchmark,
@@ -100,18 +111,18 @@ def cohort_violations(
     ]
 
 
-def _message(code: str, plan: Plan, policy: SitePolicy, site: str) -> str:
-    training = plan.training
-    noise = min(training.noise_multiplier, plan.evaluation.noise_std)
+def _message(code: str, plan: AnyPlan, policy: SitePolicy, site: str) -> str:
+    noise = _least_noise(plan)
+    clip_l2, family = (plan.training.clip_l2, plan.network.name) if isinstance(plan, Plan) else (0.0, "none")
     cost = epsilon_text(epsilon_micro(plan_cost(plan), plan.budget.delta))
     return {
         "site.noise-floor": f"the plan's noise multiplier {noise:g} is under the floor of "
         f"{policy.noise_multiplier_floor:g} that {site} sets",
-        "site.clip-ceiling": f"the plan's clip {training.clip_l2:g} is over the ceiling of "
+        "site.clip-ceiling": f"the plan's clip {clip_l2:g} is over the ceiling of "
         f"{policy.clip_l2_ceiling:g} that {site} sets",
         "site.plan-cap": f"the plan costs ε={cost}, over the {policy.plan_epsilon_cap:g} that {site} allows "
         "one plan",
-        "site.model-family": f"{site} has not approved the model family {plan.network.name}",
+        "site.model-family": f"{site} has not approved the model family {family}",
         "site.delta": f"δ is not small enough for the number of patients of {site}",
         "site.cohort": f"{site} has fewer consenting patients than the plan or its own policy requires",
         "plan.code": f"the code that runs at {site} is not approved by the plan",

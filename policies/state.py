@@ -32,16 +32,19 @@ from policies.events import (
     EvaluationRecorded,
     GateVerdict,
     IdentityRotated,
+    InquiryPublished,
     MemberRetired,
     ModelRegistered,
     PhaseAdvanced,
     PlanApproved,
     PlanPublished,
     PolicyAdopted,
+    Published,
     RosterFixed,
     RoundClosed,
     SiteQuarantined,
     SiteReleased,
+    StatisticsReleased,
     SumKeyRotated,
     TrainingReceipt,
     UpdateRefused,
@@ -49,6 +52,7 @@ from policies.events import (
     read_body,
 )
 from policies.federation import ConsentPolicy, Federation, Phase
+from policies.inquiry import AnyPlan
 from policies.receipt import FIRST_RECEIPT, Statement, Step
 from privacy import accounting
 from privacy.accounting import Curve
@@ -125,6 +129,10 @@ class FederationState:
     sum_keys: dict[str, SumKeyRotated] = field(default_factory=dict)
     """Plan → the public key of its sums."""
     plans: dict[str, PlanPublished] = field(default_factory=dict)
+    inquiries: dict[str, InquiryPublished] = field(default_factory=dict)
+    """Plans of joint statistics. `published` finds either kind."""
+    published_at: dict[str, int] = field(default_factory=dict)
+    """Plan or inquiry → index of the entry that published it."""
     approvals: dict[str, frozenset[str]] = field(default_factory=dict)
     masking_keys: dict[tuple[str, str], str] = field(default_factory=dict)
     """(plan, site) → the X25519 public key that the site announced for it, hex."""
@@ -144,6 +152,8 @@ class FederationState:
     release_entries: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Entry digest of a released aggregate → its plan and round."""
     evaluated: dict[tuple[str, int], EvaluationRecorded] = field(default_factory=dict)
+    statistics: dict[str, StatisticsReleased] = field(default_factory=dict)
+    """Inquiry → its opened sum."""
     verdicts: dict[tuple[str, int], GateVerdict] = field(default_factory=dict)
     registered: dict[tuple[str, int], ModelRegistered] = field(default_factory=dict)
     in_force: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -230,6 +240,10 @@ class FederationState:
                 self.sum_keys[body.plan_digest] = body
             case PlanPublished():
                 self.plans[body.plan_digest] = body
+                self.published_at[body.plan_digest] = index
+            case InquiryPublished():
+                self.inquiries[body.plan_digest] = body
+                self.published_at[body.plan_digest] = index
             case PlanApproved():
                 approved = self.approvals.get(body.plan_digest, frozenset())
                 self.approvals[body.plan_digest] = approved | {site}
@@ -243,7 +257,7 @@ class FederationState:
                 self.reserved_under[drawn] = self.policy_digest
                 self.consent_reserved[drawn] = self.consent_states[site].root
             case BudgetSpent():
-                back = given_back(self.plans[body.plan_digest].plan, body.released)
+                back = given_back(self.plan_of(body.plan_digest), body.released)
                 if back != Curve.zero():
                     self.spent[site] = self.spent_by(site) - back
                 self.settled[body.plan_digest, body.round, site] = body
@@ -275,6 +289,8 @@ class FederationState:
                 self.release_entries[event.digest] = (body.plan_digest, body.round)
             case EvaluationRecorded():
                 self.evaluated[body.plan_digest, body.round] = body
+            case StatisticsReleased():
+                self.statistics[body.plan_digest] = body
             case GateVerdict():
                 self.verdicts[body.plan_digest, body.round] = body
             case ModelRegistered():
@@ -314,22 +330,46 @@ class FederationState:
         """What was drawn from a site's pool so far, over all plans."""
         return self.spent.get(site, Curve.zero())
 
+    def published(self, plan_digest: str) -> Published | None:
+        """The plan or inquiry of that digest."""
+        return self.plans.get(plan_digest) or self.inquiries.get(plan_digest)
+
+    def plan_of(self, plan_digest: str) -> AnyPlan:
+        """What was published under a digest that is on the ledger; KeyError if nothing was."""
+        published = self.published(plan_digest)
+        if published is None:
+            raise KeyError(plan_digest)
+        return published.plan
+
+    def is_over(self, plan_digest: str) -> bool:
+        """Nothing of the plan is left: it failed a gate, its last model is registered or its figures were judged."""
+        plan = self.plan_of(plan_digest)
+        if any(not verdict.passed for (about, _), verdict in self.verdicts.items() if about == plan_digest):
+            return True
+        last = (plan_digest, plan.rounds)
+        return last in self.registered or (plan_digest in self.inquiries and last in self.verdicts)
+
     def usable_receipts(self, plan_digest: str, round_number: int, step: Step) -> tuple[Receipt, ...]:
         """Receipts of one step that were not refused, in the order of their sites' names."""
         keys = ((plan_digest, round_number, step, site) for site in sorted(self.chain.members))
         return tuple(self.receipts[key] for key in keys if key in self.receipts and key not in self.refusals)
 
     def reported(self, plan_digest: str, round_number: int) -> frozenset[str]:
-        """The sites whose training counts in a round: of the closed set, or of all reports so far."""
-        closed = self.closed.get((plan_digest, round_number, "training"))
+        """The sites whose training (of an inquiry, whose figures) counts in a round: of the closed set, or of all
+        reports so far."""
+        step = self.plan_of(plan_digest).steps[0]
+        closed = self.closed.get((plan_digest, round_number, step))
         return frozenset(
             receipt.site
-            for receipt in self.usable_receipts(plan_digest, round_number, "training")
+            for receipt in self.usable_receipts(plan_digest, round_number, step)
             if closed is None or receipt.entry_digest in closed.receipts
         )
 
     def model_before(self, plan_digest: str, round_number: int) -> str | None:
-        """Digest of the model that `round_number` starts from, if that is decided."""
+        """Digest of the model that `round_number` starts from, if that is decided. An inquiry has none: what its
+        sums are bound to instead is the inquiry itself."""
+        if plan_digest in self.inquiries:
+            return plan_digest
         if round_number == 1:
             published = self.plans.get(plan_digest)
             return None if published is None else published.base_model_digest

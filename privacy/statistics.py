@@ -30,11 +30,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from ledger.errors import InputError
 from privacy.histogram import MAXIMUM_BINS
@@ -44,6 +44,9 @@ MAXIMUM_STEPS: Final = 1 << 20
 MAXIMUM_QUERIES: Final = 1000
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _CLOSED: Final = ConfigDict(extra="forbid", strict=True)
+# In documents alone, which go on the ledger: there no text has room for prose (docs/ledger-privacy.md).
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+/<>=-]{0,39}$")]
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -96,9 +99,9 @@ class Grid:
 class Count:
     """How many patients there are; with `column`, how many have a value in it."""
 
-    name: str
+    name: _Name
     noise_multiplier: float
-    column: str | None = None
+    column: _Name | None = None
     kind: Literal["count"] = "count"
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
@@ -128,9 +131,9 @@ class Count:
 class Bounded:
     """What sum, mean and variance have in common: a numeric column, its bounds and its resolution, in its units."""
 
-    name: str
+    name: _Name
     noise_multiplier: float
-    column: str
+    column: _Name
     lower: float
     upper: float
     resolution: float
@@ -209,11 +212,11 @@ class Histogram:
     """Patients by value. Either `edges`, rising: a bin from each to the next, the last one closed, values outside in
     the first and last; or `categories` of words, any other word in a bin called other."""
 
-    name: str
+    name: _Name
     noise_multiplier: float
-    column: str
+    column: _Name
     edges: tuple[float, ...] = ()
-    categories: tuple[str, ...] = ()
+    categories: tuple[_Word, ...] = ()
     kind: Literal["histogram"] = "histogram"
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
@@ -261,10 +264,10 @@ class Histogram:
 class AreaUnderCurve:
     """The area under the ROC curve of a score in [0, 1] for a label 0 or 1, from a histogram of `bins` a label."""
 
-    name: str
+    name: _Name
     noise_multiplier: float
-    score: str
-    label: str
+    score: _Name
+    label: _Name
     bins: int
     kind: Literal["auc"] = "auc"
 

@@ -17,7 +17,7 @@ from adapters.exchange import Exchange
 from ledger.canonical import digest
 from ledger.errors import CodedError
 from policies.answer import SumAnswer, read_answer
-from policies.events import PlanPublished
+from policies.events import Published
 from policies.opening import SignedOpening, read_opening
 from policies.protection import closed_receipts, opened_groups
 from policies.receipt import Step
@@ -62,7 +62,7 @@ class Opened:
 
 async def open_closed(
     party: Opener,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     kind: Step,
     open_sums: Callable[[list[GroupSum]], Awaitable[bytes]],
@@ -87,7 +87,7 @@ async def open_closed(
                 ) from None
 
 
-def _groups(party: Opener, published: PlanPublished, round_number: int, kind: Step) -> list[GroupSum]:
+def _groups(party: Opener, published: Published, round_number: int, kind: Step) -> list[GroupSum]:
     state, plan_digest = party.state, published.plan_digest
     after = round_number if kind == "training" else round_number + 1
     model_digest = state.model_before(plan_digest, after) or ""
@@ -108,7 +108,7 @@ def _groups(party: Opener, published: PlanPublished, round_number: int, kind: St
 
 async def _answers(
     party: Opener,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     kind: Step,
     groups: list[GroupSum],
@@ -134,7 +134,7 @@ async def _answers(
 
 
 def with_answers(
-    party: Opener, published: PlanPublished, round_number: int, kind: Step, group: GroupSum
+    party: Opener, published: Published, round_number: int, kind: Step, group: GroupSum
 ) -> GroupSum:
     """The group's sum with every answer that is there and whole."""
     found: dict[str, Answer] = {}
@@ -158,7 +158,7 @@ def _loaded(exchange: Exchange, object_digest: str | None) -> bytes:
 def said(
     exchange: Exchange,
     state: FederationState,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     kind: Step,
     site: str,
@@ -178,7 +178,7 @@ def said(
 def agreed_sum(
     exchange: Exchange,
     state: FederationState,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     kind: Step,
     *,

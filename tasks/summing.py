@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from adapters import objects
 from adapters.exchange import Exchange
-from policies.events import PlanPublished
-from policies.plan import Plan
+from policies.events import PlanPublished, Published
+from policies.inquiry import AnyPlan, Inquiry
 from policies.protection import is_encrypted, sum_context
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
+from privacy import statistics
 from privacy.homomorphic_sum import HomomorphicSum
 from privacy.masked_sum import MaskedSum
 from privacy.masking.mask_secrets import AnswerKeys, MaskSecrets
+from privacy.packing import Packing
 from privacy.protected_sum import Answer, ProtectedSum, Report
 from privacy.sealing import SealingKey
 from privacy.shared_sum import Aggregator, SharedSum
@@ -62,7 +64,7 @@ class SumSecrets:
 def sum_terms(
     state: FederationState,
     exchange: Exchange,
-    published: PlanPublished,
+    published: Published,
     round_number: int,
     step: Step,
     *,
@@ -87,7 +89,7 @@ def sum_terms(
     )
 
 
-def _aggregators(state: FederationState, plan: Plan, holders: Sequence[str]) -> tuple[Aggregator, ...]:
+def _aggregators(state: FederationState, plan: AnyPlan, holders: Sequence[str]) -> tuple[Aggregator, ...]:
     if plan.scheme != "shared":
         return ()
     found = []
@@ -98,19 +100,19 @@ def _aggregators(state: FederationState, plan: Plan, holders: Sequence[str]) -> 
     return tuple(found)
 
 
-def needs_updates(plan: Plan, terms: SumTerms, name: str) -> bool:
+def needs_updates(plan: AnyPlan, terms: SumTerms, name: str) -> bool:
     """Whether this site's answer takes the others' updates, or their shares alone."""
     if is_encrypted(plan):
         return name in terms.holders
     return any(aggregator.name == name for aggregator in terms.aggregators)
 
 
-def opening_needs_updates(plan: Plan) -> bool:
+def opening_needs_updates(plan: AnyPlan) -> bool:
     """Whether a sum is opened out of the updates; an encrypted one is opened out of what holders decrypted."""
     return not is_encrypted(plan)
 
 
-def answers_wanted(plan: Plan, terms: SumTerms, closed: Sequence[str]) -> frozenset[str]:
+def answers_wanted(plan: AnyPlan, terms: SumTerms, closed: Sequence[str]) -> frozenset[str]:
     """Which sites of the closed set answer under this scheme."""
     if plan.scheme == "shared":
         return frozenset(one.name for one in terms.aggregators)
@@ -142,9 +144,16 @@ def previous_model(
     return None if before is None else objects.load(exchange, before)
 
 
-def end_of(plan: Plan, terms: SumTerms, secrets: SumSecrets | None = None) -> ProtectedSum:
+def _form(plan: AnyPlan, step: Step) -> tuple[Packing, int]:
+    """How a step's lanes lie in the sum, and how many there are."""
+    if isinstance(plan, Inquiry):
+        return plan.packing, statistics.lane_count(plan.queries)
+    return encoding_of(plan).packing, lane_count(plan, step)
+
+
+def end_of(plan: AnyPlan, terms: SumTerms, secrets: SumSecrets | None = None) -> ProtectedSum:
     """One party's end: a site's with its secrets, the coordinator's and a checker's without."""
-    packing, lanes = encoding_of(plan).packing, lane_count(plan, terms.context.step)
+    packing, lanes = _form(plan, terms.context.step)
     masks = None if secrets is None else secrets.masks
     if plan.scheme == "masked":
         return MaskedSum(terms.context, packing, lanes, secrets=masks)
@@ -173,7 +182,7 @@ def end_of(plan: Plan, terms: SumTerms, secrets: SumSecrets | None = None) -> Pr
     )
 
 
-def open_groups(plan: Plan, groups: Sequence[GroupSum]) -> bytes:
+def open_groups(plan: AnyPlan, groups: Sequence[GroupSum]) -> bytes:
     """The opened sums of all groups, one behind the other (`tasks.aggregate.lanes_to_bytes`)."""
     return b"".join(
         lanes_to_bytes(end_of(plan, group.terms).open(group.closed, group.answers)) for group in groups

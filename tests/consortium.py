@@ -27,9 +27,10 @@ from adapters.home import ConsentConfig, CoordinatorConfig, Home, SiteConfig, So
 from adapters.institution_log import read_state
 from flows.coordinator import run_plan
 from flows.site import take_part
+from flows.statistics import run_inquiry
 from ledger.errors import CodedError
 from policies.federation import Pool
-from policies.plan import Plan
+from policies.inquiry import AnyPlan, Inquiry
 from policies.receipt import Step
 from policies.state import FederationState
 from tasks.coordinator.party import Coordinator, opened_coordinator
@@ -96,7 +97,7 @@ class Outcome:
         assert isinstance(error, CodedError), error
         return error.code
 
-    def missing(self, plan: Plan, round_number: int, step: Step = "training") -> dict[str, str]:
+    def missing(self, plan: AnyPlan, round_number: int, step: Step = "training") -> dict[str, str]:
         """{site: code} as the closed round names them."""
         closed = self.state.closed[plan.content_digest(), round_number, step]
         return {absence.site: absence.code for absence in closed.missing}
@@ -158,7 +159,7 @@ class Consortium:
 
     async def run(
         self,
-        plan: Plan,
+        plan: AnyPlan,
         *,
         absent: tuple[str, ...] = (),
         wait_s: float = 20.0,
@@ -187,7 +188,7 @@ class Consortium:
                     )
                 )
                 self.opened(coordinator)
-                running = {"coordinator": asyncio.create_task(run_plan(coordinator, plan))}
+                running = {"coordinator": asyncio.create_task(_ordered(coordinator, plan))}
                 for name, home in self.founded.sites.items():
                     if name not in absent:
                         site = await stack.enter_async_context(
@@ -207,6 +208,13 @@ class Consortium:
 
     def _exchange_of(self, name: str, shared: Exchange) -> Exchange:
         return self.exchanges.get(name, lambda exchange: exchange)(shared)
+
+
+async def _ordered(coordinator: Coordinator, plan: AnyPlan) -> None:
+    if isinstance(plan, Inquiry):
+        await run_inquiry(coordinator, plan)
+    else:
+        await run_plan(coordinator, plan)
 
 
 async def _all_of(running: dict[str, asyncio.Task[None]], *, leave: bool) -> dict[str, BaseException]:

@@ -22,7 +22,7 @@ from wardround.display import Display
 
 if TYPE_CHECKING:
     from adapters.home import Home, SiteConfig
-    from policies.events import PlanPublished
+    from policies.events import Published
     from policies.state import FederationState
 
 app = App(name="site", help="Take part in plans as a hospital, once or for as long as it is served.")
@@ -171,7 +171,7 @@ def _conclude(
     reported = sorted(
         number
         for about, number, step, site in state.receipts
-        if (about, step, site) == (digest, "training", config.name)
+        if (about, step, site) == (digest, plan.steps[0], config.name)
     )
     console.print(f"plan      {plan.name}, edition {plan.edition}, {digest}", soft_wrap=True)
     console.print(f"reported  rounds {', '.join(map(str, reported)) or 'none'} of {plan.rounds}")
@@ -225,11 +225,11 @@ def _is_policy(code: str) -> bool:
 
 def _followed(
     state: FederationState, site: str, plan_digest: str | None, before: frozenset[tuple[str, int]]
-) -> PlanPublished | None:
+) -> Published | None:
     """The plan that this run took part in: the one asked for, else the newest that this run saw move."""
-    for published in reversed(state.plans.values()):
-        digest = published.plan_digest
-        if plan_digest not in (None, digest):
+    for digest in reversed(state.published_at):
+        published = state.published(digest)
+        if published is None or plan_digest not in (None, digest):
             continue
         moved = any(about == digest and (about, number) not in before for about, number in state.verdicts)
         verdict = state.verdicts.get((digest, 0))

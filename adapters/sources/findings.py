@@ -56,6 +56,23 @@ _WORDS: dict[str, tuple[str, str]] = {
         "labels outside the plan's data.labels",
         "Labels are whole numbers from the plan's data.labels.",
     ),
+    "data.table-row": (
+        "rows of the table that have not as many fields as its header",
+        "Write every row of the table with the header's fields.",
+    ),
+    "data.table-patient": (
+        "rows of the table without a patient",
+        "Every row of the table names its patient.",
+    ),
+    "data.table-twice": (
+        "rows of patients whom the table has already",
+        "Reduce the table to one row a patient: the latest, the mean, any.",
+    ),
+    "data.table-number": (
+        "fields of the table that are not numbers",
+        "Write numbers with a decimal point, leave missing ones empty, or list the word that stands for them under "
+        "statistics.missing in institution.yaml.",
+    ),
     "data.labels-contradict": ("patients with contradicting labels", "A patient has one label."),
 }
 

@@ -153,6 +153,17 @@ release contains "evaluation.subgroup-gap" if {
 	not subgroups.close
 }
 
+# Before the figures of joint statistics count.
+
+statistics contains "participation.too-few" if not participation.enough_reported
+
+statistics contains "participation.required-missing" if not participation.required_reported
+
+statistics contains "aggregate.missing" if {
+	reports_complete
+	not evaluation.released
+}
+
 # At the hospital alone, before its data are opened.
 
 site contains "site.noise-floor" if not budget.noise_enough
@@ -166,6 +177,16 @@ site contains "site.model-family" if not model.family_approved
 site contains "plan.code" if not code.site_approved
 
 site contains "plan.not-approved" if not code.steward_approved
+
+# The same of joint statistics, which train nothing.
+
+site_statistics contains "site.noise-floor" if not budget.noise_enough
+
+site_statistics contains "site.plan-cap" if not budget.site_within_cap
+
+site_statistics contains "plan.code" if not code.site_approved
+
+site_statistics contains "plan.not-approved" if not code.steward_approved
 
 # At the hospital alone, once it knows its cohort and before anything is reserved.
 

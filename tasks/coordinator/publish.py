@@ -8,8 +8,9 @@ from __future__ import annotations
 from adapters import objects
 from ledger import canonical
 from ledger.errors import InputError, PolicyViolation
-from policies.events import GateVerdict, PlanPublished
+from policies.events import GateVerdict, InquiryPublished, PlanPublished, Published
 from policies.gates import plan_violations
+from policies.inquiry import Inquiry
 from policies.plan import Plan
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
@@ -47,8 +48,21 @@ async def publish(coordinator: Coordinator, plan: Plan) -> PlanPublished:
 
 
 @step
-async def judge_plan(coordinator: Coordinator, published: PlanPublished) -> None:
-    """The entry gate: record its verdict; raise with every violation if the plan may not be trained."""
+async def publish_inquiry(coordinator: Coordinator, inquiry: Inquiry) -> InquiryPublished:
+    """As `publish`, of what needs no model."""
+    coordinator.tell("publish the inquiry")
+    digest = inquiry.content_digest()
+    known = coordinator.state.inquiries.get(digest)
+    if known is not None:
+        return known
+    published = InquiryPublished(inquiry=inquiry, plan_digest=digest)
+    await coordinator.say(published)
+    return published
+
+
+@step
+async def judge_plan(coordinator: Coordinator, published: Published) -> None:
+    """The entry gate: record its verdict; raise with every violation if the plan may not be run."""
     key = (published.plan_digest, 0)
     violations = plan_violations(coordinator.state, published.plan)
     recorded = coordinator.state.verdicts.get(key)

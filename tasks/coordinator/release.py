@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from adapters import objects
 from ledger.errors import PolicyViolation, Violation
-from policies.events import AggregateReleased, EvaluationRecorded, GateVerdict, PlanPublished
+from policies.events import (
+    AggregateReleased,
+    EvaluationRecorded,
+    GateVerdict,
+    InquiryPublished,
+    PlanPublished,
+    Published,
+    StatisticsReleased,
+)
 from policies.gates import release_violations
 from policies.opening import aucs_micro_of, histogram_lane_count
+from privacy.statistics import lane_count
 from tasks.aggregate import lanes_from_bytes
 from tasks.coordinator.collect import Sum
 from tasks.coordinator.party import Coordinator
@@ -72,9 +81,25 @@ async def record_evaluation(
 
 
 @step
-async def judge_model(coordinator: Coordinator, published: PlanPublished, round_number: int) -> None:
-    """Record the verdict of all gates, unless a run that was cut off did; raise with every violation."""
-    coordinator.tell("judge the model", round_number)
+async def release_statistics(coordinator: Coordinator, published: InquiryPublished, total: Sum) -> None:
+    """Put an inquiry's opened, noised sum on the ledger; whoever reads it has the figures."""
+    coordinator.tell("release the figures")
+    lanes = lanes_from_bytes(total.opened, count=lane_count(published.inquiry.queries))
+    await coordinator.say(
+        StatisticsReleased(
+            plan_digest=published.plan_digest,
+            sum_digest=total.digest,
+            lanes=tuple(lanes.tolist()),
+            openings=total.openings,
+        )
+    )
+
+
+@step
+async def judge_model(coordinator: Coordinator, published: Published, round_number: int) -> None:
+    """Record the verdict of all gates on a round's model or an inquiry's figures, unless a run that was cut off did;
+    raise with every violation."""
+    coordinator.tell("judge", round_number)
     recorded = coordinator.state.verdicts.get((published.plan_digest, round_number))
     if recorded is not None:  # a run that was cut off: a verdict is given once
         if not recorded.passed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ledger.errors import PolicyViolation
-from policies.events import PlanPublished, RosterFixed
+from policies.events import Published, RosterFixed
 from policies.protection import candidates
 from policies.state import FederationState
 from tasks.background import DeadlineError
@@ -19,7 +19,7 @@ TOO_FEW = frozenset(("roster.too-few", "robust.too-few-sites"))
 
 
 @step
-async def fix_roster(coordinator: Coordinator, published: PlanPublished) -> frozenset[str]:
+async def fix_roster(coordinator: Coordinator, published: Published) -> frozenset[str]:
     """The sites of the roster, by this run or one that was cut off; none if too few approved, which the round's
     gate says with everybody's reason."""
     coordinator.tell("fix the roster")
@@ -28,9 +28,11 @@ async def fix_roster(coordinator: Coordinator, published: PlanPublished) -> froz
     if fixed is not None:
         return frozenset(fixed)
 
+    step = published.plan.steps[0]
+
     def answered(state: FederationState) -> bool | None:
         sites = {site.name for site in state.founded().sites()} - state.quarantined.keys()
-        declined = {site for site in sites if (digest, 0, "training", site) in state.refusals}
+        declined = {site for site in sites if (digest, 0, step, site) in state.refusals}
         return sites <= state.approvals.get(digest, frozenset()) | declined or None
 
     with suppress(DeadlineError):  # who is silent is left out, by name

@@ -13,7 +13,14 @@ from ledger.errors import PolicyViolation, Violation
 from policies.code import running_code_digest, running_policy_digest
 from policies.cost import plan_cost
 from policies.disclosure import public_code
-from policies.events import PlanApproved, PlanPublished, PolicyAdopted, UpdateRefused
+from policies.events import (
+    InquiryPublished,
+    PlanApproved,
+    PlanPublished,
+    PolicyAdopted,
+    Published,
+    UpdateRefused,
+)
 from policies.gates import plan_violations
 from policies.site_policy import site_violations
 from policies.state import FederationState
@@ -25,28 +32,26 @@ from tasks.worker.site_session import SiteSession
 ALREADY = frozenset(("plan.approved-twice", "plan.masking-key"))
 
 
-def open_plan(state: FederationState, site: str, plan_digest: str | None) -> PlanPublished | None:
-    """The plan to take part in: the one asked for unless it is done, else the newest that is open to this site.
+def open_plan(state: FederationState, site: str, plan_digest: str | None) -> Published | None:
+    """The plan or inquiry to take part in: the one asked for unless it is done, else the newest open to this site.
 
     A plan that was asked for and failed its gate is returned, so that its verdict is what the site reports.
     """
-    for published in reversed(state.plans.values()):
-        digest = published.plan_digest
-        if plan_digest not in (None, digest):
+    for digest in reversed(state.published_at):
+        published = state.published(digest)
+        if published is None or plan_digest not in (None, digest):
             continue
         entry_gate = state.verdicts.get((digest, 0))
         if plan_digest == digest and entry_gate is not None and not entry_gate.passed:
             return published
-        last = state.registered.get((digest, published.plan.rounds))
-        failed = any(not verdict.passed for (about, _), verdict in state.verdicts.items() if about == digest)
-        refused = (digest, 0, "training", site) in state.refusals
-        if last is None and not failed and not refused:
+        refused = (digest, 0, published.plan.steps[0], site) in state.refusals
+        if not refused and not state.is_over(digest):
             return published
     return None
 
 
 @step
-async def find_plan(site: Site, plan_digest: str | None, wait_s: float) -> PlanPublished | None:
+async def find_plan(site: Site, plan_digest: str | None, wait_s: float) -> Published | None:
     """Wait up to `wait_s` for a plan that is final; None if there is none, which is no error."""
     site.tell("wait for a plan")
 
@@ -59,7 +64,7 @@ async def find_plan(site: Site, plan_digest: str | None, wait_s: float) -> PlanP
 
 
 @step
-async def accept(site: Site, published: PlanPublished) -> None:
+async def accept(site: Site, published: Published) -> None:
     """Approve the plan on the ledger, or refuse it there and raise with every reason."""
     site.tell("accept")
     plan, digest = published.plan, published.plan_digest
@@ -72,11 +77,15 @@ async def accept(site: Site, published: PlanPublished) -> None:
         return
     found = plan_violations(site.state, plan, site=site.name) + found
     found.extend(site.journal.violations(plan_cost(plan)))
-    found.extend(await _base_model(site, published))
+    if isinstance(published, InquiryPublished):
+        found.extend(_table(site))
+    else:
+        found.extend(await _base_model(site, published))
     found.extend(await _policy(site, published))
     if found:
         code = public_code(found[0].code)
-        await site.say(UpdateRefused(plan_digest=digest, round=0, step="training", site=site.name, code=code))
+        refusal = UpdateRefused(plan_digest=digest, round=0, step=plan.steps[0], site=site.name, code=code)
+        await site.say(refusal)
         raise PolicyViolation(found)
     masking_key = await site.worker.call(SiteSession.announce, digest)
     try:
@@ -97,7 +106,7 @@ async def accept(site: Site, published: PlanPublished) -> None:
 
 
 @step
-async def await_verdict(site: Site, published: PlanPublished, round_number: int) -> bool:
+async def await_verdict(site: Site, published: Published, round_number: int) -> bool:
     """Wait for a final verdict on the plan (round 0) or on a round's model."""
     key = (published.plan_digest, round_number)
 
@@ -131,7 +140,13 @@ async def _base_model(site: Site, published: PlanPublished) -> list[Violation]:
     return []
 
 
-async def _policy(site: Site, published: PlanPublished) -> list[Violation]:
+def _table(site: Site) -> list[Violation]:
+    if site.config.statistics is not None:
+        return []
+    return [Violation("site.no-table", f"{site.name} names no table for statistics in its institution.yaml")]
+
+
+async def _policy(site: Site, published: Published) -> list[Violation]:
     """Where the policy that runs here is not the one in force, vote for it if the steward lets this site, and wait
     until a quorum of the sites did: after an upgrade every site comes by here before it takes part again."""
     running = running_policy_digest()

@@ -1,4 +1,5 @@
-"""A site's contribution to one round: reserve, train, protect, submit; then evaluate what came of it.
+"""A site's contribution to one round: reserve, train, protect, submit; then evaluate what came of it. To an inquiry:
+reserve, draw, protect, submit.
 
 The order is the protection: the reservation is final on the ledger before any noise is drawn, so a crash
 leaves the budget spent and never the other way round. A release that was built is resent, not made again.
@@ -11,7 +12,7 @@ from adapters.pool_journal import Use
 from ledger.errors import CodedError, PolicyViolation, Violation
 from policies.cost import round_mechanisms
 from policies.disclosure import public_code
-from policies.events import BudgetReserved, PlanPublished, UpdateRefused
+from policies.events import BudgetReserved, InquiryPublished, PlanPublished, Published, UpdateRefused
 from policies.receipt import Step
 from privacy import accounting
 from tasks.site import release
@@ -21,7 +22,8 @@ from tasks.site.report import keep_training, keep_withheld
 from tasks.site.sums import own_terms, sealed_key
 from tasks.step import step
 from tasks.summing import previous_model
-from tasks.worker.site_session import Prepared, SiteSession
+from tasks.worker.site_session import SiteSession
+from tasks.worker.sum_session import Prepared
 
 
 def kept_release(site: Site, slot: Slot) -> Release | None:
@@ -43,12 +45,12 @@ def carried(site: Site, published: PlanPublished, round_number: int) -> int:
     )
 
 
-def attempts(site: Site, published: PlanPublished, round_number: int) -> int:
+def attempts(site: Site, published: Published, round_number: int) -> int:
     return site.latest.attempts.get((published.plan_digest, round_number, site.name), 0)
 
 
 @step
-async def reserve(site: Site, published: PlanPublished, round_number: int) -> int:
+async def reserve(site: Site, published: Published, round_number: int) -> int:
     """Reserve the round's whole cost, in the register's journal and on the ledger; return the attempt's number once
     the reservation is final. If the ledger refuses it nothing was drawn."""
     site.tell("reserve", round_number)
@@ -80,7 +82,7 @@ async def reserve(site: Site, published: PlanPublished, round_number: int) -> in
     return attempt
 
 
-def use_of(site: Site, published: PlanPublished, round_number: int, attempt: int) -> Use:
+def use_of(site: Site, published: Published, round_number: int, attempt: int) -> Use:
     """The name of this attempt in the register's journal."""
     return Use(
         origin=site.latest.origin,
@@ -91,7 +93,7 @@ def use_of(site: Site, published: PlanPublished, round_number: int, attempt: int
     )
 
 
-def begin(site: Site, published: PlanPublished, round_number: int, kind: Step) -> None:
+def begin(site: Site, published: Published, round_number: int, kind: Step) -> None:
     """From here on the step's mechanism counts as used, whatever becomes of it: even an error would tell of it."""
     drawing = site.drawn.get((published.plan_digest, round_number))
     if drawing is not None:
@@ -142,7 +144,22 @@ async def protect(
 
 
 @step
-async def submit(site: Site, published: PlanPublished, slot: Slot, ready: Release, parent: str) -> int:
+async def protect_figures(site: Site, published: InquiryPublished, slot: Slot, prepared: Prepared) -> Release:
+    """Draw the noise on the site's figures, protect them and build their release."""
+    site.tell("draw and protect")
+    if (published.plan_digest, slot.round, slot.step, site.name) in site.latest.receipts:
+        raise PolicyViolation([Violation("receipt.replayed", f"{site.name} has reported this step already")])
+    parent = published.plan_digest
+    terms = own_terms(site, published, slot.round, slot.step, model_digest=parent)
+    begin(site, published, slot.round, slot.step)
+    protected = await site.worker.call(
+        SiteSession.protect_figures, published.inquiry, terms, sealed=sealed_key(site, published)
+    )
+    return release.build(site, published, slot, protected, prepared, parent_model_digest=parent)
+
+
+@step
+async def submit(site: Site, published: Published, slot: Slot, ready: Release, parent: str) -> int:
     """Send a release that is kept; its masks are never used again."""
     site.tell("submit", slot.round)
     terms = own_terms(site, published, slot.round, slot.step, model_digest=parent)
@@ -152,7 +169,7 @@ async def submit(site: Site, published: PlanPublished, slot: Slot, ready: Releas
 
 @step
 async def withhold(
-    site: Site, published: PlanPublished, round_number: int, kind: Step, error: CodedError
+    site: Site, published: Published, round_number: int, kind: Step, error: CodedError
 ) -> None:
     """Say that this site will not report, so that nobody waits for it. A code alone leaves, and one that could tell
     of patients does not."""

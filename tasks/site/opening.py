@@ -15,7 +15,7 @@ from ledger import canonical, envelope
 from ledger.errors import CodedError, PolicyViolation, Violation
 from policies.answer import PAYLOAD_TYPE as ANSWER_TYPE
 from policies.answer import SumAnswer
-from policies.events import AggregateReleased, PlanPublished, RoundClosed
+from policies.events import AggregateReleased, PlanPublished, Published, RoundClosed
 from policies.opening import PAYLOAD_TYPE as OPENING_TYPE
 from policies.opening import Opening
 from policies.protection import closed_receipts, opened_groups
@@ -35,7 +35,7 @@ def _ended(state: FederationState, plan_digest: str, round_number: int) -> bool:
 
 
 async def _closed(
-    site: Site, published: PlanPublished, round_number: int, kind: Step
+    site: Site, published: Published, round_number: int, kind: Step
 ) -> RoundClosed | Literal[False]:
     """The final closed set; False if the round ended without one."""
     digest = published.plan_digest
@@ -48,7 +48,7 @@ async def _closed(
 
 
 @step
-async def answer(site: Site, published: PlanPublished, round_number: int, kind: Step) -> bool:
+async def answer(site: Site, published: Published, round_number: int, kind: Step) -> bool:
     """Answer for the closed set, once, if the scheme wants this site's answer. False where it does not."""
     digest = published.plan_digest
     fixed = await _closed(site, published, round_number, kind)
@@ -110,13 +110,13 @@ def _group(site: Site, plan_digest: str, round_number: int, kind: Step) -> int |
     return next((number for number, sites in groups if site.name in sites), None)
 
 
-def _model_digest(site: Site, published: PlanPublished, round_number: int, kind: Step) -> str:
+def _model_digest(site: Site, published: Published, round_number: int, kind: Step) -> str:
     after = round_number if kind == "training" else round_number + 1
     return site.state.model_before(published.plan_digest, after) or ""
 
 
 @step
-async def open_sum(site: Site, published: PlanPublished, round_number: int, kind: Step) -> bool:
+async def open_sum(site: Site, published: Published, round_number: int, kind: Step) -> bool:
     """As a key holder, open the closed set's sums and sign what they are. False where there is nothing to open."""
     digest = published.plan_digest
     if site.name not in site.federation.key_holders:

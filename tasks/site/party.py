@@ -26,7 +26,7 @@ from ledger.event import entry_digest, parse_entry
 from ledger.keys import Signer
 from policies.events import Body
 from policies.federation import Federation, Member
-from policies.plan import Plan
+from policies.inquiry import AnyPlan
 from policies.receipt import Step
 from policies.state import FederationState
 from tasks import progress
@@ -151,7 +151,7 @@ class Site:
         return await self.until(answer, timeout_s=patience_s, waiting_for="the ledger")
 
 
-def patience_s(plan: Plan) -> float:
+def patience_s(plan: AnyPlan) -> float:
     """How long a site waits for what others owe it: their deadline twice over, and the log's."""
     return 2.0 * plan.participation.deadline_s + LEDGER_TIMEOUT_S
 

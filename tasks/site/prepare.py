@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ledger.errors import PolicyViolation
-from policies.events import PlanPublished
+from policies.events import InquiryPublished, PlanPublished, Published
 from policies.site_policy import cohort_violations
 from tasks.site.party import Site
 from tasks.step import step
-from tasks.worker.site_session import Prepared, SiteSession
+from tasks.worker.site_session import SiteSession
+from tasks.worker.sum_session import Prepared
 
 
 @step
@@ -19,11 +20,24 @@ async def prepare(site: Site, published: PlanPublished) -> Prepared:
     return prepared
 
 
+@step
+async def prepare_table(site: Site, published: InquiryPublished) -> Prepared:
+    """Read the table and hold it against the inquiry's contract and the site's own policy; raises with every broken
+    rule. Nothing is drawn yet."""
+    site.tell("read the table")
+    prepared = await site.worker.call(SiteSession.prepare_table, published.inquiry)
+    _judge(site, published, await site.worker.call(SiteSession.table_size))
+    return prepared
+
+
 async def judge_cohort(site: Site, published: PlanPublished) -> None:
     """Select those who consent now, as a round does when it begins, and hold them against the contract and the site's
     own policy. Before the round's cost is reserved: patients may have left since the last one."""
-    pool = site.member.pool
-    register, cohort = await site.worker.call(SiteSession.begin_round)
+    _judge(site, published, await site.worker.call(SiteSession.begin_round))
+
+
+def _judge(site: Site, published: Published, patients: tuple[int, int]) -> None:
+    pool, (register, cohort) = site.member.pool, patients
     found = cohort_violations(
         published.plan,
         site.config.policy,

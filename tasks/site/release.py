@@ -14,12 +14,12 @@ from adapters.outbox import Slot
 from ledger import canonical
 from policies.code import running_code_digest
 from policies.cost import mechanisms_of
-from policies.events import PlanPublished, TrainingReceipt
+from policies.events import Published, TrainingReceipt
 from policies.protection import norm_bound_micro, sum_key_digest
 from policies.receipt import Predicate, Statement, Validation
 from policies.state import ReceiptChain
 from tasks.site.party import Site
-from tasks.worker.site_session import Prepared, Protected
+from tasks.worker.sum_session import Prepared, Protected
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Release:
 
 def build(
     site: Site,
-    published: PlanPublished,
+    published: Published,
     slot: Slot,
     protected: Protected,
     prepared: Prepared,

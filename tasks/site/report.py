@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
-from policies.events import PlanPublished
+from policies.events import PlanPublished, Published
 from tasks.site.party import Site
 from tasks.step import step
 from tasks.worker.site_session import SiteSession
@@ -20,27 +20,25 @@ async def compare(site: Site, published: PlanPublished, model: bytes) -> None:
 
 
 def keep_training(
-    site: Site, published: PlanPublished, round_number: int, *, seconds: float, patients: int
+    site: Site, published: Published, round_number: int, *, seconds: float, patients: int
 ) -> None:
     """How long this site trained in a round, and on how many patients in the end. Both stay here."""
     _keep_of_round(site, published, round_number, "training_seconds", seconds)
     _keep_of_round(site, published, round_number, "patients_by_round", patients)
 
 
-def keep_withheld(site: Site, published: PlanPublished, round_number: int, code: str) -> None:
+def keep_withheld(site: Site, published: Published, round_number: int, code: str) -> None:
     """Why this site did not report in a round: the code that may not leave."""
     _keep_of_round(site, published, round_number, "withheld", code)
 
 
-def _keep_of_round(
-    site: Site, published: PlanPublished, round_number: int, field: str, value: JsonValue
-) -> None:
+def _keep_of_round(site: Site, published: Published, round_number: int, field: str, value: JsonValue) -> None:
     known = _kept(site, published).get(field)
     rounds = known if isinstance(known, dict) else {}
     _keep(site, published, {field: {**rounds, str(round_number): value}})
 
 
-def _kept(site: Site, published: PlanPublished) -> dict[str, JsonValue]:
+def _kept(site: Site, published: Published) -> dict[str, JsonValue]:
     """The report so far, if it is about this plan: a run that was cut off adds to it."""
     try:
         report = canonical.decode(site.home.report.read_bytes())
@@ -50,6 +48,6 @@ def _kept(site: Site, published: PlanPublished) -> dict[str, JsonValue]:
     return report if mine and isinstance(report, dict) else {}
 
 
-def _keep(site: Site, published: PlanPublished, fields: dict[str, JsonValue]) -> None:
+def _keep(site: Site, published: Published, fields: dict[str, JsonValue]) -> None:
     value = {**_kept(site, published), "plan_digest": published.plan_digest, **fields}
     write_atomically(site.home.report, canonical.encode(value), mode=0o600)

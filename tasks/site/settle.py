@@ -7,8 +7,8 @@ is known, so all of it counts as used. What was given back can have no receipt a
 from __future__ import annotations
 
 from ledger.errors import CodedError
-from policies.budget import STEPS, unreleased
-from policies.events import BudgetSpent, PlanPublished
+from policies.budget import unreleased
+from policies.events import BudgetSpent, Published
 from privacy import accounting
 from tasks.site.contribute import attempts, use_of
 from tasks.site.party import Site
@@ -19,7 +19,7 @@ PATIENCE_S = 10.0
 
 
 @step
-async def settle(site: Site, published: PlanPublished, round_number: int) -> None:
+async def settle(site: Site, published: Published, round_number: int) -> None:
     """Settle the last attempt of the round, once; nothing if there is none."""
     key = (published.plan_digest, round_number, site.name)
     attempt = attempts(site, published, round_number)
@@ -29,7 +29,9 @@ async def settle(site: Site, published: PlanPublished, round_number: int) -> Non
         return
     drawing = site.drawn.get((published.plan_digest, round_number))
     ours = drawing is not None and drawing.attempt == attempt
-    released = tuple(kind for kind in STEPS if drawing is None or not ours or kind in drawing.begun)
+    released = tuple(
+        kind for kind in published.plan.steps if drawing is None or not ours or kind in drawing.begun
+    )
     unused = unreleased(published.plan, released)
     left = site.latest.spent_by(site.name) - accounting.total(unused)
     try:

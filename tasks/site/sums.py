@@ -13,7 +13,7 @@ from typing import Literal
 from adapters import mail, objects
 from ledger import canonical
 from ledger.errors import PolicyViolation
-from policies.events import PlanPublished, SumKeyRotated
+from policies.events import Published, SumKeyRotated
 from policies.protection import groups_of, is_encrypted, roster_of
 from policies.receipt import Step
 from policies.state import FederationState
@@ -28,7 +28,7 @@ TURN_S = 10.0
 
 
 @step
-async def join_roster(site: Site, published: PlanPublished) -> bool:
+async def join_roster(site: Site, published: Published) -> bool:
     """Wait until the roster is final and agree on keys with it. False if the plan ended without one, or without this
     site."""
     digest = published.plan_digest
@@ -52,15 +52,13 @@ async def join_roster(site: Site, published: PlanPublished) -> bool:
 
 
 @step
-async def leave_roster(site: Site, published: PlanPublished) -> None:
+async def leave_roster(site: Site, published: Published) -> None:
     """Forget the plan's keys, once it is final that no round of it is left; else a later run will."""
-    digest, state = published.plan_digest, site.state
-    failed = any(not verdict.passed for (plan, _), verdict in state.verdicts.items() if plan == digest)
-    if failed or (digest, published.plan.rounds) in state.registered:
-        await site.worker.call(SiteSession.end_sums, digest)
+    if site.state.is_over(published.plan_digest):
+        await site.worker.call(SiteSession.end_sums, published.plan_digest)
 
 
-async def _agree_on_key(site: Site, published: PlanPublished) -> None:
+async def _agree_on_key(site: Site, published: Published) -> None:
     """The first holder in the roster makes the plan's key; the next one if it does not come, and so on."""
     digest = published.plan_digest
     roster = site.state.rosters[digest]
@@ -78,7 +76,7 @@ async def _agree_on_key(site: Site, published: PlanPublished) -> None:
         await _make_key(site, published, tuple(holders))
 
 
-async def _make_key(site: Site, published: PlanPublished, holders: tuple[str, ...]) -> None:
+async def _make_key(site: Site, published: Published, holders: tuple[str, ...]) -> None:
     recipients = {
         member.name: member.sealing_key
         for member in site.federation.sites()
@@ -106,12 +104,12 @@ async def _make_key(site: Site, published: PlanPublished, holders: tuple[str, ..
             raise
 
 
-def _key_context(site: Site, published: PlanPublished) -> bytes:
+def _key_context(site: Site, published: Published) -> bytes:
     """What the sealed key of a plan is bound to, so that it opens nowhere else."""
     return f"wardround/sum-key/v2\n{site.state.origin}\n{published.plan_digest}\n".encode()
 
 
-def sealed_key(site: Site, published: PlanPublished) -> SealedKey | None:
+def sealed_key(site: Site, published: Published) -> SealedKey | None:
     """The plan's secret key as it was sealed to this site; None where it holds none."""
     key = site.state.sum_keys.get(published.plan_digest)
     if key is None or site.name not in site.federation.key_holders:
@@ -121,7 +119,7 @@ def sealed_key(site: Site, published: PlanPublished) -> SealedKey | None:
 
 
 def own_terms(
-    site: Site, published: PlanPublished, round_number: int, kind: Step, *, model_digest: str
+    site: Site, published: Published, round_number: int, kind: Step, *, model_digest: str
 ) -> SumTerms:
     """The terms of the sum that this site reports to; `model_digest` is that of the model it has in hand."""
     groups = groups_of(site.state, published.plan_digest, kind)

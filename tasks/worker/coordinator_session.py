@@ -12,6 +12,7 @@ import torch
 from adapters.home import CoordinatorConfig, Home
 from adapters.sources.discovery import open_source
 from ledger.errors import CodedError
+from policies.inquiry import AnyPlan
 from policies.plan import Plan
 from privacy.protected_sum import Report
 from tasks.aggregate import Aggregate, aggregate
@@ -30,7 +31,7 @@ class CoordinatorSession:
     def initial_model(self, plan: Plan) -> bytes:
         return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
 
-    def check_report(self, plan: Plan, terms: SumTerms, site: str, report: Report) -> str | None:
+    def check_report(self, plan: AnyPlan, terms: SumTerms, site: str, report: Report) -> str | None:
         """None if the report can be part of the sum, else the code of why not."""
         try:
             end_of(plan, terms).check(site, report)
@@ -38,7 +39,7 @@ class CoordinatorSession:
             return error.code
         return None
 
-    def open_sums(self, plan: Plan, groups: list[GroupSum]) -> bytes:
+    def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
         """The opened sums of all groups, one behind the other."""
         return open_groups(plan, groups)
 

@@ -8,25 +8,18 @@ the cohort, the model before protection and the exact scores stay. What may leav
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
-import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from adapters.clock import Clock, SystemClock
-from adapters.consent.in_force import ConsentInForce
 from adapters.consent.store import ConsentStore
 from adapters.home import write_atomically
 from adapters.sources.cohort import Cohort
 from adapters.sources.discovery import open_source
 from ledger.errors import InputError
-from policies.consent import Terms
 from policies.consent_tree import consent_root, ledger_secret
 from policies.plan import Plan
 from privacy.encoding import clip_coordinates, clip_l2
@@ -44,34 +37,20 @@ from tasks.train.local_only import train_local
 from tasks.train.private import train_private
 from tasks.train.weights import Weights
 from tasks.worker.site_cohort import SiteCohort
-from tasks.worker.sum_session import SealedKey, SumSession
+from tasks.worker.sum_session import Prepared as Prepared
+from tasks.worker.sum_session import Protected as Protected
+from tasks.worker.sum_session import SealedKey
+from tasks.worker.table_session import TableSession
 
 
 class NothingTrainedError(InputError):
     code = "protect.nothing-trained"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """That the cohort met its contract, and which checks were run."""
-
-    suite_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Protected:
-    """A report (`privacy.protected_sum`) and the commitment to the data behind it; the salt stays at the site."""
-
-    update: bytes
-    shares: bytes
-    dataset_commitment: str
-
-
-class SiteSession(SumSession):
+class SiteSession(TableSession):
     def __init__(self, home: Path) -> None:
         torch.set_num_threads(1)
         super().__init__(home)
-        self._clock: Clock = SystemClock()
         self._cohort: SiteCohort | None = None
         self._patients_by_round: dict[int, int] = {}
         self._trained_on: Cohort | None = None
@@ -88,10 +67,7 @@ class SiteSession(SumSession):
             site=self._config.name,
             secret=self._home.patient_secret(),
         )
-        asked = self._config.consent.basis == "records"
-        terms = Terms(plan.consent.policy_version, plan.consent.purpose) if asked else None
-        consent = ConsentInForce(ConsentStore.open(self._home), terms, self._clock)
-        self._cohort = SiteCohort(source, plan.data, consent=consent, tell=self._tell)
+        self._cohort = SiteCohort(source, plan.data, consent=self._consent_for(plan), tell=self._tell)
         return Prepared(self._cohort.suite_digest)
 
     def cohort_size(self) -> tuple[int, int]:
@@ -263,16 +239,10 @@ class SiteSession(SumSession):
         return ErrorFeedback.from_bytes(kept, dimension=size, plan_digest=digest, noise="local")
 
     def _commitment(self, cohort: Cohort) -> str:
-        """HMAC of the cohort under a fresh salt: an unchanged and a changed cohort look alike outside."""
-        salt = os.urandom(32)
         content = hashlib.sha256(b"".join(cohort.keys))
         content.update(cohort.images.tobytes())
         content.update(cohort.labels.tobytes())
-        commitment = hmac.new(salt, content.digest(), hashlib.sha256).hexdigest()
-        record = {"commitment": commitment, "salt": salt.hex(), "content": content.hexdigest()}
-        path = self._home.root / "commitments" / f"{commitment}.json"
-        write_atomically(path, json.dumps(record).encode(), mode=0o600)
-        return commitment
+        return self._commit(content.digest())
 
     def _tell(self, step: str, round_number: int = 0, done: int = 0, total: int = 0) -> None:
         progress.tell(Progress(self._config.name, step, round_number, done, total))

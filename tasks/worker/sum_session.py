@@ -6,14 +6,18 @@ for which set, is `tasks.site.opening`.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.home import Home, SiteConfig
+from adapters.home import Home, SiteConfig, write_atomically
 from adapters.masking_keys import MaskingKeys
 from adapters.sealed_files import SealedFiles
-from policies.plan import Plan
+from policies.inquiry import AnyPlan
 from policies.protection import is_encrypted, is_masked
 from privacy.packing import Lanes
 from privacy.protected_sum import Answer, Report
@@ -31,6 +35,22 @@ class SealedKey:
     context: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """That the site's data met their contract, and which checks were run."""
+
+    suite_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """A report (`privacy.protected_sum`) and the commitment to the data behind it; the salt stays at the site."""
+
+    update: bytes
+    shares: bytes
+    dataset_commitment: str
+
+
 class SumSession:
     def __init__(self, home: Path) -> None:
         self._home = Home(home)
@@ -43,7 +63,7 @@ class SumSession:
         """The public key, hex, from which this site's pair keys of the plan will follow."""
         return self._masking(plan_digest).announce().hex()
 
-    def begin_sums(self, plan: Plan, roster: Roster, *, origin: str) -> None:
+    def begin_sums(self, plan: AnyPlan, roster: Roster, *, origin: str) -> None:
         """Agree on pair keys with the roster; once, and nothing where sums have no masks."""
         if is_masked(plan):
             keys = self._masking(plan.content_digest())
@@ -65,13 +85,13 @@ class SumSession:
 
     # -- one sum -------------------------------------------------------------------------------------------
 
-    def released(self, plan: Plan, terms: SumTerms) -> None:
+    def released(self, plan: AnyPlan, terms: SumTerms) -> None:
         """The report is kept: its masks are never used again."""
         if is_masked(plan):
             self._masking(terms.context.plan_digest).used(terms.context)
 
     def answer(
-        self, plan: Plan, terms: SumTerms, closed: Mapping[str, Report], sealed: SealedKey | None
+        self, plan: AnyPlan, terms: SumTerms, closed: Mapping[str, Report], sealed: SealedKey | None
     ) -> Answer | None:
         """This site's answer for the closed set, None if the scheme wants none of it."""
         masks = (
@@ -82,25 +102,34 @@ class SumSession:
         )
         return end_of(plan, terms, secrets).answer(closed)
 
-    def answered(self, plan: Plan, terms: SumTerms) -> None:
+    def answered(self, plan: AnyPlan, terms: SumTerms) -> None:
         """The answer is kept: forget what made it."""
         if is_masked(plan):
             self._masking(terms.context.plan_digest).answered(terms.context)
 
-    def open_sums(self, plan: Plan, groups: list[GroupSum]) -> bytes:
+    def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
         """The opened sums of all groups, one behind the other, as this site finds them."""
         return open_groups(plan, groups)
 
     # -- within --------------------------------------------------------------------------------------------
 
-    def _report(self, plan: Plan, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
+    def _commit(self, content: bytes) -> str:
+        """HMAC of the data's digest under a fresh salt: unchanged and changed data look alike outside."""
+        salt = os.urandom(32)
+        commitment = hmac.new(salt, content, hashlib.sha256).hexdigest()
+        record = {"commitment": commitment, "salt": salt.hex(), "content": content.hex()}
+        path = self._home.root / "commitments" / f"{commitment}.json"
+        write_atomically(path, json.dumps(record).encode(), mode=0o600)
+        return commitment
+
+    def _report(self, plan: AnyPlan, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
         masks = self._masking(terms.context.plan_digest).secrets(terms.context) if is_masked(plan) else None
         secrets = SumSecrets(
             name=self._config.name, masks=masks, key=self._key(plan, sealed), sealing=self._sealing
         )
         return end_of(plan, terms, secrets).protect(lanes)
 
-    def _key(self, plan: Plan, sealed: SealedKey | None) -> StudyKey | None:
+    def _key(self, plan: AnyPlan, sealed: SealedKey | None) -> StudyKey | None:
         if sealed is None or not is_encrypted(plan):
             return None
         opened = self._sealing.open(sealed.sealed, context=sealed.context + self._config.name.encode())
