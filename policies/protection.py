@@ -13,6 +13,7 @@ from ledger import canonical
 from ledger.errors import Violation
 from policies.clusters import clusters_of, least_opened, required_sites, seed_of
 from policies.facts import micro
+from policies.federation import Federation
 from policies.inquiry import AnyPlan
 from policies.isolation import isolation_violations, openable
 from policies.plan import Plan
@@ -86,6 +87,20 @@ def robust_violations(plan: AnyPlan, sites: int) -> list[Violation]:
         f"against {plan.robust.hostile} hostile sites a robust sum needs {needed} sites; there are {sites}"
     )
     return [Violation("robust.too-few-sites", message)]
+
+
+def holder_violations(plan: AnyPlan, federation: Federation, sites: tuple[str, ...]) -> list[Violation]:
+    """Too few of the roster's sites hold keys for the scheme: its sums could never be opened."""
+    holders = len(set(federation.key_holders) & set(sites))
+    needed = {
+        "homomorphic": federation.openings_required(),
+        "homomorphic-unmasked": federation.openings_required(),
+        "shared": plan.protection.aggregators,
+    }.get(plan.scheme, 0)
+    if holders >= needed:
+        return []
+    message = f"{plan.scheme} sums need {needed} key holders in the roster; {holders} approved"
+    return [Violation("roster.holders", message)]
 
 
 def groups_of(state: FederationState, plan_digest: str, step: Step) -> tuple[tuple[str, ...], ...]:

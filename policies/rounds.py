@@ -26,6 +26,7 @@ from policies.gates import plan_violations, release_violations
 from policies.protection import (
     candidates,
     closing_violations,
+    holder_violations,
     is_encrypted,
     is_masked,
     is_masking_key,
@@ -101,6 +102,7 @@ def roster(state: FederationState, body: RosterFixed) -> list[Violation]:
         found.append(Violation("roster.too-few", "the roster is smaller than the plan allows"))
     if len(body.sites) > plan.maximum_sites:
         found.append(Violation("roster.too-many", "the plan's encoding does not hold so many sites"))
+    found += holder_violations(plan, state.founded(), body.sites)
     return found + robust_violations(plan, len(body.sites))
 
 

@@ -15,7 +15,7 @@ from tasks.background import DeadlineError
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
 
-TOO_FEW = frozenset(("roster.too-few", "robust.too-few-sites"))
+TOO_FEW = frozenset(("roster.too-few", "roster.holders", "robust.too-few-sites"))
 
 
 @step

@@ -112,6 +112,7 @@ RULES: list[tuple[Plan, str, str, Says, set[str]]] = [
     (MASKED, "approved", COORDINATOR, after(IN_QUARANTINE)(lambda a: a.roster()), {"roster.sites"}),
     (ALL_FOUR, "passed", COORDINATOR, approved_by(A, B, C)(lambda a: a.roster(sites=(A, B, C))),
      {"roster.too-few"}),
+    (SHARED, "passed", COORDINATOR, approved_by(B, C, D)(lambda a: a.roster(sites=(B, C, D))), {"roster.holders"}),
     (NARROW, "approved", COORDINATOR, lambda a: a.roster(), {"roster.not-open", "roster.too-many"}),
     (NARROW, "approved", COORDINATOR, roster_of_a_plan_that_the_federation_outgrew, {"roster.too-many"}),
     # keys of sums
