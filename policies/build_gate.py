@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Final
 import policies
 from ledger.errors import Violation
 from policies.code import policy_digest_of, running_code_digest, running_policy_digest
-from policies.facts import plan_facts
-from policies.federation import PHASES, Federation, Member
 from policies.forecast import (
     PLAN,
     PoolOutlook,
@@ -32,7 +30,7 @@ from policies.forecast import (
     remaining_cost,
     violations_by_site,
 )
-from policies.gates import plan_message
+from policies.gates import lone_plan_violations
 from policies.plan import Plan
 from policies.rego import Rules, installed_rules
 
@@ -93,7 +91,7 @@ def judge(plan: Plan, running: Running, state: FederationState | None, *, now_s:
     """
     found, notes = [*_code(plan, running)], list[str]()
     if state is None or state.federation is None:
-        found = [*_hopeless(plan, running.rules), *found]
+        found = [*lone_plan_violations(plan, rules=running.rules), *found]
         notes.append(
             "judged by itself: without a ledger nobody can know of budgets, consent, phase, quarantine, approvals, "
             "editions or the policy in force"
@@ -119,21 +117,6 @@ def codes_of(sources: Mapping[str, str], decision: str) -> tuple[str, ...]:
     """The codes that a decision of these rules' sources can give, in the order in which they are written."""
     text = sources.get("decisions.rego", "")
     return tuple(dict.fromkeys(code for name, code in _RULE.findall(text) if name == decision))
-
-
-def _hopeless(plan: Plan, rules: Rules) -> list[Violation]:
-    """What the rules refuse even in a federation of just the right size, with every site that the plan requires, and
-    in its last phase. Its members have names and nothing else, which is all that is asked of them."""
-    names = list(dict.fromkeys(plan.participation.required))
-    names += [f"any-{number}" for number in range(plan.participation.minimum_sites - len(names))]
-    hoped = Federation.model_construct(
-        members=tuple(Member.model_construct(name=name, role="site") for name in names)
-    )
-    phase = PHASES[-1]
-    return [
-        Violation(code, plan_message(code, plan, hoped, phase=phase))
-        for code in rules.decide("plan", plan_facts(plan, hoped, phase))
-    ]
 
 
 def _code(plan: Plan, running: Running) -> list[Violation]:

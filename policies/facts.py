@@ -50,9 +50,15 @@ def pico_up(value: float) -> int:
     return int((Decimal(value) * 10**12).to_integral_value(decimal.ROUND_CEILING))
 
 
-def plan_facts(plan: AnyPlan, federation: Federation, phase: str) -> Facts:
-    """The plan by itself, and the federation that it is meant for."""
+def unknown_sites(plan: AnyPlan, federation: Federation) -> tuple[str, ...]:
+    """Of the sites that the plan requires, those that are no members."""
     known = {site.name for site in federation.sites()}
+    return tuple(name for name in plan.participation.required if name not in known)
+
+
+def plan_facts(plan: AnyPlan, *, sites: int, unknown: tuple[str, ...], phase: str) -> Facts:
+    """The plan by itself, and the federation that it is meant for: how many sites it has, which of those that the
+    plan requires it has not, and its phase."""
     return {
         "plan": {
             "minimum_sites": plan.participation.minimum_sites,
@@ -64,8 +70,8 @@ def plan_facts(plan: AnyPlan, federation: Federation, phase: str) -> Facts:
             "epsilon_cap_micro": micro(plan.budget.epsilon_cap),
             "code_digests": list(plan.code_digests),
         },
-        "federation": {"phase": phase, "sites": len(known)},
-        "unknown_sites": [name for name in plan.participation.required if name not in known],
+        "federation": {"phase": phase, "sites": sites},
+        "unknown_sites": list(unknown),
     }
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from ledger.errors import Violation
 from policies import facts
+from policies.clusters import required_sites
 from policies.cost import epsilon_micro, plan_cost
-from policies.federation import Federation, Member
+from policies.federation import PHASES, Member
 from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.rego import Rules, installed_rules
@@ -47,9 +48,12 @@ def plan_violations(
     rules = rules or installed_rules()
     drawn = plan_cost(plan) if cost is None else cost
     now_s = state.log_time_s if log_time_s is None else log_time_s
+    sites, unknown = len(federation.sites()), facts.unknown_sites(plan, federation)
     found = [
-        Violation(code, plan_message(code, plan, federation, phase=state.phase))
-        for code in rules.decide("plan", facts.plan_facts(plan, federation, state.phase))
+        Violation(code, plan_message(code, plan, sites=sites, unknown=unknown, phase=state.phase))
+        for code in rules.decide(
+            "plan", facts.plan_facts(plan, sites=sites, unknown=unknown, phase=state.phase)
+        )
     ]
     for member in federation.sites():
         if site in (None, member.name):
@@ -59,6 +63,21 @@ def plan_violations(
                 for code in rules.decide("member", told)
             )
     return found
+
+
+def lone_plan_violations(
+    plan: AnyPlan, *, sites: int | None = None, rules: Rules | None = None
+) -> list[Violation]:
+    """What the rules refuse of the plan by itself, in a federation that is in its last phase and has every site that
+    the plan requires; `sites` many, by default as many as the plan needs."""
+    robust = 0 if plan.robust is None else required_sites(plan.robust.hostile)
+    least = max(plan.participation.minimum_sites, len(plan.participation.required), robust)
+    count = least if sites is None else sites
+    told = facts.plan_facts(plan, sites=count, unknown=(), phase=PHASES[-1])
+    return [
+        Violation(code, plan_message(code, plan, sites=count, unknown=(), phase=PHASES[-1]))
+        for code in (rules or installed_rules()).decide("plan", told)
+    ]
 
 
 def release_violations(
@@ -85,12 +104,11 @@ def _statistics_violations(
     ]
 
 
-def plan_message(code: str, plan: AnyPlan, federation: Federation, *, phase: str) -> str:
+def plan_message(code: str, plan: AnyPlan, *, sites: int, unknown: tuple[str, ...], phase: str) -> str:
     """The verdict of the decision `plan`, in words."""
-    least, most, has = plan.participation.minimum_sites, plan.maximum_sites, len(federation.sites())
+    least, most, has = plan.participation.minimum_sites, plan.maximum_sites, sites
     own = epsilon_text(epsilon_micro(plan_cost(plan), plan.budget.delta))
-    known = {member.name for member in federation.sites()}
-    strangers = ", ".join(name for name in plan.participation.required if name not in known)
+    strangers = ", ".join(unknown)
     return {
         "plan.no-code": "the plan approves no code",
         "plan.too-few-members": f"the plan needs {least} sites, the federation has {has}",

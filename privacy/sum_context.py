@@ -105,7 +105,7 @@ class SumContext:
     """Number of the cluster whose sum this is, where a plan sums by cluster."""
 
     def label(self, purpose: str) -> bytes:
-        """What a key of this sum is derived for: SHA-256 of the whole context and the purpose, canonically encoded."""
+        """What a key of this sum is derived for: SHA-256 of the context and the purpose, canonically encoded."""
         return hashlib.sha256(
             canonical.encode(
                 {

@@ -21,7 +21,7 @@ from ledger.canonical import JsonValue
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost, round_mechanisms
-from policies.gates import epsilon_text
+from policies.gates import epsilon_text, lone_plan_violations
 from policies.plan import Plan
 from privacy import accounting
 from privacy.accounting import MICRO, Curve
@@ -29,6 +29,8 @@ from tasks.planning import read_plan
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
 DEFAULT_EXAMPLE = "chest-xray"
+DRAFT = "plan.no-code"
+"""A draft is warned of: it approves no code, and is never published."""
 
 app = App(name="plan", help="Write and check plans; a CI build gates on `plan validate`.")
 
@@ -163,29 +165,14 @@ def validate(
 
 def _violations(plan: Plan, epsilon_cap: float | None, sites: int | None) -> list[Violation]:
     """What is wrong with the plan by itself; what a federation's ledger adds is asked when it is published."""
-    delta = plan.budget.delta
-    cost = epsilon_micro(plan_cost(plan), delta)
-    costs = f"the plan costs ε={epsilon_text(cost)} at δ={delta:g}"
-    found = []
-    if cost > int(plan.budget.epsilon_cap * MICRO):
-        found.append(
-            Violation("budget.plan-cap", f"{costs}, over its own cap of {plan.budget.epsilon_cap:g}")
-        )
+    found = [one for one in lone_plan_violations(plan, sites=sites) if one.code != DRAFT]
+    cost = epsilon_micro(plan_cost(plan), plan.budget.delta)
     if epsilon_cap is not None and cost > int(epsilon_cap * MICRO):
+        costs = f"the plan costs ε={epsilon_text(cost)} at δ={plan.budget.delta:g}"
         found.append(Violation("budget.epsilon-cap", f"{costs}, over the cap of {epsilon_cap:g} given here"))
-    if sites is not None:
-        least = max(plan.participation.minimum_sites, len(plan.participation.required))
-        if sites < least:
-            found.append(
-                Violation("plan.too-few-members", f"the plan needs {least} sites, the federation has {sites}")
-            )
-        if sites > plan.update.maximum_sites:
-            found.append(
-                Violation(
-                    "plan.too-many-members",
-                    f"the plan's encoding holds {plan.update.maximum_sites} sites at most",
-                )
-            )
+    if sites is not None and sites < len(plan.participation.required):
+        needed = f"the plan requires {len(plan.participation.required)} sites by name"
+        found.append(Violation("plan.unknown-site", f"{needed}, the federation has {sites}"))
     return found
 
 
@@ -216,9 +203,20 @@ def _show(
         "cap", f"ε={plan.budget.epsilon_cap:g}" + (f", here {epsilon_cap:g}" if epsilon_cap else "")
     )
     table.add_row("sites", f"at least {plan.participation.minimum_sites}")
+    table.add_row("sums", _sums(plan))
     console.print(table)
     console.print(f"digest {plan.content_digest()}", soft_wrap=True)
     console.print(f"code   {', '.join(plan.code_digests) or 'none: a draft'}", soft_wrap=True)
+
+
+def _sums(plan: Plan) -> str:
+    """How updates are hidden, and what of them is sent."""
+    words = [plan.scheme, f"lanes of {plan.update.lane_bits} bits"]
+    if plan.compression is not None:
+        words.append(f"{plan.compression.keep:.3g} of the coordinates")
+    if plan.robust is not None:
+        words.append(f"by cluster against {plan.robust.hostile} hostile sites")
+    return ", ".join(words)
 
 
 def _examples() -> dict[str, Path]:

@@ -208,7 +208,7 @@ def test_where_a_plan_does_not_say_its_tier_decides_and_the_rules_permit_it(
 ) -> None:
     silent = plan(risk_tier=tier, protection={})
     assert silent.scheme == DEFAULT_SCHEME[tier] == scheme
-    told = facts.plan_facts(silent, at("founded").state.founded(), "clinical")
+    told = facts.plan_facts(silent, sites=4, unknown=(), phase="clinical")
     assert "plan.scheme" not in installed_rules().decide("plan", told)
     assert plan(risk_tier=tier, protection={"scheme": "shared"}).scheme == "shared"
 
