@@ -16,6 +16,7 @@ Nothing here is trusted for being here: readers verify.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ledger import canonical
@@ -58,6 +59,21 @@ def answers(plan_digest: str, round_number: int, step: Step) -> str:
 
 def openings(plan_digest: str, round_number: int, step: Step) -> str:
     return f"openings/{plan_digest}/{round_number}-{step}"
+
+
+def concerns_log(name: str) -> bool:
+    """Whether the log's sequencer reads what lies under this name."""
+    return name.startswith("inbox/") or (name.startswith("witness/") and name.endswith("/response"))
+
+
+def concerns_witness(site: str) -> Callable[[str], bool]:
+    """Whether this site's witness reads what lies under a name."""
+    return frozenset((request(site), FINAL_CHECKPOINT)).__contains__
+
+
+def concerns_sums(name: str) -> bool:
+    """Whether somebody who waits for answers, openings or refusals reads what lies under this name."""
+    return name.startswith(("answers/", "openings/", "refused/"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,16 +54,18 @@ class Replica:
         assert isinstance(gate, FederationState)  # noqa: S101 - the gate it was made with
         return gate
 
-    def turn(self) -> None:
+    def turn(self) -> bool:
+        """Whether there was anything new to read."""
         # What is final first: it may show that this witness was rolled back, or shown another history.
-        self._read_final()
-        self._answer_request()
+        news = self._read_final()
+        news = self._answer_request() or news
         self._settle()
+        return news
 
-    def _answer_request(self) -> None:
+    def _answer_request(self) -> bool:
         request = self._exchange.get(mail.request(self._name))
         if request is None or request == self._request:
-            return
+            return False
         answer: mail.Cosigned | mail.Conflict | mail.Declined
         try:
             if self.halted is not None:
@@ -84,21 +86,23 @@ class Replica:
             answer = mail.Declined(error.code)
         self._request = request
         self._exchange.replace(mail.response(self._name), mail.write_response(answer))
+        return True
 
-    def _read_final(self) -> None:
+    def _read_final(self) -> bool:
         note = self._exchange.get(mail.FINAL_CHECKPOINT)
         if note is None or note == self._note:
-            return
+            return False
         try:
             final = finalized(note, log_vkey=self._log_vkey, policy=self._policy)
             self._compare(note, final)
         except MissingFileError:
-            return  # its tiles are still on their way
+            return True  # its tiles are still on their way
         except CodedError as error:
             self.halted = error
-            return
+            return True
         self._note = note
         self.final_size = max(self.final_size, final.size)
+        return True
 
     def _compare(self, note: bytes, other: Checkpoint) -> None:
         """Return None if this checkpoint and the last cosigned one are of one history, else keep what proves it.

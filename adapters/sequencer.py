@@ -53,6 +53,7 @@ class Sequencer:
         self._own: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._witness_sizes = dict.fromkeys(self._sites, 0)
         self._asked: dict[str, bytes] = {}
+        self._responses: dict[str, bytes | None] = {}
         self._candidate: bytes | None = None
         self._candidate_size = 0
         self._offered_at = 0.0
@@ -63,16 +64,20 @@ class Sequencer:
         """Queue an event of the coordinator's own; `state.indices` or `refused` answers. Any thread may call."""
         self._own.put(entry)
 
-    def turn(self) -> None:
-        self._take_in()
+    def turn(self) -> bool:
+        """Whether anything was appended, refused, heard of a witness or made final."""
+        taken = self._take_in()
         self._publish()
-        self._have_witnessed()
+        return self._have_witnessed() or taken
 
     # -- 1. events in --------------------------------------------------------------------------------------
 
-    def _take_in(self) -> None:
+    def _take_in(self) -> bool:
+        waiting = self._waiting()
+        if not waiting:
+            return False
         state, batch = self.state.fork(), []
-        for institution, entry in self._waiting():
+        for institution, entry in waiting:
             trial = state.fork()
             try:
                 trial.advance(trial.size, entry)
@@ -84,6 +89,7 @@ class Sequencer:
         if batch:
             self._log.append(batch)
             self.state = state
+        return True
 
     def _waiting(self) -> list[tuple[str, bytes]]:
         found: list[tuple[str, bytes]] = []
@@ -117,27 +123,42 @@ class Sequencer:
 
     # -- 3. cosignatures in --------------------------------------------------------------------------------
 
-    def _have_witnessed(self) -> None:
-        self._choose_candidate()
+    def _have_witnessed(self) -> bool:
+        chosen = self._choose_candidate()
         if self._candidate is None:
-            return
-        for site in self._sites:
+            return False
+        # Signatures are checked when there are new ones, not at every turn.
+        heard = [site for site in self._sites if self._heard_of(site) or chosen]
+        if not heard:
+            return False
+        for site in heard:
             self._exchange_mail_with(site)
         try:
             final = finalized(self._candidate, log_vkey=self._log.vkey, policy=self._policy)
         except QuorumError:
-            return
+            return True
         self._exchange.replace(mail.FINAL_CHECKPOINT, self._candidate)
         self.final_root, self.final_size, self._candidate = final.root, final.size, None
+        return True
 
-    def _choose_candidate(self) -> None:
+    def _choose_candidate(self) -> bool:
         """One checkpoint at a time gathers its quorum, so that witnesses do not split over sizes; one that
-        fails to within a while gives way to the newest."""
+        fails to within a while gives way to the newest. Whether another was chosen."""
         if self._log.size <= max(self.final_size, self._candidate_size):
-            return
+            return False
         if self._candidate is None or time.monotonic() - self._offered_at > _CANDIDATE_S:
             self._candidate, self._candidate_size = self._log.checkpoint(), self._log.size
             self._offered_at = time.monotonic()
+            return True
+        return False
+
+    def _heard_of(self, site: str) -> bool:
+        """Whether the site's witness says something else than at the last turn."""
+        data = self._exchange.get(mail.response(site))
+        if data == self._responses.get(site):
+            return False
+        self._responses[site] = data
+        return True
 
     def _exchange_mail_with(self, site: str) -> None:
         assert self._candidate is not None  # noqa: S101 - narrows for mypy
@@ -155,7 +176,7 @@ class Sequencer:
                 self._asked[site] = body
 
     def _answer_of(self, site: str) -> mail.Cosigned | mail.Conflict | mail.Declined | None:
-        data = self._exchange.get(mail.response(site))
+        data = self._responses.get(site)
         if data is None:
             return None
         try:

@@ -10,12 +10,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from ledger.errors import CodedError
 
-INTERVAL_S = 0.01
+INTERVAL_S = 0.02
+"""Between looks where nobody calls `nudge` or `look`: parties in other processes are found by looking."""
 T = TypeVar("T")
 
 
@@ -24,7 +26,8 @@ class DeadlineError(CodedError):
 
 
 class Turnable(Protocol):
-    def turn(self) -> None: ...
+    def turn(self) -> bool:
+        """Whether it brought anything that somebody may wait for."""
 
 
 class Background:
@@ -32,38 +35,71 @@ class Background:
 
     def __init__(self, subject: Turnable, *, interval_s: float = INTERVAL_S) -> None:
         self._subject, self._interval_s = subject, interval_s
-        self._stopped = threading.Event()
+        self._stopped, self._nudged = False, threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: set[asyncio.Event] = set()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
+        while not self._stopped:
+            # Cleared before the turn: what comes during it is seen by the next one.
+            self._nudged.clear()
             try:
-                self._subject.turn()
+                if self._subject.turn():
+                    self.look()
             except Exception as error:
                 self._error = error
+                self.look()
                 return
-            self._stopped.wait(self._interval_s)
+            self._nudged.wait(self._interval_s)
+
+    def nudge(self) -> None:
+        """Take the next turn now: the caller has left something for it. Any thread may call."""
+        self._nudged.set()
+
+    def look(self) -> None:
+        """Let whoever waits look now. Any thread may call."""
+        if self._waiting and self._loop is not None:
+            with suppress(RuntimeError):  # the loop closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for event in self._waiting:
+            event.set()
 
     async def until(self, found: Callable[[], T | None], *, timeout_s: float, waiting_for: str) -> T:
-        """Return what `found` returns as soon as it is not None. Raises what the thread raised, or DeadlineError."""
+        """Return what `found` returns as soon as it is not None. Raises what the thread raised, or DeadlineError.
+
+        `found` is asked after every turn that brought something, and now and then: it may look elsewhere too.
+        """
         deadline = time.monotonic() + timeout_s
-        while True:
-            value = found()
-            if value is not None:
-                return value
-            if self._error is not None:
-                raise self._error
-            if time.monotonic() > deadline:
-                raise DeadlineError(f"waited {timeout_s:g} s for {waiting_for}")
-            await asyncio.sleep(self._interval_s)
+        told = asyncio.Event()
+        self._waiting.add(told)
+        try:
+            while True:
+                told.clear()
+                value = found()
+                if value is not None:
+                    return value
+                if self._error is not None:
+                    raise self._error
+                if time.monotonic() > deadline:
+                    raise DeadlineError(f"waited {timeout_s:g} s for {waiting_for}")
+                later = asyncio.get_running_loop().call_later(self._interval_s, told.set)
+                await told.wait()
+                later.cancel()
+        finally:
+            self._waiting.discard(told)
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._thread.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopped.set()
+        self._stopped = True
+        self._nudged.set()
         await asyncio.to_thread(self._thread.join)

@@ -117,15 +117,19 @@ async def _answers(
 ) -> bool:
     """Wait until everybody who should answer did, but no longer than `timeout_s`; whether they did."""
 
+    wanted = {
+        site for group in groups for site in answers_wanted(published.plan, group.terms, tuple(group.closed))
+    }
+    there: set[str] = set()
+
     def everybody(state: FederationState) -> bool | None:
-        return (
-            all(
-                said(party.exchange, state, published, round_number, kind, site) is not None
-                for group in groups
-                for site in answers_wanted(published.plan, group.terms, tuple(group.closed))
-            )
-            or None
+        # What is there stays: a signature is not checked again at every look.
+        there.update(
+            site
+            for site in wanted - there
+            if said(party.exchange, state, published, round_number, kind, site) is not None
         )
+        return there == wanted or None
 
     try:
         return await party.until(everybody, timeout_s=timeout_s, waiting_for="answers")

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from adapters import mail
+from adapters.bell import listen
 from adapters.clock import Clock, SystemClock
 from adapters.exchange import DirectoryExchange, Exchange
 from adapters.home import CoordinatorConfig, Home
@@ -105,6 +107,7 @@ class Coordinator:
         entry = next_entry(self.state, body, name=self.name, signers=signers, clock=self._clock)
         digest = entry_digest(entry)
         self._sequencer.submit(entry)
+        self._background.nudge()
 
         def answer(state: FederationState) -> int | None:
             if digest in self.refused:
@@ -138,7 +141,13 @@ async def opened_coordinator(
     try:
         sequencer = open_sequencer(home, home.federation, shared)
         async with Background(sequencer) as background:
-            yield Coordinator(home, config, shared, sequencer, background, working, clock)
+            heard = listen(shared, mail.concerns_log, background.nudge)
+            looked = listen(shared, mail.concerns_sums, background.look)
+            try:
+                yield Coordinator(home, config, shared, sequencer, background, working, clock)
+            finally:
+                heard()
+                looked()
     finally:
         home.close()
         working.close()

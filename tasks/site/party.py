@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from adapters import mail
+from adapters.bell import listen
 from adapters.clock import Clock, SystemClock
 from adapters.exchange import DirectoryExchange, Exchange
 from adapters.home import Home, HomeError, SiteConfig
@@ -179,7 +180,13 @@ async def opened_site(
         try:
             replica = open_replica(home, home.federation, shared, name=config.name, clock=clock)
             async with Background(replica) as background:
-                yield Site(home, config, shared, replica, background, working, clock)
+                heard = listen(shared, mail.concerns_witness(config.name), background.nudge)
+                looked = listen(shared, mail.concerns_sums, background.look)
+                try:
+                    yield Site(home, config, shared, replica, background, working, clock)
+                finally:
+                    heard()
+                    looked()
         finally:
             home.close()
             working.close()
