@@ -6,6 +6,7 @@ lets go is written down by its exchange here, over all the runs that it takes.
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -132,7 +133,7 @@ class Crashes:
 async def test_wherever_the_power_fails_one_vector_leaves_under_a_key_and_one_answer_for_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consortium = Consortium.found(tmp_path)
+    consortium = Consortium.found(tmp_path, sites=SITES[:3])
     plan, sent = tiny_plan(), defaultdict[str, set[bytes]](set)
     digest = plan.content_digest()
     masking = Home(consortium.founded.sites[SITE]).root / "masking" / digest
@@ -154,10 +155,31 @@ async def test_wherever_the_power_fails_one_vector_leaves_under_a_key_and_one_an
     assert outcome.errors == {}
     assert consortium.registered_versions() == 1
     # Nobody was lost over it, and what was masked and never left was paid for once more.
-    assert opened_groups(outcome.state, digest, 1, "training") == ((0, SITES),)
+    assert opened_groups(outcome.state, digest, 1, "training") == ((0, SITES[:3]),)
     assert outcome.state.attempts[digest, 1, SITE] == 2
     # Of two steps: an update, an answer, an opening each.
     assert len(updates_by_sum(sent)) == 2
     assert len([place for place in sent if place.startswith("answers/")]) == 2
     # When the plan is over its keys are gone, at every site.
     assert not [home for home in consortium.founded.sites.values() if (home / "masking" / digest).exists()]
+
+
+async def test_a_site_that_lost_what_it_sent_makes_no_second_report(tmp_path: Path) -> None:
+    """The disk with the outbox is gone after the round was closed, and the masking keys are not."""
+    consortium = Consortium.found(tmp_path)
+    plan, sent = tiny_plan(), defaultdict[str, set[bytes]](set)
+    digest = plan.content_digest()
+    consortium.exchanges[SITE] = lambda shared: Recording(shared, sent, "")
+    await consortium.run(
+        plan, cut_at=lambda now: (now.party, now.step, now.round) == ("coordinator", "open the sum", 1)
+    )
+    shutil.rmtree(Home(consortium.founded.sites[SITE]).outbox)
+    before = updates_by_sum(sent)
+    assert len(before) == 1
+    outcome = await consortium.run(plan)
+    # The report that it made counts, and it answers for it; it has nothing more to say in this round.
+    assert outcome.missing(plan, 1) == {}
+    assert outcome.missing(plan, 1, "evaluation") == {SITE: "receipt.replayed"}
+    assert updates_by_sum(sent) == before
+    answered = consortium.founded.exchange.glob(f"answers/{digest}/1-training/*")
+    assert {path.name for path in answered} == set(SITES)

@@ -12,6 +12,7 @@ import flows.coordinator
 from adapters import mail, objects
 from adapters.exchange import DirectoryExchange
 from adapters.home import Home
+from ledger.errors import PolicyViolation
 from ledger.event import read_judged
 from policies.events import Absence, GateVerdict, ModelRegistered, PlanPublished, RoundClosed, parse_body
 from policies.opening import read_opening
@@ -204,6 +205,37 @@ async def test_a_site_answers_and_a_holder_opens_once_and_then_they_only_repeat_
         assert await answer(site, state.plans[digest], 1, "training")
     assert None not in said
     assert [exchange.get(place) for place in places] == said
+
+
+async def test_a_site_takes_no_ledgers_word_for_a_set_that_leaves_somebody_out(
+    consortium: Consortium,
+) -> None:
+    """Even if every witness had let it pass: a site answers for all reports that it knows of, and only with its own
+    among them."""
+    plan = tiny_plan()
+    digest, name = plan.content_digest(), SITES[0]
+    published = (await consortium.run(plan)).state.plans[digest]
+    (consortium.founded.sites[name] / "answers" / digest / "1-training").unlink()
+    place = consortium.founded.exchange / mail.answers(digest, 1, "training") / name
+    place.unlink()
+
+    class Asked(SiteSession):
+        def answer(self, *_: object, **__: object) -> Answer | None:
+            raise AssertionError("answered")
+
+    async with opened_site(consortium.founded.sites[name], worker=site_worker(Asked)) as site:
+        await site.until(lambda state: state.registered or None, timeout_s=20.0, waiting_for="the ledger")
+        honest = site.state.closed[digest, 1, "training"]
+        own = site.state.receipts[digest, 1, "training", name].entry_digest
+        others = [entry for entry in honest.receipts if entry != own]
+        for receipts in ([own, *others[:2]], [own], [own, "ab" * 32]):
+            site.state.closed[digest, 1, "training"] = honest.with_fields({"receipts": receipts})
+            with pytest.raises(PolicyViolation) as refused:
+                await answer(site, published, 1, "training")
+            assert refused.value.code == "opening.set"
+        site.state.closed[digest, 1, "training"] = honest.with_fields({"receipts": others})
+        assert not await answer(site, published, 1, "training")
+    assert not place.exists()
 
 
 @pytest.mark.parametrize(("liars", "passes"), [(1, True), (2, False)])
