@@ -1,14 +1,16 @@
-"""Reading a plan file and making a draft publishable: edition and approved code. Signing comes with publishing."""
+"""Reading the file of a plan or an inquiry and making a draft publishable: edition and approved code. Signing comes
+with publishing."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from ledger.errors import InputError
 from policies.code import running_code_digest
-from policies.inquiry import Inquiry
+from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 
 BY_DATE = "date"
@@ -27,6 +29,18 @@ def read_plan(path: Path, *, edition: str | None = None) -> Plan:
 def read_inquiry(path: Path, *, edition: str | None = None) -> Inquiry:
     """As `read_plan`, of an inquiry."""
     return _of_edition(Inquiry.from_yaml(_text(path), what="inquiry"), edition)
+
+
+def read_either(path: Path) -> AnyPlan:
+    """A plan or an inquiry, whichever the file holds."""
+    return parse_either(_text(path))
+
+
+def parse_either(text: str) -> AnyPlan:
+    """As `read_either`, of the file's text. What asks `queries` is an inquiry, even a malformed one."""
+    if re.search(r"^queries:", text, re.MULTILINE):
+        return Inquiry.from_yaml(text, what="inquiry")
+    return Plan.from_yaml(text, what="plan")
 
 
 def _text(path: Path) -> str:

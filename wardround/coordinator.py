@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from policies.plan import Plan
 
 app = App(name="coordinator", help="Run plans as the coordinator, once or on a schedule.")
+app.command(
+    "wardround.statistics:statistics",
+    name="statistics",
+    help="Ask joint statistics of the sites that take part, by an inquiry.",
+)
 
 HomeOption = Annotated[Path, Parameter(help="The coordinator's home, with its institution.yaml.")]
 PlanOption = Annotated[Path, Parameter(help="The plan, as YAML; see `wardround plan`.")]

@@ -22,17 +22,18 @@ from ledger.errors import InputError, PolicyViolation, Violation
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost, round_mechanisms
 from policies.gates import epsilon_text, lone_plan_violations
-from policies.plan import Plan
+from policies.inquiry import AnyPlan, Inquiry
 from privacy import accounting
 from privacy.accounting import MICRO, Curve
-from tasks.planning import read_plan
+from privacy.statistics import lane_count
+from tasks.planning import parse_either, read_either
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
 DEFAULT_EXAMPLE = "chest-xray"
 DRAFT = "plan.no-code"
 """A draft is warned of: it approves no code, and is never published."""
 
-app = App(name="plan", help="Write and check plans; a CI build gates on `plan validate`.")
+app = App(name="plan", help="Write and check plans and inquiries; a CI build gates on `plan validate`.")
 
 
 class PlanOptionError(InputError):
@@ -83,7 +84,7 @@ def new(
         text = _with_line(text, "name", name)
     if approve_code:
         text = _with_line(text, "code_digests", f'["{running_code_digest()}"]')
-    plan = Plan.from_yaml(text, what="plan")  # a bad --name is named before anything is written
+    plan = parse_either(text)  # a bad --name is named before anything is written
     try:
         with out.open("x") as file:
             file.write(text)
@@ -127,7 +128,7 @@ def validate(
         raise PlanOptionError("--epsilon-cap must be a positive number")
     if sites is not None and not 1 <= sites <= 1000:
         raise PlanOptionError("--sites must be 1 to 1000")
-    plan = read_plan(file)
+    plan = read_either(file)
     running = running_code_digest()
     warnings = []
     if not plan.code_digests:
@@ -163,7 +164,7 @@ def validate(
         raise PolicyViolation(violations)
 
 
-def _violations(plan: Plan, epsilon_cap: float | None, sites: int | None) -> list[Violation]:
+def _violations(plan: AnyPlan, epsilon_cap: float | None, sites: int | None) -> list[Violation]:
     """What is wrong with the plan by itself; what a federation's ledger adds is asked when it is published."""
     found = [one for one in lone_plan_violations(plan, sites=sites) if one.code != DRAFT]
     cost = epsilon_micro(plan_cost(plan), plan.budget.delta)
@@ -176,14 +177,14 @@ def _violations(plan: Plan, epsilon_cap: float | None, sites: int | None) -> lis
     return found
 
 
-def _tighter(plan: Plan) -> float:
+def _tighter(plan: AnyPlan) -> float:
     from privacy.loss_distribution import pld_epsilon
 
     return pld_epsilon(round_mechanisms(plan) * plan.rounds, plan.budget.delta)
 
 
 def _show(
-    plan: Plan, per_round: Curve, total: Curve, epsilon_cap: float | None, tighter: float | None
+    plan: AnyPlan, per_round: Curve, total: Curve, epsilon_cap: float | None, tighter: float | None
 ) -> None:
     delta = plan.budget.delta
 
@@ -194,8 +195,11 @@ def _show(
     console = Console(highlight=False)
     table = Table(show_header=False)
     table.add_row("plan", f"{plan.name}, study {plan.study}, edition {plan.edition}")
-    table.add_row("rounds", f"{plan.rounds}, of {plan.training.steps} steps at a site")
-    table.add_row("cost of a round", cost(per_round))
+    if isinstance(plan, Inquiry):
+        table.add_row("queries", ", ".join(query.name for query in plan.queries))
+    else:
+        table.add_row("rounds", f"{plan.rounds}, of {plan.training.steps} steps at a site")
+        table.add_row("cost of a round", cost(per_round))
     table.add_row("cost of all", cost(total))
     if tighter is not None:
         table.add_row("tighter (PLD)", f"ε={tighter:.3f}: for people, nothing is admitted by it")
@@ -209,8 +213,10 @@ def _show(
     console.print(f"code   {', '.join(plan.code_digests) or 'none: a draft'}", soft_wrap=True)
 
 
-def _sums(plan: Plan) -> str:
-    """How updates are hidden, and what of them is sent."""
+def _sums(plan: AnyPlan) -> str:
+    """How what a site sends is hidden, and how much that is."""
+    if isinstance(plan, Inquiry):
+        return f"{plan.scheme}, {lane_count(plan.queries)} lanes of {plan.lane_bits} bits"
     words = [plan.scheme, f"lanes of {plan.update.lane_bits} bits"]
     if plan.compression is not None:
         words.append(f"{plan.compression.keep:.3g} of the coordinates")

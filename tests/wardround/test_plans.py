@@ -11,8 +11,8 @@ import yaml
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost
 from policies.gates import epsilon_text
-from policies.plan import Plan
 from privacy.accounting import MICRO
+from tasks.planning import parse_either
 from tests.consortium import tiny_plan
 from tests.wardround.conftest import Command
 from wardround.plans import EXAMPLES
@@ -29,7 +29,7 @@ def test_new_keeps_the_comments_and_stamps_the_code(wardround: Command, tmp_path
     done = wardround("plan", "new", "--from", example, "--out", out, "--name", "our-plan")
     assert done.code == 0 and str(out) in done.out
     text = out.read_text()
-    plan = Plan.from_yaml(text, what="plan")
+    plan = parse_either(text)
     assert plan.name == "our-plan" and plan.code_digests == (running_code_digest(),)
     comments = [
         line for line in (EXAMPLES / f"{example}.yaml").read_text().splitlines() if line.startswith("#")
