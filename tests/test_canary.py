@@ -305,6 +305,12 @@ async def test_nothing_of_a_patient_leaves_its_site(
     assert any(name.startswith("export/tile/entries") and b"payload" in surfaces[name] for name in surfaces)
     assert any(name.startswith("coordinator/artifacts/") for name in surfaces)
     assert any(name.startswith("exchange/objects/") for name in surfaces)
+    assert any(name.startswith("exchange/answers/") for name in surfaces)
+    objects = [data for name, data in surfaces.items() if name.startswith("exchange/objects/")]
+    for magic in (b"\nWRMU", b"\nWRMS", b"\nWRMA"):  # masked updates, the shares beside them, what answers
+        assert any(magic in data[:200] for data in objects), magic
+    # Masking keys are at home alone, and after the plan not even there.
+    assert not [name for name in surfaces if "masking/" in name]
     assert any(name.startswith("coordinator/evidence/") for name in surfaces)
     assert surfaces["logging"]
 
