@@ -24,11 +24,13 @@ from policies.state import FederationState
 from privacy.packing import Lanes
 from privacy.statistics_lanes import Table, exact_lanes
 from tasks.coordinator.figures import figures_of, figures_path
+from tasks.planning import approved, read_inquiry
 from tasks.progress import Progress
 from tasks.worker.site_session import SiteSession
 from tests.consents import RECORDS, WAIVER
 from tests.consortium import SITES, Consortium, Outcome, site_worker
 from tests.inquiries import heart_inquiry
+from wardround.plans import EXAMPLES
 
 pytestmark = pytest.mark.xdist_group("statistics")
 
@@ -307,3 +309,38 @@ def key_of(home: Home, site: str, patient: str) -> str:
     key = patient_keys(site=site, secret=home.patient_secret())(patient)
     assert key is not None
     return key
+
+
+HEART = Path(__file__).resolve().parents[3] / "shared" / "data" / "heart"
+HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
+
+
+async def test_four_real_hospitals_answer_the_example(tmp_path: Path) -> None:
+    if not HEART.is_dir():
+        pytest.skip("the data sets are not on this machine")
+    consortium, everybody = Consortium.found(tmp_path), []
+    for site, hospital in zip(SITES, HOSPITALS, strict=True):
+        lines = (HEART / f"processed.{hospital}.data").read_text().split()
+        rows = [heart_row(f"{hospital}-{number}", line.split(",")) for number, line in enumerate(lines)]
+        give_table(consortium, site, rows, missing=["?"], columns={"cholesterol": "chol"})
+        everybody += rows
+    inquiry = approved(read_inquiry(EXAMPLES / "heart-statistics.yaml"))
+    outcome = await exactly(consortium).run(inquiry)
+    assert outcome.errors == {}
+    state, known = outcome.state, [float(row["age"]) for row in everybody]
+    assert len(everybody) == 920
+    assert figure(state, inquiry, "patients", "patients")[0] == 920
+    assert figure(state, inquiry, "mean-age", "mean")[0] == pytest.approx(np.mean(known))
+    assert figure(state, inquiry, "sexes", "male")[0] == sum(row["sex"] == "male" for row in everybody)
+    without = sum(row["chol"] == "?" for row in everybody)
+    assert figure(state, inquiry, "cholesterol-groups", "missing")[0] == without > 0
+
+
+def heart_row(patient: str, fields: list[str]) -> Row:
+    return {
+        "patient_id": patient,
+        "age": fields[0],
+        "chol": fields[4],
+        "sex": "male" if float(fields[1]) == 1 else "female",
+        "disease": "1" if fields[13] != "0" else "0",
+    }

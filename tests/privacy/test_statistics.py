@@ -271,7 +271,7 @@ class Asked(Document):
 
 def test_the_example_of_the_steward_s_page_is_a_list_of_queries() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "statistics.md").read_text()
-    found = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found = re.search(r"\n(queries:\n.*?)```", page, re.DOTALL)
     assert found
     read = Asked.from_yaml(found.group(1), what="plan")
     assert {query.kind for query in read.queries} == {"count", "mean", "variance", "histogram", "auc"}
