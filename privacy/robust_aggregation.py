@@ -173,8 +173,11 @@ def outliers(scores_micro: Sequence[int], dimension: int) -> tuple[int, ...]:
     )
 
 
-def overlong(sums: Sequence[Lanes], sizes: Sequence[int], encoding: Encoding) -> tuple[int, ...]:
-    """Numbers of the clusters whose sum is longer than that many clipped updates can make it, rounding allowed for.
+def overlong(
+    sums: Sequence[Lanes], sizes: Sequence[int], encoding: Encoding, *, clip_l2: float
+) -> tuple[int, ...]:
+    """Numbers of the clusters whose sum is longer than that many updates clipped at `clip_l2` can make it, rounding
+    allowed for.
 
     This is proof, whatever the data: in each of these clusters somebody sent more than the plan's clip.
     """
@@ -182,7 +185,7 @@ def overlong(sums: Sequence[Lanes], sizes: Sequence[int], encoding: Encoding) ->
     return tuple(
         number
         for number, (lanes, size) in enumerate(zip(sums, sizes, strict=True))
-        if encoding.sum_norm_micro(lanes, sites=size) > math.ceil(size * encoding.bound * MICRO)
+        if encoding.sum_norm_micro(lanes, sites=size) > math.ceil(size * clip_l2 * MICRO)
     )
 
 

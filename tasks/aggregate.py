@@ -13,17 +13,23 @@ import numpy.typing as npt
 
 from ledger.errors import InputError
 from policies.clusters import least_opened
+from policies.facts import NEVER
 from policies.opening import histogram_lane_count
 from policies.plan import Plan, Robust
 from privacy import robust_aggregation
+from privacy.accounting import MICRO
 from privacy.encoding import Encoding
-from privacy.packing import Lanes
+from privacy.packing import Lanes, Packing
 from privacy.sum_context import Step
 from privacy.support import Support, scatter, support, support_seed, support_size
 from tasks.train import network, weights
 from tasks.train.weights import Weights
 
 _LARGEST_LANE = 2**30
+_COUNT_BITS = 22
+"""Of a lane that counts patients, however narrow the plan's lanes are."""
+_VOID = -(2**31)
+"""In every lane of a cluster's sum that no honest updates add up to: its range alone is proof. No sum has it."""
 
 
 class LanesError(InputError):
@@ -47,6 +53,26 @@ def encoding_of(plan: Plan) -> Encoding:
     update = plan.update
     bound = update.clip_l2 if update.coordinate_clip is None else min(update.clip_l2, update.coordinate_clip)
     return Encoding(lane_bits=update.lane_bits, bound=bound, maximum_sites=update.maximum_sites)
+
+
+def packing_of(plan: Plan, step: Step) -> Packing:
+    """How a step's lanes lie in its sum: those of an update as the plan says, counts with room for every hospital."""
+    if step == "evaluation":
+        return Packing(lane_bits=_COUNT_BITS, maximum_sites=plan.update.maximum_sites)
+    return encoding_of(plan).packing
+
+
+def encode_counts(plan: Plan, counts: npt.NDArray[np.int64]) -> Lanes:
+    """(n,) noised counts to lanes of scale 1; refuses what does not fit."""
+    packing = packing_of(plan, "evaluation")
+    if counts.size and int(np.abs(counts).max()) > packing.site_limit:
+        raise LanesError(f"a count of patients is larger than {packing.site_limit}")
+    return counts.astype(np.int32)
+
+
+def void_lanes(plan: Plan) -> Lanes:
+    """What stands for the sum of a cluster that opened to no possible sum."""
+    return np.full(lane_count(plan, "training"), _VOID, dtype=np.int32)
 
 
 def model_size(plan: Plan) -> int:
@@ -115,7 +141,9 @@ def aggregate(
         mean = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
         robust = Scores()
     else:
-        norm_micro, mean, robust = _median(encoding, lanes, sizes, terms=plan.robust)
+        norm_micro, mean, robust = _median(
+            encoding, lanes, sizes, terms=plan.robust, clip_l2=plan.update.clip_l2
+        )
     chosen = support_of(plan, round_number, start, before)
     model = weights.to_bytes(_moved(start, plan.update.server_learning_rate, mean, chosen))
     return Aggregate(
@@ -133,14 +161,20 @@ class Scores:
 
 
 def _median(
-    encoding: Encoding, sums: list[Lanes], sizes: tuple[int, ...], *, terms: Robust
+    encoding: Encoding, sums: list[Lanes], sizes: tuple[int, ...], *, terms: Robust, clip_l2: float
 ) -> tuple[int, npt.NDArray[np.float64], Scores]:
-    """(norm, median of the clusters' means, scores). A cluster that is longer than its clip allows is proof of a
-    hostile site and is left out, as long as enough others remain; where they do not, the norm fails the round."""
-    proven = robust_aggregation.overlong(sums, sizes, encoding)
+    """(norm, median of the clusters' means, scores). A cluster that is longer than its clips allow, or opened to no
+    sum at all, is proof of a hostile site and is left out. Where more are proven than the plan survives, nothing
+    moves and no norm is small enough for the gate."""
+    possible = [number for number, lanes in enumerate(sums) if lanes[0] != _VOID]
+    rows, counts = [sums[number] for number in possible], [sizes[number] for number in possible]
+    long = robust_aggregation.overlong(rows, counts, encoding, clip_l2=clip_l2) if possible else ()
+    proven = {*range(len(sums))} - {*possible} | {possible[place] for place in long}
     kept = [number for number in range(len(sums)) if number not in proven]
     if len(proven) > terms.hostile or len(kept) < least_opened(terms.hostile, proven=len(proven)):
-        kept = list(range(len(sums)))
+        outliers = tuple(sorted(proven))
+        nothing = np.zeros(len(sums[0]), dtype=np.float64)
+        return NEVER, nothing, Scores(cosines_micro=(0,) * len(sums), outliers=outliers)
     total = sum(sizes)
     norm_micro = max(
         -(-encoding.sum_norm_micro(sums[number], sites=sizes[number]) * total // sizes[number])
@@ -151,9 +185,19 @@ def _median(
         "geometric": robust_aggregation.geometric_median,
     }[terms.median]
     mean = combine([sums[number] for number in kept], [sizes[number] for number in kept], encoding.scale)
-    cosines = robust_aggregation.cosine_scores_micro(robust_aggregation.gram(sums))
-    against = robust_aggregation.outliers(cosines, len(sums[0]))
-    return norm_micro, mean, Scores(cosines_micro=cosines, outliers=tuple(sorted({*against, *proven})))
+    cosines = dict.fromkeys(range(len(sums)), -MICRO)
+    if len(possible) >= 3:  # fewer are never told apart
+        scores = robust_aggregation.cosine_scores_micro(robust_aggregation.gram(rows))
+        cosines.update(zip(possible, scores, strict=True))
+        against = {possible[place] for place in robust_aggregation.outliers(scores, len(sums[0]))}
+    else:
+        cosines.update(dict.fromkeys(possible, 0))
+        against = set()
+    return (
+        norm_micro,
+        mean,
+        Scores(cosines_micro=tuple(cosines.values()), outliers=tuple(sorted(against | proven))),
+    )
 
 
 def _moved(

@@ -13,6 +13,7 @@ from adapters import objects
 from adapters.exchange import Exchange
 from policies.events import PlanPublished, Published
 from policies.inquiry import AnyPlan, Inquiry
+from policies.plan import Plan
 from policies.protection import is_encrypted, sum_context
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
@@ -20,13 +21,13 @@ from privacy import statistics
 from privacy.homomorphic_sum import HomomorphicSum
 from privacy.masked_sum import MaskedSum
 from privacy.masking.mask_secrets import AnswerKeys, MaskSecrets
-from privacy.packing import Packing
+from privacy.packing import Lanes, Packing, SumOutOfRangeError
 from privacy.protected_sum import Answer, ProtectedSum, Report
 from privacy.sealing import SealingKey
 from privacy.shared_sum import Aggregator, SharedSum
 from privacy.study_key import PublicContext, StudyKey
 from privacy.sum_context import SumContext
-from tasks.aggregate import encoding_of, lane_count, lanes_to_bytes
+from tasks.aggregate import lane_count, lanes_to_bytes, packing_of, void_lanes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,7 @@ def _form(plan: AnyPlan, step: Step) -> tuple[Packing, int]:
     """How a step's lanes lie in the sum, and how many there are."""
     if isinstance(plan, Inquiry):
         return plan.packing, statistics.lane_count(plan.queries)
-    return encoding_of(plan).packing, lane_count(plan, step)
+    return packing_of(plan, step), lane_count(plan, step)
 
 
 def end_of(plan: AnyPlan, terms: SumTerms, secrets: SumSecrets | None = None) -> ProtectedSum:
@@ -184,6 +185,15 @@ def end_of(plan: AnyPlan, terms: SumTerms, secrets: SumSecrets | None = None) ->
 
 def open_groups(plan: AnyPlan, groups: Sequence[GroupSum]) -> bytes:
     """The opened sums of all groups, one behind the other (`tasks.aggregate.lanes_to_bytes`)."""
-    return b"".join(
-        lanes_to_bytes(end_of(plan, group.terms).open(group.closed, group.answers)) for group in groups
-    )
+    return b"".join(lanes_to_bytes(_open(plan, group)) for group in groups)
+
+
+def _open(plan: AnyPlan, group: GroupSum) -> Lanes:
+    """One group's sum. A cluster of a robust plan that opens to no possible sum proves that somebody in it is
+    hostile; it is marked as void, the same at every party, and does not keep the others from being opened."""
+    try:
+        return end_of(plan, group.terms).open(group.closed, group.answers)
+    except SumOutOfRangeError:
+        if not isinstance(plan, Plan) or plan.robust is None or group.terms.context.step != "training":
+            raise
+        return void_lanes(plan)

@@ -188,7 +188,7 @@ def aggregated(
         return np.asarray(total / encoding.scale / len(lanes))
     sums = [np.sum([lanes[name] for name in cluster], axis=0).astype(np.int32) for cluster in clusters]
     sizes = [len(cluster) for cluster in clusters]
-    proven = set(overlong(sums, sizes, encoding))
+    proven = set(overlong(sums, sizes, encoding, clip_l2=encoding.bound))
     outcome.proven.append(proven)
     outcome.suspected.append(set(outliers(cosine_scores_micro(gram(sums)), len(sums[0]))))
     kept = [number for number in range(len(clusters)) if number not in proven]

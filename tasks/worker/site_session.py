@@ -28,7 +28,7 @@ from privacy.noise import NoiseStream
 from privacy.packing import Lanes
 from privacy.support import gather
 from tasks import progress
-from tasks.aggregate import Aggregate, aggregate, encoding_of, support_of
+from tasks.aggregate import Aggregate, aggregate, encode_counts, encoding_of, support_of
 from tasks.progress import Progress
 from tasks.score import evaluation_counts, exact_auc, patient_scores, score
 from tasks.summing import SumTerms
@@ -157,7 +157,7 @@ class SiteSession(TableSession):
         scores, labels = self._patient_scores(plan, self._weights(plan, model), cohort)
         with NoiseStream() as noise:
             counts = evaluation_counts(scores, labels, cohort.sexes(), plan.evaluation, noise)
-        return self._protected(plan, terms, encoding_of(plan).encode_counts(counts), cohort, sealed)
+        return self._protected(plan, terms, encode_counts(plan, counts), cohort, sealed)
 
     def compare(self, plan: Plan, model: bytes) -> dict[str, float | None]:
         """What this site gains: its own model, trained alone, beside the federation's, on its own held-out

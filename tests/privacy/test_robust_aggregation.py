@@ -190,10 +190,10 @@ def test_a_sum_that_is_longer_than_clipped_updates_add_up_to_is_proof() -> None:
     clean = np.sum(honest, axis=0).astype(np.int32)
     liar = encoding.encode(np.clip(direction * 1.2, -1, 1))
     spoilt = np.sum([*honest[:3], liar], axis=0).astype(np.int32)
-    assert overlong([clean, spoilt, clean], [4, 4, 4], encoding) == (1,)
+    assert overlong([clean, spoilt, clean], [4, 4, 4], encoding, clip_l2=encoding.bound) == (1,)
     # Where honest updates do not add up, a lie of this length hides among them: the bound holds for the sum alone.
     hidden = np.sum([honest[0], -honest[1], honest[2], liar], axis=0).astype(np.int32)
-    assert overlong([hidden], [4], encoding) == ()
+    assert overlong([hidden], [4], encoding, clip_l2=encoding.bound) == ()
 
 
 @pytest.mark.parametrize("dimension", [50, 5000])
