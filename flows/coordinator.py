@@ -25,14 +25,14 @@ from policies.events import PlanPublished, Published, RoundClosed
 from policies.plan import Plan
 from policies.receipt import Step
 from privacy.accounting import MICRO
-from tasks.coordinator.collect import UNCLOSABLE, close, collect, open_sum
+from tasks.coordinator.collect import UNCLOSABLE, close, collect
 from tasks.coordinator.evidence import record_evidence
 from tasks.coordinator.next_night import foresee
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish
 from tasks.coordinator.quarantine import quarantine_outliers
 from tasks.coordinator.record import finish_lineage, open_lineage, record_round
-from tasks.coordinator.release import judge_model, record_evaluation, release_model
+from tasks.coordinator.release import judge_model, open_or_judge, record_evaluation, release_model
 from tasks.coordinator.roster import fix_roster
 from tasks.planning import BY_DATE, read_plan
 from tasks.rotate import rotate_key
@@ -148,7 +148,7 @@ async def run_round(
     reported = everyone - missing.keys()
     released = coordinator.state.released.get(key)
     if released is None:
-        total = await open_sum(coordinator, published, round_number, "training")
+        total = await open_or_judge(coordinator, published, round_number, "training")
         model = await release_model(coordinator, published, round_number, base, total)
     else:
         model = objects.load(coordinator.exchange, released.model_digest)
@@ -158,7 +158,7 @@ async def run_round(
         absent = await collect(coordinator, published, round_number, "evaluation", reported)
         if len(everyone - absent.keys()) >= minimum:
             await close_or_end(coordinator, published, round_number, "evaluation", absent)
-            histogram = await open_sum(coordinator, published, round_number, "evaluation")
+            histogram = await open_or_judge(coordinator, published, round_number, "evaluation")
             await record_evaluation(coordinator, published, round_number, histogram)
     await judge_model(coordinator, published, round_number)
     auc_micro = coordinator.state.evaluated[key].auc_micro

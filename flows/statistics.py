@@ -16,11 +16,11 @@ from ledger.errors import CodedError
 from policies.events import InquiryPublished
 from policies.inquiries import ROUND
 from policies.inquiry import Inquiry
-from tasks.coordinator.collect import collect, open_sum
+from tasks.coordinator.collect import collect
 from tasks.coordinator.figures import keep_figures
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish_inquiry
-from tasks.coordinator.release import judge_model, release_statistics
+from tasks.coordinator.release import judge_model, open_or_judge, release_statistics
 from tasks.coordinator.roster import fix_roster
 from tasks.planning import read_inquiry
 from tasks.rotate import rotate_key
@@ -62,7 +62,7 @@ async def _collect_and_open(coordinator: Coordinator, published: InquiryPublishe
     if len(reported) < terms.minimum_sites or not set(terms.required) <= reported:
         await judge_model(coordinator, published, ROUND)  # raises: it names who did not report
     await close_or_end(coordinator, published, ROUND, "statistics", missing)
-    total = await open_sum(coordinator, published, ROUND, "statistics")
+    total = await open_or_judge(coordinator, published, ROUND, "statistics")
     await release_statistics(coordinator, published, total)
 
 

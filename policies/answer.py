@@ -4,7 +4,8 @@ What the shares and the partial sum say is the scheme's business; here is whose 
 set's digest is that of the body of its final `round.closed`. Making an answer is `tasks.site.opening`. It is a DSSE
 envelope of type application/vnd.wardround.answer+json over
 
-    {"closed_digest", "origin", "part_digest", "plan_digest", "round", "schema_version", "step", "unmask_digest"}
+    {"closed_digest", "complaints", "origin", "part_digest", "plan_digest", "round", "schema_version", "step",
+     "unmask_digest"}
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from policies.document import Document
 from policies.federation import Federation
-from policies.plan import Digest, Origin
+from policies.plan import Digest, Name, Origin
 from policies.receipt import Step
 from policies.signed_document import read_signed
 
@@ -33,6 +34,8 @@ class SumAnswer(Document):
     """SHA-256 of the shares that remove masks."""
     part_digest: Digest | None
     """SHA-256 of a partial or decrypted sum."""
+    complaints: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
+    """Instead of either: the sites whose shares for this one are bad. Its word alone, but signed, and public."""
 
 
 def read_answer(data: bytes, federation: Federation, site: str) -> SumAnswer | None:

@@ -107,6 +107,7 @@ DISCLOSURES: Final[dict[str, Origin]] = {
     "SumAnswer.round": Origin.LEDGER,
     "SumAnswer.step": Origin.LEDGER,
     "SumAnswer.closed_digest": Origin.LEDGER,
+    "SumAnswer.complaints": Origin.LEDGER,
     "SumAnswer.unmask_digest": Origin.RANDOM,
     "SumAnswer.part_digest": Origin.SUMMED,
     "Opening.schema_version": Origin.PLAN,

@@ -112,8 +112,12 @@ def quarantine(state: FederationState, institution: str, body: SiteQuarantined) 
         found.append(Violation("quarantine.unknown-site", "the quarantine names no site of the federation"))
     elif institution not in (body.site, federation.coordinator().name):
         found.append(Violation("quarantine.foreign", "a site quarantines only itself"))
+    if body.evidence is None and body.code.startswith("robust."):
+        found.append(Violation("quarantine.evidence", "this code is for what a released aggregate shows"))
     if body.evidence is not None and body.site not in outlying_sites(state, body.evidence):
         found.append(Violation("quarantine.evidence", f"that entry shows nothing against {body.site}"))
+    elif body.evidence is not None and state.indices[body.evidence] < state.cleared.get(body.site, 0):
+        found.append(Violation("quarantine.evidence", f"{body.site} was released after that entry"))
     if body.site in state.quarantined:
         found.append(Violation("quarantine.twice", f"{body.site} is in quarantine already"))
     return found

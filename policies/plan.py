@@ -128,7 +128,8 @@ class Compression(Document):
 class Robust(Document):
     """Sums by cluster and their median, so that `hostile` sites cannot steer the model (docs/robustness.md)."""
 
-    hostile: Annotated[int, Field(ge=1, le=16)]
+    hostile: Annotated[int, Field(ge=1, le=3)]
+    """A sum has 50 sites at most, which are enough for three."""
     median: Literal["coordinate", "geometric"] = "coordinate"
     """The geometric one costs less under noise and gives way more to two liars."""
 

@@ -187,8 +187,13 @@ def openable_groups(
     single out nobody together with what earlier rounds opened (`policies.isolation`), and that have as many sites as
     their scheme needs."""
     plan = state.plan_of(plan_digest)
-    if plan.robust is None or step != "training":
+    if plan.robust is None:
         return ((0, tuple(sorted(present))),)
+    if step != "training":
+        # Whole clusters of this round or none of them: a sum over fewer would single out who is missing.
+        clusters = opened_groups(state, plan_digest, round_number, "training")
+        whole = [site for _, sites in clusters if present.issuperset(sites) for site in sites]
+        return ((0, tuple(sorted(whole))),)
     published = _published(state, plan, plan_digest, round_number)
     return _opened_after(state, plan, plan_digest, published, present)
 
@@ -238,8 +243,10 @@ def closing_violations(
     if len(present) < least:
         message = f"{len(present)} sites reported; the plan and its scheme need {least}"
         found.append(Violation("round.too-few", message))
-    if plan.robust is None or step != "training" or plan_digest not in state.rosters:
+    if plan.robust is None or plan_digest not in state.rosters:
         return found  # without a roster nobody has reported: there are too few
+    if step != "training" and (plan_digest, round_number, "training") not in state.closed:
+        return found  # out of order, which is said elsewhere
     groups = openable_groups(state, plan_digest, round_number, step, present=present)
     # What `openable` promises, checked by itself: all sums of the plan together single out nobody.
     published = _published(state, plan, plan_digest, round_number)
@@ -248,7 +255,7 @@ def closing_violations(
     if stray:
         message = f"with the sums opened before, this one would single out {', '.join(sorted(stray))}"
         found.append(Violation("robust.isolated", message))
-    if len(groups) < least_opened(plan.robust.hostile):
+    if step == "training" and len(groups) < least_opened(plan.robust.hostile):
         message = (
             f"{len(groups)} clusters can be opened; against {plan.robust.hostile} hostile sites it takes "
         )

@@ -192,7 +192,7 @@ def refusal(state: FederationState, institution: str, body: UpdateRefused) -> li
     federation = state.federation
     if federation is None or body.site not in {site.name for site in federation.sites()}:
         found.append(Violation("refusal.unknown-site", "the refusal names no site of the federation"))
-    elif institution not in (body.site, federation.coordinator().name):
+    elif institution != body.site and (body.round == 0 or institution != federation.coordinator().name):
         found.append(Violation("refusal.foreign", "a site refuses only its own contribution"))
     if (body.plan_digest, body.round, body.step) in state.closed:
         found.append(Violation("refusal.late", "the round is closed"))

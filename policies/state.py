@@ -120,6 +120,8 @@ class FederationState:
     phase: Phase = "foundation"
     quarantined: dict[str, str] = field(default_factory=dict)
     """Site → code of why nothing of it counts."""
+    cleared: dict[str, int] = field(default_factory=dict)
+    """Site → index at which the members last took it back; what was held against it before counts no more."""
     consent_policies: dict[tuple[str, str], ConsentPolicy] = field(default_factory=dict)
     """(site, version) → what its patients can agree to."""
     consent_states: dict[str, ConsentState] = field(default_factory=dict)
@@ -269,6 +271,7 @@ class FederationState:
                 self._quarantine(body)
             case SiteReleased():
                 del self.quarantined[body.site]
+                self.cleared[body.site] = index
             case PhaseAdvanced():
                 self.phase = body.phase
             case TrainingReceipt(statement=statement):

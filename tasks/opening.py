@@ -22,17 +22,30 @@ from policies.opening import SignedOpening, read_opening
 from policies.protection import closed_receipts, opened_groups
 from policies.receipt import Step
 from policies.state import FederationState
+from privacy.masking.closed_set import ContradictionError
+from privacy.masking.shares_part import BadShareError
+from privacy.packing import SumOutOfRangeError
 from privacy.protected_sum import Answer, SumUnopenedError
 from tasks.background import DeadlineError
 from tasks.summing import GroupSum, answers_wanted, load_reports, opening_needs_updates, sum_terms
 
 T = TypeVar("T")
+FINAL_CODES = frozenset((SumOutOfRangeError.code, BadShareError.code, ContradictionError.code))
+"""Which no further answer changes."""
 GRACE_S = 10.0
 """How long answers are waited for once there may be enough without them: a site can fail after it reported."""
 
 
 class NotOpenedError(CodedError):
+    """Not yet: answers are missing that may still come."""
+
     code = "opening.too-few"
+
+
+class ImpossibleSumError(CodedError):
+    """Never: everybody answered, and the sum does not open, or to nothing that honest sites add up to."""
+
+    code = "opening.impossible"
 
 
 class Opener(Protocol):
@@ -78,12 +91,15 @@ async def open_closed(
         try:
             return Opened(lanes=await open_sums(groups), sizes=tuple(len(group.closed) for group in groups))
         except CodedError as error:
-            if error.code != SumUnopenedError.code:
+            if error.code not in FINAL_CODES and error.code != SumUnopenedError.code:
                 raise
-            if complete or time.monotonic() - began > deadline_s:
+            said = f"the sum of round {round_number} cannot be opened: {error.public_message}"
+            said += "".join(complaints(party, published, round_number, kind, groups))
+            if complete or error.code in FINAL_CODES:
+                raise ImpossibleSumError(said, remedy="Run another plan without these sites.") from None
+            if time.monotonic() - began > deadline_s:
                 raise NotOpenedError(
-                    f"the sum of round {round_number} cannot be opened: {error.public_message}",
-                    remedy="See whether these sites are running; then resume.",
+                    said, remedy="See whether these sites are running; then resume."
                 ) from None
 
 
@@ -145,7 +161,7 @@ def with_answers(
     for site in sorted(answers_wanted(published.plan, group.terms, tuple(group.closed))):
         statement = said(party.exchange, party.state, published, round_number, kind, site)
         try:
-            if statement is not None:
+            if statement is not None and not statement.complaints:
                 found[site] = Answer(
                     unmask=_loaded(party.exchange, statement.unmask_digest),
                     part=_loaded(party.exchange, statement.part_digest),
@@ -153,6 +169,18 @@ def with_answers(
         except CodedError:
             continue  # what it signed is not there, or not what it signed: it has not answered
     return replace(group, answers=found)
+
+
+def complaints(
+    party: Opener, published: Published, round_number: int, kind: Step, groups: list[GroupSum]
+) -> list[str]:
+    """What sites of the closed set say of others' shares, in words."""
+    found = []
+    for site in sorted({site for group in groups for site in group.closed}):
+        statement = said(party.exchange, party.state, published, round_number, kind, site)
+        if statement is not None and statement.complaints:
+            found.append(f"; {site} says that the shares of {', '.join(statement.complaints)} are bad")
+    return found
 
 
 def _loaded(exchange: Exchange, object_digest: str | None) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from adapters import objects
 from adapters.exchange import Exchange
+from ledger.errors import CodedError
 from policies.events import PlanPublished, Published
 from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
@@ -129,8 +130,15 @@ def load_reports(
     found = {}
     for receipt in receipts:
         statement = receipt.statement
-        update = objects.load(exchange, statement.update_digest) if with_updates else b""
-        shares = b"" if statement.shares_digest is None else objects.load(exchange, statement.shares_digest)
+        try:
+            update = objects.load(exchange, statement.update_digest) if with_updates else b""
+            shares = (
+                b"" if statement.shares_digest is None else objects.load(exchange, statement.shares_digest)
+            )
+        except CodedError as error:
+            raise CodedError(
+                f"the report of {receipt.site}: {error.public_message}", code=error.code
+            ) from None
         found[receipt.site] = Report(update=update, shares=shares)
     return found
 

@@ -82,6 +82,27 @@ class ClosedSet:
         return cls(parts=parts, present=present, gone=gone, digest=digest.digest())
 
 
+def accused(context: SumContext, shares: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Whose reports contradict the others', by name, before anything is closed; well-formed shares parts by site.
+
+    Honest sites contradict colluding ones alone, of which there are at most c: who contradicts more than c others is
+    one of these. Where nobody does, both ends of a contradicting pair are named, since either may have lied.
+    """
+    names = context.roster.names
+    parts = {
+        names.index(site): shares_part.read(context, author=site, data=data) for site, data in shares.items()
+    }
+    against: dict[int, set[int]] = {index: set() for index in parts}
+    for first, part in parts.items():
+        for second, other in parts.items():
+            if first < second and part.commitment(second) != other.commitment(first):
+                against[first].add(second)
+                against[second].add(first)
+    guilty = {index for index, others in against.items() if len(others) > context.roster.colluding}
+    named = guilty | {index for index, others in against.items() if others - guilty and index not in guilty}
+    return tuple(names[index] for index in sorted(named))
+
+
 def _raise(refused: list[SumRefusedError]) -> None:
     if not refused:
         return

@@ -13,9 +13,10 @@ from adapters import objects
 from ledger.errors import CodedError, PolicyViolation
 from policies.events import Absence, Published, RoundClosed, UpdateRefused
 from policies.opening import SignedOpening
-from policies.protection import groups_of, openable_groups
+from policies.protection import groups_of, is_masked, openable_groups
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
+from privacy.masking.closed_set import ContradictionError
 from tasks.background import DeadlineError
 from tasks.coordinator.party import Coordinator
 from tasks.deadline import Deadline
@@ -140,6 +141,36 @@ async def _fault_of(
         return error.code
 
 
+async def _contradicting(
+    coordinator: Coordinator, published: Published, round_number: int, kind: Step, present: frozenset[str]
+) -> tuple[str, ...]:
+    """Whose masks cannot be those of the others, by what all of them committed to. Found before the set is closed,
+    since no site answers for a set that contradicts itself."""
+    state, digest = coordinator.state, published.plan_digest
+    if not is_masked(published.plan):
+        return ()
+    found: list[str] = []
+    for number, group in enumerate(groups_of(state, digest, kind)):
+        receipts = [
+            one for one in state.usable_receipts(digest, round_number, kind) if one.site in present & {*group}
+        ]
+        if not receipts:
+            continue
+        terms = sum_terms(
+            state,
+            coordinator.exchange,
+            published,
+            round_number,
+            kind,
+            model_digest=receipts[0].statement.predicate.parent_model_digest,
+            group=number,
+        )
+        reports = load_reports(coordinator.exchange, receipts, with_updates=False)
+        shares = {site: report.shares for site, report in reports.items()}
+        found += await coordinator.worker.call(CoordinatorSession.accused, published.plan, terms, shares)
+    return tuple(found)
+
+
 async def _refuse(
     coordinator: Coordinator, published: Published, round_number: int, kind: Step, site: str, code: str
 ) -> None:
@@ -173,6 +204,10 @@ async def close(
         everyone = {site.name for site in coordinator.federation.sites()}
         for gone in everyone - present - missing.keys():
             missing[gone] = coordinator.state.refusals.get((*key, gone), SILENT)
+        for site in await _contradicting(coordinator, published, round_number, kind, present):
+            await _refuse(coordinator, published, round_number, kind, site, ContradictionError.code)
+            missing[site] = ContradictionError.code
+        present -= missing.keys()
         groups = openable_groups(coordinator.state, *key, present=present)
         for stray in sorted(present - {site for _, sites in groups for site in sites}):
             await _refuse(coordinator, published, round_number, kind, stray, ISOLATED)

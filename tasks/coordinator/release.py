@@ -19,10 +19,12 @@ from policies.events import (
 )
 from policies.gates import release_violations
 from policies.opening import aucs_micro_of, histogram_lane_count
+from policies.receipt import Step
 from privacy.statistics import lane_count
 from tasks.aggregate import lanes_from_bytes
-from tasks.coordinator.collect import Sum
+from tasks.coordinator.collect import Sum, open_sum
 from tasks.coordinator.party import Coordinator
+from tasks.opening import ImpossibleSumError
 from tasks.step import step
 from tasks.summing import previous_model
 from tasks.worker.coordinator_session import CoordinatorSession
@@ -93,6 +95,20 @@ async def release_statistics(coordinator: Coordinator, published: InquiryPublish
             openings=total.openings,
         )
     )
+
+
+async def open_or_judge(coordinator: Coordinator, published: Published, round_number: int, kind: Step) -> Sum:
+    """The step's opened sums. If they can never be opened the round gets its verdict, so that it ends for everybody,
+    and the run fails with it and with the reason."""
+    try:
+        return await open_sum(coordinator, published, round_number, kind)
+    except ImpossibleSumError as error:
+        reason = Violation(error.code, error.public_message)
+    try:
+        await judge_model(coordinator, published, round_number)
+    except PolicyViolation as violation:
+        raise PolicyViolation([*violation.violations, reason]) from None
+    raise PolicyViolation([reason])
 
 
 @step

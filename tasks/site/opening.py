@@ -21,12 +21,14 @@ from policies.opening import Opening
 from policies.protection import closed_receipts, opened_groups
 from policies.receipt import Step
 from policies.state import FederationState
-from tasks.opening import open_closed
+from privacy.protected_sum import Answer
+from tasks.opening import ImpossibleSumError, open_closed
 from tasks.site.party import Site, patience_s
 from tasks.site.sums import own_terms, sealed_key
 from tasks.step import step
 from tasks.summing import GroupSum, answers_wanted, load_reports, needs_updates, previous_model
 from tasks.worker.site_session import SiteSession
+from tasks.worker.sum_session import Complaint
 
 
 def _ended(state: FederationState, plan_digest: str, round_number: int) -> bool:
@@ -64,7 +66,7 @@ async def answer(site: Site, published: Published, round_number: int, kind: Step
     )
     if kept.exists():  # what a site answered is sent again, never made again
         await site.worker.call(SiteSession.answered, published.plan, terms)
-        site.exchange.put(place, kept.read_bytes())
+        site.exchange.replace(place, kept.read_bytes())
         return True
     receipts = closed_receipts(site.state, digest, round_number, kind)[group]
     if site.name not in answers_wanted(published.plan, terms, tuple(receipt.site for receipt in receipts)):
@@ -82,11 +84,13 @@ async def answer(site: Site, published: Published, round_number: int, kind: Step
             SiteSession.answer, published.plan, terms, reports, sealed_key(site, published)
         )
     except CodedError as error:
-        # Another site dealt it bad shares, or its own keys are gone. The others' answers may suffice without it.
+        # A report or its own keys are gone. The others' answers may suffice without it.
         site.keep_diagnostics(f"no answer in round {round_number} ({kind}): {error}\n{error.diagnostics()}")
         return False
     if said is None:
         return False
+    complaints = said.names if isinstance(said, Complaint) else ()
+    answered = Answer() if isinstance(said, Complaint) else said
     statement = SumAnswer(
         schema_version=1,
         origin=site.state.origin,
@@ -94,13 +98,14 @@ async def answer(site: Site, published: Published, round_number: int, kind: Step
         round=round_number,
         step=kind,
         closed_digest=fixed.content_digest(),
-        unmask_digest=objects.store(site.exchange, said.unmask) if said.unmask else None,
-        part_digest=objects.store(site.exchange, said.part) if said.part else None,
+        unmask_digest=objects.store(site.exchange, answered.unmask) if answered.unmask else None,
+        part_digest=objects.store(site.exchange, answered.part) if answered.part else None,
+        complaints=complaints,
     )
     signed = envelope.sign(ANSWER_TYPE, statement.canonical_bytes(), [site.signer]).encode()
     write_atomically(kept, signed, mode=0o600)  # durable before it is sent
     await site.worker.call(SiteSession.answered, published.plan, terms)
-    site.exchange.put(place, signed)
+    site.exchange.replace(place, signed)  # whatever anybody else put there
     return True
 
 
@@ -126,14 +131,19 @@ async def open_sum(site: Site, published: Published, round_number: int, kind: St
     place = f"{mail.openings(digest, round_number, kind)}/{site.name}"
     kept = site.home.root / "openings" / digest / f"{round_number}-{kind}"
     if kept.exists():
-        site.exchange.put(place, kept.read_bytes())
+        site.exchange.replace(place, kept.read_bytes())
         return True
     site.tell("open the sum", round_number)
 
     async def open_sums(groups: list[GroupSum]) -> bytes:
         return await site.worker.call(SiteSession.open_sums, published.plan, groups)
 
-    opened = await open_closed(site, published, round_number, kind, open_sums)
+    try:
+        opened = await open_closed(site, published, round_number, kind, open_sums)
+    except ImpossibleSumError as error:
+        # The coordinator finds the same, and the verdict says so.
+        site.keep_diagnostics(f"{error}")
+        return False
     statement = Opening(
         schema_version=1,
         origin=site.state.origin,
@@ -144,7 +154,7 @@ async def open_sum(site: Site, published: Published, round_number: int, kind: St
     )
     signed = envelope.sign(OPENING_TYPE, statement.canonical_bytes(), [site.signer]).encode()
     write_atomically(kept, signed, mode=0o600)
-    site.exchange.put(place, signed)
+    site.exchange.replace(place, signed)
     return True
 
 

@@ -14,6 +14,8 @@ from adapters.sources.discovery import open_source
 from ledger.errors import CodedError
 from policies.inquiry import AnyPlan
 from policies.plan import Plan
+from policies.protection import is_masked
+from privacy.masking import closed_set
 from privacy.protected_sum import Report
 from tasks.aggregate import Aggregate, aggregate
 from tasks.score import exact_auc, patient_scores, score
@@ -38,6 +40,10 @@ class CoordinatorSession:
         except CodedError as error:
             return error.code
         return None
+
+    def accused(self, plan: AnyPlan, terms: SumTerms, shares: dict[str, bytes]) -> tuple[str, ...]:
+        """Whose reports contradict the others' (`privacy.masking.closed_set`); nobody's where sums have no masks."""
+        return closed_set.accused(terms.context, shares) if is_masked(plan) else ()
 
     def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
         """The opened sums of all groups, one behind the other."""

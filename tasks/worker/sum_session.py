@@ -17,11 +17,14 @@ from pathlib import Path
 from adapters.home import Home, SiteConfig, write_atomically
 from adapters.masking_keys import MaskingKeys
 from adapters.sealed_files import SealedFiles
+from ledger.errors import CodedError
 from policies.inquiry import AnyPlan
 from policies.protection import is_encrypted, is_masked
+from privacy.masking.shares_part import BadShareError
 from privacy.packing import Lanes
 from privacy.protected_sum import Answer, Report
 from privacy.sealing import SealingKey, seal
+from privacy.shared_sum import SharesRefusedError
 from privacy.study_key import StudyKey
 from privacy.sum_context import Roster
 from tasks.summing import GroupSum, SumSecrets, SumTerms, end_of, open_groups
@@ -49,6 +52,13 @@ class Protected:
     update: bytes
     shares: bytes
     dataset_commitment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Why there is no answer: the shares that these sites dealt to this one are bad."""
+
+    names: tuple[str, ...]
 
 
 class SumSession:
@@ -92,15 +102,18 @@ class SumSession:
 
     def answer(
         self, plan: AnyPlan, terms: SumTerms, closed: Mapping[str, Report], sealed: SealedKey | None
-    ) -> Answer | None:
-        """This site's answer for the closed set, None if the scheme wants none of it."""
+    ) -> Answer | Complaint | None:
+        """This site's answer for the closed set, None if the scheme wants none, or who keeps it from answering."""
         masks = (
             self._masking(terms.context.plan_digest).answer_keys(terms.context) if is_masked(plan) else None
         )
         secrets = SumSecrets(
             name=self._config.name, masks=masks, key=self._key(plan, sealed), sealing=self._sealing
         )
-        return end_of(plan, terms, secrets).answer(closed)
+        try:
+            return end_of(plan, terms, secrets).answer(closed)
+        except (BadShareError, SharesRefusedError) as error:
+            return Complaint(error.names)
 
     def answered(self, plan: AnyPlan, terms: SumTerms) -> None:
         """The answer is kept: forget what made it."""
@@ -132,8 +145,14 @@ class SumSession:
     def _key(self, plan: AnyPlan, sealed: SealedKey | None) -> StudyKey | None:
         if sealed is None or not is_encrypted(plan):
             return None
-        opened = self._sealing.open(sealed.sealed, context=sealed.context + self._config.name.encode())
-        return StudyKey.from_bytes(opened)
+        try:
+            opened = self._sealing.open(sealed.sealed, context=sealed.context + self._config.name.encode())
+            return StudyKey.from_bytes(opened)
+        except CodedError as error:
+            # Whoever made the key sealed something else: this site reports under the public key, like one that holds
+            # none, and others open the sum.
+            print(f"this site's share of the plan's key is unusable: {error}")  # noqa: T201 - into the site's log
+            return None
 
     def _residuals(self, plan_digest: str) -> SealedFiles:
         """What was not sent of this site's updates, by round."""

@@ -84,7 +84,7 @@ def key_of_another_plan(a: Assembly) -> Body:
     return a.key()
 
 
-REFUSED = (COORDINATOR, lambda a: a.refusal(A, round_number=0))
+REFUSED = (A, lambda a: a.refusal(A, round_number=0))
 IN_QUARANTINE = (COORDINATOR, lambda a: SiteQuarantined(site=A, code="test.drill"))
 
 # Plan, stage, who says it, what, and the codes.
@@ -245,3 +245,11 @@ def test_the_plan_can_ask_for_more_sites_than_the_scheme() -> None:
         assembly.say(site, assembly.receipt(site))
     closing = assembly.closing(missing=(Absence(site=D, code="site.silent"),))
     assert assembly.refusals(assembly.entry(COORDINATOR, closing)) == {"round.too-few"}
+
+
+def test_the_coordinator_cannot_refuse_a_site_for_the_whole_plan_and_so_choose_the_roster() -> None:
+    """It could refuse one site after another until it likes the clusters that the others are drawn into."""
+    assembly = at("approved")
+    refusing = assembly.entry(COORDINATOR, assembly.refusal(A, round_number=0))
+    assert assembly.refusals(refusing) == {"refusal.foreign"}
+    assert assembly.refusals(assembly.entry(A, assembly.refusal(A, round_number=0))) == set()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 import pytest
 
 from policies import isolation, protection
-from policies.events import Absence, RoundClosed, SiteQuarantined
+from policies.events import Absence, RoundClosed, SiteQuarantined, SiteReleased, UpdateRefused
 from policies.protection import groups_of, opened_groups, outlying_sites, sum_context
 from tests.policies.assembly import COORDINATOR, MANY, SITES, Assembly, at, named, plan
 
@@ -144,14 +144,25 @@ def test_a_cluster_waits_for_a_site_that_it_was_opened_with() -> None:
     assert refused(assembly, 2) == {"robust.isolated", "robust.too-few-clusters"}
 
 
-def test_evaluation_is_one_sum_of_all_and_isolates_nobody() -> None:
+def test_evaluation_is_one_sum_of_whole_clusters_and_isolates_nobody() -> None:
+    """Histograms of two rounds, one over a site more than the other, would differ by that site's patients."""
     assembly = robust("released")
     assert groups_of(assembly.state, assembly.digest, "evaluation") == (TWELVE,)
-    for site in TWELVE[:9]:
+    first, second, third = clusters(assembly)
+    told = [*first, *second, third[0]]
+    for site in told:
         assembly.say(site, assembly.receipt(site, "evaluation"))
-    absent = tuple(Absence(site=site, code="site.silent") for site in TWELVE[9:])
-    entry = assembly.entry(COORDINATOR, assembly.closing("evaluation", missing=absent))
-    assert assembly.refusals(entry) == set()
+
+    def closing_without(*gone: str) -> set[str]:
+        absent = tuple(Absence(site=site, code="site.silent") for site in gone)
+        return assembly.refusals(assembly.entry(COORDINATOR, assembly.closing("evaluation", missing=absent)))
+
+    assert closing_without(*third[1:]) == {"robust.isolated"}
+    alone = UpdateRefused(
+        plan_digest=assembly.digest, round=1, step="evaluation", site=third[0], code="robust.isolated"
+    )
+    assembly.say(COORDINATOR, alone)
+    assert closing_without(*third) == set()
 
 
 def test_a_cluster_of_five_is_opened_with_the_four_that_its_scheme_needs() -> None:
@@ -210,7 +221,22 @@ def test_a_site_is_quarantined_on_evidence_only_if_its_cluster_is_the_outlier() 
         digest for digest, index in assembly.state.indices.items() if index == assembly.state.size - 2
     )
     assert quarantine(suspect[0], closed) == {"quarantine.evidence"}
-    assert quarantine(other[0], None) == set(), "by the coordinator's word alone, and it says so"
+    assert quarantine(other[0], None) == {"quarantine.evidence"}, "the code says that something shows it"
+    own_word = SiteQuarantined(site=other[0], code="audit.asked")
+    assert assembly.refusals(assembly.entry(COORDINATOR, own_word)) == set()
+
+
+def test_what_was_held_against_a_site_before_its_release_counts_no_more() -> None:
+    assembly = robust("closed")
+    suspect = clusters(assembly)[0][0]
+    shown = assembly.say(COORDINATOR, assembly.release(outliers=(0,)))
+    again = SiteQuarantined(site=suspect, code="robust.outlier", evidence=shown)
+    assembly.say(COORDINATOR, again)
+    taken_back = assembly.entry(
+        COORDINATOR, SiteReleased(site=suspect), signer=" ".join((COORDINATOR, *TWELVE))
+    )
+    assembly.state.advance(assembly.state.size, taken_back)
+    assert assembly.refusals(assembly.entry(COORDINATOR, again)) == {"quarantine.evidence"}
 
 
 def test_the_evidence_counts_the_clusters_that_were_opened() -> None:
