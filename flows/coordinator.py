@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from prefect import flow, get_client, runtime
@@ -31,7 +32,8 @@ from tasks.coordinator.next_night import foresee
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish
 from tasks.coordinator.quarantine import quarantine_outliers
-from tasks.coordinator.record import finish_lineage, open_lineage, record_round
+from tasks.coordinator.record import finish_lineage, open_lineage
+from tasks.coordinator.recording import Recording
 from tasks.coordinator.release import judge_model, open_or_judge, record_evaluation, release_model
 from tasks.coordinator.roster import fix_roster
 from tasks.planning import BY_DATE, read_plan
@@ -96,6 +98,7 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
     try:
         await judge_plan(coordinator, published)
         lineage = await open_lineage(coordinator, published)
+        recording = Recording(coordinator, published, lineage)
         passed = False
         try:
             model = objects.load(coordinator.exchange, published.base_model_digest)
@@ -108,20 +111,19 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
                     continue
                 began = time.monotonic()
                 model, outcome = await run_round(coordinator, published, round_number, model)
+                outcome = replace(outcome, seconds=time.monotonic() - began)
                 metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
-                await record_round(
-                    coordinator,
-                    published,
+                recording.begin(
                     round_number,
                     model,
-                    lineage,
-                    {key: value for key, value in metrics.items() if value is not None},
-                    outcome.auc,
+                    metrics={key: value for key, value in metrics.items() if value is not None},
+                    public_auc=outcome.auc,
+                    registered=partial(keep_report, coordinator, published, outcome),
                 )
-                keep_report(coordinator, published, replace(outcome, seconds=time.monotonic() - began))
-                await record_evidence(coordinator, published, round_number)
+            await recording.finished()
             passed = True
         finally:
+            await recording.settle()
             await finish_lineage(coordinator, lineage, passed=passed)
     except PolicyViolation:
         with suppress(CodedError):  # the violation is what the run fails with

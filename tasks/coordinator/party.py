@@ -5,6 +5,7 @@ It holds no key that opens an update and sees no site's. What a step does lives 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -50,7 +51,10 @@ class Coordinator:
         self.signer: Signer = home.signer("signing", config.name)
         self.refusals_read = 0
         """How many of `refused` were looked at: a receipt can be refused before its step is collected."""
+        self.registering: asyncio.Task[None] | None = None
+        """The registration of an earlier round's model, while a later round is under way: verdicts wait for it."""
         self._sequencer, self._background, self._clock = sequencer, background, clock
+        self._speaking = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -103,6 +107,13 @@ class Coordinator:
 
     async def say(self, body: Body, *, final: bool = True, also: Sequence[Signer] = ()) -> int:
         """Append an event of the coordinator's own, which `also` sign; its index, by default once it is final."""
+        async with self._speaking:  # the next entry of its chain continues this one
+            index = await self._append(body, also)
+        if final:
+            await self.until_final(index)
+        return index
+
+    async def _append(self, body: Body, also: Sequence[Signer]) -> int:
         signers = (self.signer, *also)
         entry = next_entry(self.state, body, name=self.name, signers=signers, clock=self._clock)
         digest = entry_digest(entry)
@@ -114,10 +125,7 @@ class Coordinator:
                 raise PolicyViolation(self.refused[digest].violations)
             return state.indices.get(digest)
 
-        index = await self.until(answer, timeout_s=LEDGER_TIMEOUT_S, waiting_for="the log")
-        if final:
-            await self.until_final(index)
-        return index
+        return await self.until(answer, timeout_s=LEDGER_TIMEOUT_S, waiting_for="the log")
 
 
 def spawned_worker(home: Home, config: CoordinatorConfig) -> Worker[CoordinatorSession]:

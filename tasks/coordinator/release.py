@@ -116,6 +116,8 @@ async def judge_model(coordinator: Coordinator, published: Published, round_numb
     """Record the verdict of all gates on a round's model or an inquiry's figures, unless a run that was cut off did;
     raise with every violation."""
     coordinator.tell("judge", round_number)
+    if coordinator.registering is not None:  # a gate compares with the model that is registered
+        await coordinator.registering
     recorded = coordinator.state.verdicts.get((published.plan_digest, round_number))
     if recorded is not None:  # a run that was cut off: a verdict is given once
         if not recorded.passed:
