@@ -140,7 +140,7 @@ async def run_round(
     minimum = published.plan.participation.minimum_sites
     everyone = frozenset(site.name for site in coordinator.federation.sites())
 
-    roster = await fix_roster(coordinator, published)
+    roster = await roster_or_end(coordinator, published, round_number)
     missing = await collect(coordinator, published, round_number, "training", roster)
     reported = everyone - missing.keys()
     if len(reported) < minimum or not set(published.plan.participation.required) <= reported:
@@ -172,6 +172,16 @@ async def run_round(
         sites_missing=dict(missing),
         seconds=0.0,
     )
+
+
+async def roster_or_end(coordinator: Coordinator, published: Published, round_number: int) -> frozenset[str]:
+    """Fix the roster. Where the sites that approved cannot sum as the plan wants, as in `close_or_end`."""
+    try:
+        return await fix_roster(coordinator, published)
+    except PolicyViolation:
+        with suppress(PolicyViolation):  # which knows nothing of rosters
+            await judge_model(coordinator, published, round_number)
+        raise
 
 
 async def close_or_end(

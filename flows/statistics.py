@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from adapters.outbox import Slot
-from flows.coordinator import close_or_end
+from flows.coordinator import close_or_end, roster_or_end
 from ledger.errors import CodedError
 from policies.events import InquiryPublished
 from policies.inquiries import ROUND
@@ -21,7 +21,6 @@ from tasks.coordinator.figures import keep_figures
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish_inquiry
 from tasks.coordinator.release import judge_model, open_or_judge, release_statistics
-from tasks.coordinator.roster import fix_roster
 from tasks.planning import read_inquiry
 from tasks.rotate import rotate_key
 from tasks.site import opening
@@ -56,7 +55,7 @@ async def run_inquiry(coordinator: Coordinator, inquiry: Inquiry) -> InquiryPubl
 async def _collect_and_open(coordinator: Coordinator, published: InquiryPublished) -> None:
     terms = published.plan.participation
     everyone = frozenset(site.name for site in coordinator.federation.sites())
-    roster = await fix_roster(coordinator, published)
+    roster = await roster_or_end(coordinator, published, ROUND)
     missing = await collect(coordinator, published, ROUND, "statistics", roster)
     reported = everyone - missing.keys()
     if len(reported) < terms.minimum_sites or not set(terms.required) <= reported:

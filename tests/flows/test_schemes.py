@@ -22,7 +22,7 @@ from tasks.aggregate import encoding_of, lanes_from_bytes, model_size
 from tasks.summing import SumTerms
 from tasks.worker.site_session import SiteSession
 from tasks.worker.sum_session import SealedKey
-from tests.consortium import Consortium, Outcome, site_worker
+from tests.consortium import SITES, Consortium, Outcome, site_worker
 from tests.plans import tiny_plan
 
 pytestmark = pytest.mark.xdist_group("rounds-1")
@@ -42,8 +42,9 @@ def exact_plan(scheme: str, **fields: object) -> Plan:
         "maximum_sites": 50,
         "server_learning_rate": 1.0,
     }
+    protection = {"scheme": scheme, "aggregators": 2} if scheme == "shared" else {"scheme": scheme}
     tier = "minimal" if scheme == "homomorphic-unmasked" else "limited"
-    plan = tiny_plan(update=update, protection={"scheme": scheme}, risk_tier=tier, **fields)
+    plan = tiny_plan(update=update, protection=protection, risk_tier=tier, **fields)
     assert encoding_of(plan).scale == SCALE
     return plan
 
@@ -122,6 +123,18 @@ async def test_twenty_sites_sum_as_numpy_does(tmp_path: Path) -> None:
     outcome = await consortium.run(plan, wait_s=120.0)
     assert outcome.errors == {}
     assert_sums_are_numpys(consortium, outcome, plan, fed)
+
+
+async def test_a_roster_without_the_aggregators_that_a_plan_asks_for_ends_it_with_that_reason(
+    tmp_path: Path,
+) -> None:
+    """Three sites have two key holders; shares for three aggregators could never be opened."""
+    consortium = Consortium.found(tmp_path, sites=SITES[:3])
+    plan = tiny_plan(protection={"scheme": "shared", "aggregators": 3})
+    outcome = await consortium.run(plan)
+    assert {party: outcome.code(party) for party in outcome.errors} == {"coordinator": "roster.holders"}
+    assert not outcome.state.verdicts[plan.content_digest(), 1].passed
+    assert not outcome.state.rosters and not outcome.state.spent
 
 
 async def test_a_plan_of_limited_risk_may_not_be_summed_without_masks(tmp_path: Path) -> None:
