@@ -35,6 +35,7 @@ class Lying(SiteSession):
         return super()._report(plan, terms, lanes, sealed)
 
 
+@pytest.mark.slow
 async def test_a_liars_cluster_is_left_out_and_quarantined_and_the_plan_goes_no_further(
     tmp_path: Path,
 ) -> None:

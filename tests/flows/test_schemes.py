@@ -87,7 +87,7 @@ def assert_sums_are_numpys(consortium: Consortium, outcome: Outcome, plan: Plan,
     return outcome.state.released[digest, plan.rounds].model_digest
 
 
-@pytest.mark.parametrize("sites", [3, 5])
+@pytest.mark.parametrize("sites", [3, pytest.param(5, marks=pytest.mark.slow)])
 async def test_every_scheme_opens_numpys_sum_and_all_arrive_at_one_model(tmp_path: Path, sites: int) -> None:
     names, models = tuple(f"hospital-{letter}" for letter in "abcde"[:sites]), set()
     fed: Fed = defaultdict(list)
