@@ -41,13 +41,17 @@ class Recording:
         self._inner, self._sent, self._cut_at = inner, sent, cut_at
 
     def put(self, name: str, data: bytes) -> None:
-        if self._cut_at and name.startswith(self._cut_at):
-            raise PowerCut
-        self._sent[name].add(data)
+        self._note(name, data)
         self._inner.put(name, data)
 
     def replace(self, name: str, data: bytes) -> None:
+        self._note(name, data)
         self._inner.replace(name, data)
+
+    def _note(self, name: str, data: bytes) -> None:
+        if self._cut_at and name.startswith(self._cut_at):
+            raise PowerCut
+        self._sent[name].add(data)
 
     def get(self, name: str) -> bytes | None:
         return self._inner.get(name)
