@@ -92,7 +92,7 @@ async def take_round(
             for kind in published.plan.steps:
                 await withhold(site, published, round_number, kind, error)
         await answer(site, published, round_number, "training")
-        await open_sum(site, published, round_number, "training")
+        await open_sum(site, published, round_number, "training", base)
     model = await follow_model(site, published, base, round_number)
     if model is None:
         return None

@@ -115,6 +115,7 @@ DISCLOSURES: Final[dict[str, Origin]] = {
     "Opening.plan_digest": Origin.LEDGER,
     "Opening.round": Origin.LEDGER,
     "Opening.step": Origin.LEDGER,
+    "Opening.outcome_digest": Origin.SUMMED,
     "Opening.sum_digest": Origin.SUMMED,
 }
 """Field path → where its value comes from. `[]` is every item of a list; what nests keeps its parent's path."""

@@ -213,5 +213,8 @@ def _absent(state: FederationState, plan_digest: str, round_number: int, reporte
     step = state.plan_of(plan_digest).steps[0]
     whole = {site: state.refusals.get((plan_digest, 0, step, site)) for site in gone}
     codes = {site: state.refusals.get((plan_digest, round_number, step, site)) for site in gone}
-    named = [f"{site} ({codes[site] or whole[site] or 'site.silent'})" for site in gone]
+    # Who approved and is in no roster was not silent: the roster was never fixed, or without it.
+    approved = state.approvals.get(plan_digest, frozenset()) - {*state.rosters.get(plan_digest, ())}
+    told = {site: "roster.absent" if site in approved else "site.silent" for site in gone}
+    named = [f"{site} ({codes[site] or whole[site] or told[site]})" for site in gone]
     return f"; missing: {', '.join(named)}" if named else ""

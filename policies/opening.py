@@ -6,7 +6,7 @@ holder's. They ride in the
 events that rest on a sum, so that every witness counts them and nobody has to believe the coordinator. Making
 one lives in `tasks.site.opening`. It is a DSSE envelope of type application/vnd.wardround.opening+json over
 
-    {"origin", "plan_digest", "round", "schema_version", "step", "sum_digest"}
+    {"origin", "outcome_digest", "plan_digest", "round", "schema_version", "step", "sum_digest"}
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from ledger import canonical
 from policies.document import Document
 from policies.federation import Federation
 from policies.plan import Base64, Digest, Evaluation, Origin
@@ -37,6 +38,8 @@ class Opening(Document):
     round: Annotated[int, Field(ge=1, le=1000)]
     step: Step
     sum_digest: Digest
+    outcome_digest: Digest | None
+    """Of training: what follows from the sum (`outcome_digest_of`). Figures of other steps are read off the sum."""
 
 
 class OpeningSignature(Document):
@@ -68,18 +71,20 @@ def agreed(
     round_number: int,
     step: Step,
     sum_digest: str,
+    outcome_digest: str | None,
 ) -> bool:
-    """Whether enough distinct key holders signed that this step's sum is `sum_digest`, and nothing else is
-    there: an envelope that counts for nobody could carry anything."""
+    """Whether enough distinct key holders signed that this step's sum is `sum_digest` and what follows from it, and
+    nothing else is there: an envelope that counts for nobody could carry anything."""
     agreeing: set[str] = set()
-    wanted = (origin, plan_digest, round_number, step, sum_digest)
+    wanted = (origin, plan_digest, round_number, step, sum_digest, outcome_digest)
     for signed in openings:
         data = signed.canonical_bytes()
         for holder in set(federation.key_holders) - agreeing:
             found = read_opening(data, federation, holder)
             if found is None:
                 continue
-            if (found.origin, found.plan_digest, found.round, found.step, found.sum_digest) == wanted:
+            about = (found.origin, found.plan_digest, found.round, found.step)
+            if (*about, found.sum_digest, found.outcome_digest) == wanted:
                 agreeing.add(holder)
                 break
         else:
@@ -90,6 +95,23 @@ def agreed(
 def sum_digest_of(lanes: Lanes) -> str:
     """SHA-256 of the lanes as little-endian int32: how an opened sum is named."""
     return hashlib.sha256(lanes.astype("<i4").tobytes()).hexdigest()
+
+
+def outcome_digest_of(
+    *, model_digest: str, norm_l2_micro: int, cosines_micro: tuple[int, ...], outliers: tuple[int, ...]
+) -> str:
+    """What follows from a round's opened sums, in one digest: the model, and the figures that gates and quarantine
+    rest on."""
+    return canonical.digest(
+        canonical.encode(
+            {
+                "model_digest": model_digest,
+                "norm_l2_micro": norm_l2_micro,
+                "cosines_micro": list(cosines_micro),
+                "outliers": list(outliers),
+            }
+        )
+    )
 
 
 def histogram_lane_count(evaluation: Evaluation) -> int:

@@ -231,6 +231,7 @@ def opened(
     step: Step,
     *,
     sum_digest: str,
+    outcome_digest: str | None = None,
     openings: tuple[opening.SignedOpening, ...],
 ) -> list[Violation]:
     """A sum counts only on the word of enough key holders, whoever publishes it."""
@@ -243,9 +244,12 @@ def opened(
         round_number=round_number,
         step=step,
         sum_digest=sum_digest,
+        outcome_digest=outcome_digest,
     ):
         return []
-    return [Violation("opening.not-agreed", "too few key holders signed that this is the sum")]
+    return [
+        Violation("opening.not-agreed", "too few key holders signed that this is the sum, and what follows")
+    ]
 
 
 def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
@@ -256,20 +260,26 @@ def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
         found.append(Violation("aggregate.clusters", "the figures are not those of the opened clusters"))
     if (body.plan_digest, body.round) in state.released:
         found.append(Violation("aggregate.twice", "the sum of this round is released already"))
-    return found + _opened(state, body, "training")
-
-
-def _opened(
-    state: FederationState, body: AggregateReleased | EvaluationRecorded, step: Step
-) -> list[Violation]:
-    return opened(
-        state, body.plan_digest, body.round, step, sum_digest=body.sum_digest, openings=body.openings
+    outcome = opening.outcome_digest_of(
+        model_digest=body.model_digest,
+        norm_l2_micro=body.norm_l2_micro,
+        cosines_micro=body.cosines_micro,
+        outliers=body.outliers,
+    )
+    return found + opened(
+        state,
+        body.plan_digest,
+        body.round,
+        "training",
+        sum_digest=body.sum_digest,
+        outcome_digest=outcome,
+        openings=body.openings,
     )
 
 
 def _about_clusters(state: FederationState, body: AggregateReleased) -> bool:
     """One cosine a cluster and outliers among them, where the plan sums by cluster: quarantine rests on these. What
-    they are is for whoever has the sums to confirm."""
+    they are the openings confirm."""
     plan = state.plans[body.plan_digest].plan
     groups = () if plan.robust is None else opened_groups(state, body.plan_digest, body.round, "training")
     return (
@@ -287,7 +297,9 @@ def evaluation(state: FederationState, body: EvaluationRecorded) -> list[Violati
         found.append(Violation("evaluation.not-closed", "nothing is opened before its round is closed"))
     if (body.plan_digest, body.round) in state.evaluated:
         found.append(Violation("evaluation.twice", "this round is evaluated already"))
-    found += _opened(state, body, "evaluation")
+    found += opened(
+        state, body.plan_digest, body.round, "evaluation", sum_digest=body.sum_digest, openings=body.openings
+    )
     terms = state.plans[body.plan_digest].plan.evaluation
     lanes = opening.histogram_lanes(body.histogram)
     if len(lanes) != opening.histogram_lane_count(terms):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ledger import canonical
 from ledger.errors import InputError
 from policies.clusters import least_opened
 from policies.facts import NEVER
-from policies.opening import histogram_lane_count
+from policies.opening import histogram_lane_count, outcome_digest_of
 from policies.plan import Plan, Robust
 from privacy import robust_aggregation
 from privacy.accounting import MICRO
@@ -46,6 +47,16 @@ class Aggregate:
     sites were like its own, so that one cluster beyond its bound is not hidden by the others."""
     cosines_micro: tuple[int, ...] = ()
     outliers: tuple[int, ...] = ()
+
+
+def outcome_of(made: Aggregate) -> str:
+    """The digest under which key holders confirm it."""
+    return outcome_digest_of(
+        model_digest=canonical.digest(made.model),
+        norm_l2_micro=made.norm_l2_micro,
+        cosines_micro=made.cosines_micro,
+        outliers=made.outliers,
+    )
 
 
 def encoding_of(plan: Plan) -> Encoding:

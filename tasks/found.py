@@ -101,7 +101,7 @@ def found(
             members.append(_make_site(home, site, signers[site.name], pool))
 
         # 2. The document, and the event that every member signs.
-        holders = min(len(sites), max(2, tolerated_faults(len(sites)) + 2))
+        holders = min(len(sites), max(3, tolerated_faults(len(sites)) + 2))
         federation = Federation(
             schema_version=1,
             name=name,

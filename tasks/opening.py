@@ -215,8 +215,9 @@ def agreed_sum(
     kind: Step,
     *,
     sum_digest: str,
+    outcome_digest: str | None,
 ) -> tuple[SignedOpening, ...] | None:
-    """The signed openings of enough key holders who found this sum; None until then."""
+    """The signed openings of enough key holders who found this sum and outcome; None until then."""
     federation = state.founded()
     votes: list[SignedOpening] = []
     place = mail.openings(published.plan_digest, round_number, kind)
@@ -225,7 +226,9 @@ def agreed_sum(
         found = None if data is None else read_opening(data, federation, holder)
         if data is None or found is None:
             continue
-        about = (found.origin, found.plan_digest, found.round, found.step, found.sum_digest)
-        if about == (state.origin, published.plan_digest, round_number, kind, sum_digest):
+        about = (found.origin, found.plan_digest, found.round, found.step)
+        signed = (found.sum_digest, found.outcome_digest)
+        wanted = (state.origin, published.plan_digest, round_number, kind)
+        if (about, signed) == (wanted, (sum_digest, outcome_digest)):
             votes.append(SignedOpening.from_canonical(data, what="opening"))
     return tuple(votes) if len(votes) >= federation.openings_required() else None

@@ -7,12 +7,9 @@ set is named there with the code of why. Reports are checked for form; none is o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from adapters import objects
 from ledger.errors import CodedError, PolicyViolation
 from policies.events import Absence, Published, RoundClosed, UpdateRefused
-from policies.opening import SignedOpening
 from policies.protection import groups_of, is_masked, openable_groups
 from policies.receipt import Step
 from policies.state import FederationState, Receipt
@@ -20,9 +17,8 @@ from privacy.masking.closed_set import ContradictionError
 from tasks.background import DeadlineError
 from tasks.coordinator.party import Coordinator
 from tasks.deadline import Deadline
-from tasks.opening import NotOpenedError, agreed_sum, open_closed
 from tasks.step import step
-from tasks.summing import GroupSum, load_reports, sum_terms
+from tasks.summing import load_reports, sum_terms
 from tasks.worker.coordinator_session import CoordinatorSession
 
 SILENT = "site.silent"
@@ -32,16 +28,6 @@ ISOLATED = "robust.isolated"
 LATE = frozenset(("receipt.late", "round.over", "round.not-open"))
 UNCLOSABLE = frozenset(("round.too-few", "robust.isolated", "robust.too-few-clusters"))
 """Why a step of which everybody was heard can never be closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """Opened sums: their lanes' bytes, the digest of these, how many sites are in each, and the holders' word."""
-
-    opened: bytes
-    digest: str
-    sizes: tuple[int, ...]
-    openings: tuple[SignedOpening, ...]
 
 
 @step
@@ -230,34 +216,3 @@ async def close(
                 raise
             continue  # one more report came in while this was said
         return closed
-
-
-@step
-async def open_sum(coordinator: Coordinator, published: Published, round_number: int, kind: Step) -> Sum:
-    """Open the closed set's sums out of the sites' answers, and wait until enough key holders found the same."""
-    coordinator.tell("open the sum", round_number)
-
-    async def open_sums(groups: list[GroupSum]) -> bytes:
-        return await coordinator.worker.call(CoordinatorSession.open_sums, published.plan, groups)
-
-    opened = await open_closed(coordinator, published, round_number, kind, open_sums)
-    objects.store(coordinator.exchange, opened.lanes)
-
-    coordinator.tell("wait for openings", round_number)
-
-    def agreed(state: FederationState) -> tuple[SignedOpening, ...] | None:
-        return agreed_sum(
-            coordinator.exchange, state, published, round_number, kind, sum_digest=opened.digest
-        )
-
-    try:
-        openings = await coordinator.until(
-            agreed, timeout_s=published.plan.participation.deadline_s, waiting_for="openings"
-        )
-    except DeadlineError:
-        required = coordinator.federation.openings_required()
-        raise NotOpenedError(
-            f"fewer than {required} key holders found the same sum in round {round_number}",
-            remedy="See whether the key holders are running; then resume.",
-        ) from None
-    return Sum(opened.lanes, opened.digest, opened.sizes, openings)

@@ -21,10 +21,10 @@ from policies.gates import release_violations
 from policies.opening import aucs_micro_of, histogram_lane_count
 from policies.receipt import Step
 from privacy.statistics import lane_count
-from tasks.aggregate import lanes_from_bytes
-from tasks.coordinator.collect import Sum, open_sum
+from tasks.aggregate import lanes_from_bytes, outcome_of
+from tasks.coordinator.opening import confirm, open_sum
 from tasks.coordinator.party import Coordinator
-from tasks.opening import ImpossibleSumError
+from tasks.opening import ImpossibleSumError, Opened
 from tasks.step import step
 from tasks.summing import previous_model
 from tasks.worker.coordinator_session import CoordinatorSession
@@ -32,7 +32,7 @@ from tasks.worker.coordinator_session import CoordinatorSession
 
 @step
 async def release_model(
-    coordinator: Coordinator, published: PlanPublished, round_number: int, base: bytes, total: Sum
+    coordinator: Coordinator, published: PlanPublished, round_number: int, base: bytes, total: Opened
 ) -> bytes:
     """Apply the sum and put the model's digest on the ledger; returns the model's safetensors bytes."""
     coordinator.tell("release the model", round_number)
@@ -41,10 +41,11 @@ async def release_model(
         published.plan,
         round_number,
         base,
-        total.opened,
+        total.lanes,
         sizes=total.sizes,
         previous=previous_model(coordinator.exchange, coordinator.state, published, round_number),
     )
+    openings = await confirm(coordinator, published, round_number, "training", total, outcome_of(aggregate))
     await coordinator.say(
         AggregateReleased(
             plan_digest=published.plan_digest,
@@ -54,7 +55,7 @@ async def release_model(
             norm_l2_micro=aggregate.norm_l2_micro,
             cosines_micro=aggregate.cosines_micro,
             outliers=aggregate.outliers,
-            openings=total.openings,
+            openings=openings,
         )
     )
     return aggregate.model
@@ -62,11 +63,11 @@ async def release_model(
 
 @step
 async def record_evaluation(
-    coordinator: Coordinator, published: PlanPublished, round_number: int, total: Sum
+    coordinator: Coordinator, published: PlanPublished, round_number: int, total: Opened
 ) -> int | None:
     """Read the AUC (micro-units) off the opened, noised histogram and record it."""
     terms = published.plan.evaluation
-    lanes = lanes_from_bytes(total.opened, count=histogram_lane_count(terms))
+    lanes = lanes_from_bytes(total.lanes, count=histogram_lane_count(terms))
     auc_micro, subgroups_micro = aucs_micro_of(lanes, terms)
     await coordinator.say(
         EvaluationRecorded(
@@ -76,28 +77,30 @@ async def record_evaluation(
             histogram=tuple(lanes.tolist()),
             auc_micro=auc_micro,
             subgroup_auc_micro=subgroups_micro,
-            openings=total.openings,
+            openings=await confirm(coordinator, published, round_number, "evaluation", total),
         )
     )
     return auc_micro
 
 
 @step
-async def release_statistics(coordinator: Coordinator, published: InquiryPublished, total: Sum) -> None:
+async def release_statistics(coordinator: Coordinator, published: InquiryPublished, total: Opened) -> None:
     """Put an inquiry's opened, noised sum on the ledger; whoever reads it has the figures."""
     coordinator.tell("release the figures")
-    lanes = lanes_from_bytes(total.opened, count=lane_count(published.inquiry.queries))
+    lanes = lanes_from_bytes(total.lanes, count=lane_count(published.inquiry.queries))
     await coordinator.say(
         StatisticsReleased(
             plan_digest=published.plan_digest,
             sum_digest=total.digest,
             lanes=tuple(lanes.tolist()),
-            openings=total.openings,
+            openings=await confirm(coordinator, published, 1, "statistics", total),
         )
     )
 
 
-async def open_or_judge(coordinator: Coordinator, published: Published, round_number: int, kind: Step) -> Sum:
+async def open_or_judge(
+    coordinator: Coordinator, published: Published, round_number: int, kind: Step
+) -> Opened:
     """The step's opened sums. If they can never be opened the round gets its verdict, so that it ends for everybody,
     and the run fails with it and with the reason."""
     try:

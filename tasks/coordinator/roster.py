@@ -20,11 +20,11 @@ from tasks.step import step
 async def fix_roster(coordinator: Coordinator, published: Published) -> frozenset[str]:
     """The sites of the roster, by this run or one that was cut off; none if too few approved, which the round's
     gate says with everybody's reason. Raises with the log's reasons if these sites cannot sum as the plan wants."""
-    coordinator.tell("fix the roster")
     digest = published.plan_digest
     fixed = coordinator.state.rosters.get(digest)
     if fixed is not None:
         return frozenset(fixed)
+    coordinator.tell("fix the roster")
 
     step = published.plan.steps[0]
 

@@ -17,11 +17,12 @@ from policies.answer import PAYLOAD_TYPE as ANSWER_TYPE
 from policies.answer import SumAnswer
 from policies.events import AggregateReleased, PlanPublished, Published, RoundClosed
 from policies.opening import PAYLOAD_TYPE as OPENING_TYPE
-from policies.opening import Opening
+from policies.opening import Opening, outcome_digest_of
 from policies.protection import closed_receipts, opened_groups
 from policies.receipt import Step
 from policies.state import FederationState
 from privacy.protected_sum import Answer
+from tasks.aggregate import Aggregate, outcome_of
 from tasks.opening import ImpossibleSumError, open_closed
 from tasks.site.party import Site, patience_s
 from tasks.site.sums import own_terms, sealed_key
@@ -121,8 +122,11 @@ def _model_digest(site: Site, published: Published, round_number: int, kind: Ste
 
 
 @step
-async def open_sum(site: Site, published: Published, round_number: int, kind: Step) -> bool:
-    """As a key holder, open the closed set's sums and sign what they are. False where there is nothing to open."""
+async def open_sum(
+    site: Site, published: Published, round_number: int, kind: Step, base: bytes | None = None
+) -> bool:
+    """As a key holder, open the closed set's sums and sign what they are and, of training that began at `base`, what
+    follows from them. False where there is nothing to open."""
     digest = published.plan_digest
     if site.name not in site.federation.key_holders:
         return False
@@ -144,6 +148,9 @@ async def open_sum(site: Site, published: Published, round_number: int, kind: St
         # The coordinator finds the same, and the verdict says so.
         site.keep_diagnostics(f"{error}")
         return False
+    outcome = None
+    if isinstance(published, PlanPublished) and kind == "training" and base is not None:
+        outcome = outcome_of(await _aggregate(site, published, base, round_number, opened.lanes))
     statement = Opening(
         schema_version=1,
         origin=site.state.origin,
@@ -151,6 +158,7 @@ async def open_sum(site: Site, published: Published, round_number: int, kind: St
         round=round_number,
         step=kind,
         sum_digest=opened.digest,
+        outcome_digest=outcome,
     )
     signed = envelope.sign(OPENING_TYPE, statement.canonical_bytes(), [site.signer]).encode()
     write_atomically(kept, signed, mode=0o600)
@@ -172,24 +180,37 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
     )
     if found is False:
         return None
-    groups = opened_groups(site.state, digest, round_number, "training")
-    aggregate = await site.worker.call(
-        SiteSession.next_model,
-        published.plan,
-        round_number,
-        base,
-        objects.load(site.exchange, found.sum_digest),
-        sizes=tuple(len(sites) for _, sites in groups),
-        previous=previous_model(site.exchange, site.state, published, round_number),
+    aggregate = await _aggregate(
+        site, published, base, round_number, objects.load(site.exchange, found.sum_digest)
     )
-    told = (found.model_digest, found.norm_l2_micro, found.cosines_micro, found.outliers)
-    if told != (
-        canonical.digest(aggregate.model),
-        aggregate.norm_l2_micro,
-        aggregate.cosines_micro,
-        aggregate.outliers,
-    ):
+    told = outcome_digest_of(
+        model_digest=found.model_digest,
+        norm_l2_micro=found.norm_l2_micro,
+        cosines_micro=found.cosines_micro,
+        outliers=found.outliers,
+    )
+    if told != outcome_of(aggregate):
         raise PolicyViolation(
             [Violation("aggregate.model", "the released model does not follow from the opened sum")]
         )
     return aggregate.model
+
+
+async def _aggregate(
+    site: Site, published: PlanPublished, base: bytes, round_number: int, opened: bytes
+) -> Aggregate:
+    """What follows from the opened sums, computed in this site's process; once a round, whoever asks."""
+    key = (canonical.digest(base), canonical.digest(opened))
+    if site.aggregated is None or site.aggregated[0] != key:
+        groups = opened_groups(site.state, published.plan_digest, round_number, "training")
+        made = await site.worker.call(
+            SiteSession.next_model,
+            published.plan,
+            round_number,
+            base,
+            opened,
+            sizes=tuple(len(sites) for _, sites in groups),
+            previous=previous_model(site.exchange, site.state, published, round_number),
+        )
+        site.aggregated = (key, made)
+    return site.aggregated[1]

@@ -15,14 +15,15 @@ from adapters.home import Home
 from ledger.errors import PolicyViolation
 from ledger.event import read_judged
 from policies.events import Absence, GateVerdict, ModelRegistered, PlanPublished, RoundClosed, parse_body
-from policies.opening import read_opening
+from policies.opening import SignedOpening, read_opening
 from policies.plan import Plan
 from policies.receipt import Step
 from policies.state import FederationState
 from privacy.protected_sum import Answer
 from tasks.aggregate import Aggregate, lanes_to_bytes
-from tasks.coordinator.collect import Sum
+from tasks.coordinator import release
 from tasks.coordinator.party import Coordinator
+from tasks.opening import Opened
 from tasks.site.opening import answer, open_sum
 from tasks.site.party import opened_site
 from tasks.summing import GroupSum
@@ -44,8 +45,13 @@ def codes(outcome: Outcome, *parties: str) -> dict[str, str]:
     return {party: outcome.code(party) for party in parties if party in outcome.errors}
 
 
-async def test_a_model_that_is_not_the_sums_is_followed_by_no_site(consortium: Consortium) -> None:
-    class Swapping(CoordinatorSession):
+@pytest.mark.parametrize("lie", ["model", "norm"])
+async def test_what_does_not_follow_from_the_sums_finds_no_key_holder_and_is_released_nowhere(
+    consortium: Consortium, lie: str
+) -> None:
+    """Key holders sign the sums and what follows from them: another model has no word but the coordinator's."""
+
+    class Lying(CoordinatorSession):
         def next_model(
             self,
             plan: Plan,
@@ -57,49 +63,34 @@ async def test_a_model_that_is_not_the_sums_is_followed_by_no_site(consortium: C
             previous: bytes | None,
         ) -> Aggregate:
             honest = super().next_model(plan, round_number, base, opened, sizes=sizes, previous=previous)
+            if lie == "norm":
+                return replace(honest, norm_l2_micro=0)
             other = network.initial(plan.network, plan.data.image, plan.seed + 1)
             return replace(honest, model=weights.to_bytes(other))
 
-    consortium.coordinator = coordinator_worker(Swapping)
-    outcome = await consortium.run(brief_plan())
-    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "aggregate.model")
-    assert outcome.code("coordinator") == "evaluation.missing"  # nobody evaluates it, so it passes no gate
-    assert consortium.registered_versions() == 0
-
-
-async def test_a_norm_that_is_not_the_sums_is_followed_by_no_site(consortium: Consortium) -> None:
-    class Belittling(CoordinatorSession):
-        def next_model(
-            self,
-            plan: Plan,
-            round_number: int,
-            base: bytes,
-            opened: bytes,
-            *,
-            sizes: tuple[int, ...],
-            previous: bytes | None,
-        ) -> Aggregate:
-            honest = super().next_model(plan, round_number, base, opened, sizes=sizes, previous=previous)
-            return replace(honest, norm_l2_micro=0)
-
-    consortium.coordinator = coordinator_worker(Belittling)
-    outcome = await consortium.run(brief_plan())
-    assert codes(outcome, *SITES) == dict.fromkeys(SITES, "aggregate.model")
-    assert consortium.registered_versions() == 0
+    consortium.coordinator = coordinator_worker(Lying)
+    outcome = await consortium.run(brief_plan(), leave=True)
+    assert outcome.code("coordinator") == "opening.too-few"
+    assert not outcome.state.released and consortium.registered_versions() == 0
 
 
 async def test_a_sum_that_the_coordinator_made_up_is_followed_by_no_site(
     consortium: Consortium, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = flows.coordinator.open_sum
+    opened = release.open_sum
 
-    async def invented(coordinator: Coordinator, published: PlanPublished, number: int, kind: Step) -> Sum:
+    async def invented(coordinator: Coordinator, published: PlanPublished, number: int, kind: Step) -> Opened:
         honest = await opened(coordinator, published, number, kind)
-        lanes = lanes_to_bytes(np.zeros(len(honest.opened) // 4, np.int32))
+        lanes = lanes_to_bytes(np.zeros(len(honest.lanes) // 4, np.int32))
+        objects.store(coordinator.exchange, lanes)
         lawless(coordinator)  # its own log lets it pass; nobody else's does
-        return replace(honest, opened=lanes, digest=objects.store(coordinator.exchange, lanes))
+        return replace(honest, lanes=lanes)
 
-    monkeypatch.setattr(flows.coordinator, "open_sum", invented)
+    async def nobody(*asked: object) -> tuple[SignedOpening, ...]:
+        return ()
+
+    monkeypatch.setattr(release, "open_sum", invented)
+    monkeypatch.setattr(release, "confirm", nobody)
     outcome = await consortium.run(brief_plan())
     assert codes(outcome, *SITES) == dict.fromkeys(SITES, "ledger.witness.gate")
     assert consortium.registered_versions() == 0

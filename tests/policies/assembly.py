@@ -45,6 +45,7 @@ from policies.opening import (
     SignedOpening,
     aucs_micro_of,
     histogram_lanes,
+    outcome_digest_of,
     sum_digest_of,
 )
 from policies.plan import Plan
@@ -268,7 +269,12 @@ class Assembly:
         return RoundClosed(**fields)
 
     def openings(
-        self, step: Step, sum_digest: str, holders: tuple[str, ...] | None = None, round_number: int = 1
+        self,
+        step: Step,
+        sum_digest: str,
+        holders: tuple[str, ...] | None = None,
+        round_number: int = 1,
+        outcome_digest: str | None = None,
     ) -> tuple[SignedOpening, ...]:
         """What these members, by default as many key holders as it takes, sign that the sum of a round is."""
         required = self.state.founded().openings_required()
@@ -279,6 +285,7 @@ class Assembly:
             round=round_number,
             step=step,
             sum_digest=sum_digest,
+            outcome_digest=outcome_digest,
         )
         payload = statement.canonical_bytes()
         signed = (
@@ -298,9 +305,15 @@ class Assembly:
             "model_digest": named(f"model {number}"),
             "norm_l2_micro": 1_000_000,
             "cosines_micro": (900_000,) * len(groups),
-            "openings": self.openings("training", named(f"sum {number}"), round_number=number),
+            "outliers": (),
             **changed,
         }
+        if "openings" not in fields:
+            told = ("model_digest", "norm_l2_micro", "cosines_micro", "outliers")
+            outcome = outcome_digest_of(**{name: fields[name] for name in told})
+            fields["openings"] = self.openings(
+                "training", fields["sum_digest"], round_number=number, outcome_digest=outcome
+            )
         return AggregateReleased(**fields)
 
     def evaluation(self, **changed: Any) -> EvaluationRecorded:  # noqa: ANN401

@@ -181,8 +181,10 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     ("scored", COORDINATOR, lambda a: a.evaluation(), {"evaluation.not-closed"}),
     ("evaluated", COORDINATOR, lambda a: a.evaluation(), {"evaluation.twice"}),
     ("closed", COORDINATOR, lambda a: a.release(openings=()), {"opening.not-agreed"}),
-    ("closed", COORDINATOR, lambda a: a.release(sum_digest=named("made up")), {"opening.not-agreed"}),
     ("closed", COORDINATOR, lambda a: a.release(openings=a.release().openings[:1] * 2), {"opening.not-agreed"}),
+    *(("closed", COORDINATOR, lambda a, told=told: a.release(openings=a.release().openings, **told),
+       {"opening.not-agreed"})
+      for told in ({"model_digest": named("another")}, {"norm_l2_micro": 1}, {"sum_digest": named("another")})),
     ("closed", COORDINATOR, lambda a: a.release(openings=a.openings("evaluation", named("sum 1"))),
      {"opening.not-agreed"}),
     ("fixed", COORDINATOR, lambda a: a.evaluation(openings=()), {"opening.not-agreed"}),

@@ -129,6 +129,7 @@ def test_an_opening_is_no_answer_and_an_answer_no_opening(closed: Assembly) -> N
         round=1,
         step="training",
         sum_digest=named("sum 1"),
+        outcome_digest=None,
     ).canonical_bytes()
     assert read_opening(signed(opening, SIGNERS[A], kind=OPENING_TYPE), federation, A) is not None
     assert read_opening(signed(opening, SIGNERS[A], kind=PAYLOAD_TYPE), federation, A) is None

@@ -101,6 +101,7 @@ def test_what_a_site_sends_of_a_sum_is_declared_random_or_of_several_sites() -> 
         "Answer.part",
         "SumAnswer.part_digest",
         "Opening.sum_digest",
+        "Opening.outcome_digest",
     }
     assert DISCLOSURES["PlanApproved.masking_key"] is DISCLOSURES["Release.shares"] is Origin.RANDOM
     assert not any(name in path for path in found for name in ("masking_key", "sum_key", "norm_bound"))
