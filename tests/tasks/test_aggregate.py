@@ -1,0 +1,111 @@
+"""What follows from opened sums by cluster, and what counts of patients fit, whatever the plan's lanes are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.facts import NEVER
+from policies.plan import Plan
+from privacy.accounting import MICRO
+from privacy.encoding import clip_coordinates, clip_l2
+from privacy.packing import Lanes
+from tasks.aggregate import (
+    Aggregate,
+    LanesError,
+    aggregate,
+    encode_counts,
+    encoding_of,
+    lane_count,
+    lanes_to_bytes,
+    packing_of,
+    void_lanes,
+)
+from tasks.train import network, weights
+from tests.plans import tiny_plan
+
+CLIP_L2 = 8.0
+FINE = {"clip_l2": CLIP_L2, "lane_bits": 22, "maximum_sites": 12, "server_learning_rate": 1.0}
+NARROW = {**FINE, "coordinate_clip": 0.25, "lane_bits": 8, "maximum_sites": 5}
+
+
+def robust_plan(**update: object) -> Plan:
+    participation = {"required": [], "minimum_sites": 12, "deadline_s": 30}
+    return tiny_plan(robust={"hostile": 1}, participation=participation, update={**FINE, **update})
+
+
+def cluster_sum(plan: Plan, random: np.random.Generator) -> Lanes:
+    """(lane_count,) sum of four honest updates, each as long as the signed clip lets it be."""
+    encoding, lanes = encoding_of(plan), np.zeros(lane_count(plan, "training"), np.int32)
+    for _ in range(4):
+        update = clip_l2(random.normal(size=len(lanes)).astype(np.float32) * 100, CLIP_L2)
+        clip_coordinates(update, encoding.bound)
+        lanes += encoding.encode(update)
+    return lanes
+
+
+def aggregated(plan: Plan, sums: list[Lanes]) -> tuple[bytes, Aggregate]:
+    base = weights.to_bytes(network.initial(plan.network, plan.data.image, 0))
+    opened = b"".join(lanes_to_bytes(lanes) for lanes in sums)
+    return base, aggregate(plan, 1, base, opened, sizes=(4,) * len(sums), previous=None)
+
+
+def three(plan: Plan) -> list[Lanes]:
+    random = np.random.default_rng(0)
+    return [cluster_sum(plan, random) for _ in range(3)]
+
+
+def test_with_a_clip_by_coordinate_no_honest_cluster_is_too_long() -> None:
+    """Sites clip to the L2 norm that the plan signs, and then each coordinate: the norm may be any up to the former,
+    which is many times what one coordinate may be."""
+    plan = robust_plan(coordinate_clip=0.25)
+    sums = three(plan)
+    one_coordinate = 4 * plan.update.coordinate_clip * MICRO  # type: ignore[operator]
+    assert all(encoding_of(plan).sum_norm_micro(lanes, sites=4) > one_coordinate for lanes in sums)
+    assert aggregated(plan, sums)[1].outliers == ()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_void_cluster_is_an_outlier_and_moves_nothing(place: int) -> None:
+    """The model is the one that follows where this cluster is left out for another reason: it is too long."""
+    plan = robust_plan()
+    sums = three(plan)
+    sums[place] = np.full_like(sums[place], 4 * packing_of(plan, "training").site_limit)
+    _, without = aggregated(plan, sums)
+    sums[place] = void_lanes(plan)
+    base, found = aggregated(plan, sums)
+    assert without.outliers == found.outliers == (place,)
+    assert found.cosines_micro[place] == -MICRO and found.norm_l2_micro == without.norm_l2_micro < NEVER
+    assert found.model == without.model and found.model != base
+
+
+@pytest.mark.parametrize("voids", [(0, 1), (0, 1, 2)])
+def test_where_more_clusters_are_void_than_may_be_hostile_nothing_moves_and_no_gate_passes(
+    voids: tuple[int, ...],
+) -> None:
+    plan = robust_plan()
+    sums = three(plan)
+    for number in voids:
+        sums[number] = void_lanes(plan)
+    base, found = aggregated(plan, sums)
+    assert found.model == base and found.norm_l2_micro == NEVER and found.outliers == voids
+
+
+def test_no_sum_that_opens_is_taken_for_a_void_one() -> None:
+    """The mark is far below what sites can add up to in the widest lanes that a plan may have."""
+    plan = robust_plan()
+    packing = packing_of(plan, "training")
+    assert packing.lane_bits == 22
+    assert int(void_lanes(plan)[0]) < -12 * packing.site_limit
+
+
+def test_counts_of_patients_need_no_lanes_as_wide_as_they_are() -> None:
+    plan = tiny_plan(update=NARROW)
+    assert packing_of(plan, "training").lane_bits == 8
+    counts = np.array([-3, 0, 26, 400_000], dtype=np.int64)
+    assert encode_counts(plan, counts).tolist() == counts.tolist()
+    limit = packing_of(plan, "evaluation").site_limit
+    encode_counts(plan, np.array([limit, -limit], dtype=np.int64))
+    for beyond in (limit + 1, -limit - 1, 2**40):
+        with pytest.raises(LanesError):
+            encode_counts(plan, np.array([beyond], dtype=np.int64))
