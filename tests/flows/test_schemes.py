@@ -128,10 +128,11 @@ async def test_twenty_sites_sum_as_numpy_does(tmp_path: Path) -> None:
 async def test_a_roster_without_the_aggregators_that_a_plan_asks_for_ends_it_with_that_reason(
     tmp_path: Path,
 ) -> None:
-    """Three sites have two key holders; shares for three aggregators could never be opened."""
-    consortium = Consortium.found(tmp_path, sites=SITES[:3])
-    plan = tiny_plan(protection={"scheme": "shared", "aggregators": 3})
-    outcome = await consortium.run(plan)
+    """Of four sites three hold keys; without one of these, shares for three aggregators could never be opened."""
+    consortium = Consortium.found(tmp_path)
+    deadline = {"required": [], "minimum_sites": 3, "deadline_s": 10}
+    plan = tiny_plan(protection={"scheme": "shared", "aggregators": 3}, participation=deadline)
+    outcome = await consortium.run(plan, absent=SITES[:1])
     assert {party: outcome.code(party) for party in outcome.errors} == {"coordinator": "roster.holders"}
     assert not outcome.state.verdicts[plan.content_digest(), 1].passed
     assert not outcome.state.rosters and not outcome.state.spent
