@@ -195,8 +195,8 @@ class AggregateReleased(Document):
     norm_l2_micro: Micro
     """L2 norm of the decoded sum, which sites confirm with the model."""
     cosines_micro: Annotated[tuple[Cosine, ...], Field(max_length=50)] = ()
-    """Of a robust plan: how each cluster's mean points along the median of the others (`privacy.robust_aggregation`);
-    sites confirm them with the model."""
+    """Of a robust plan: how each cluster's sum points along the others' (`privacy.robust_aggregation`); the
+    openings confirm them with the model."""
     outliers: Annotated[tuple[Annotated[int, Field(ge=0, lt=50)], ...], Field(max_length=50)] = ()
     """Which of the opened clusters, counted from 0, point against the others or are longer than their clip allows."""
     openings: Openings

@@ -109,13 +109,16 @@ def plan_message(code: str, plan: AnyPlan, *, sites: int, unknown: tuple[str, ..
     least, most, has = plan.participation.minimum_sites, plan.maximum_sites, sites
     own = epsilon_text(epsilon_micro(plan_cost(plan), plan.budget.delta))
     strangers = ", ".join(unknown)
+    robust = 0 if plan.robust is None else required_sites(plan.robust.hostile)
     return {
         "plan.no-code": "the plan approves no code",
         "plan.too-few-members": f"the plan needs {least} sites, the federation has {has}",
         "plan.too-many-members": f"the plan's encoding holds {most} sites at most",
         "plan.unknown-site": f"the plan requires {strangers}, which is not a member",
-        "plan.scheme": f"a plan of {plan.risk_tier} risk may not have its sums {plan.scheme}",
-        "plan.robust-sites": f"the plan's robust sums need more sites than the federation has ({has})",
+        "plan.scheme": f"protection.scheme {plan.scheme} is not for a plan of {plan.risk_tier} risk: choose another, "
+        "masked is for all",
+        "plan.robust-sites": f"robust sums against so many hostile sites need {robust} sites, the federation has "
+        f"{has}",
         "budget.plan-cap": f"the plan costs ε={own} at δ={plan.budget.delta:g}, over its own cap of "
         f"{plan.budget.epsilon_cap:g}",
         "phase.risk-tier": f"the federation is in its phase {phase}, which permits no plan of "

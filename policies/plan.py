@@ -218,6 +218,8 @@ class Plan(BasePlan):
             raise ValueError("participation.minimum_sites exceeds update.maximum_sites")
         if len(set(self.data.labels)) != len(self.data.labels):
             raise ValueError("data.labels must differ from each other")
+        if self.update.coordinate_clip is not None and self.update.coordinate_clip > self.update.clip_l2:
+            raise ValueError("update.coordinate_clip is above update.clip_l2 and would bound nothing")
         if self.robust is not None and self.scheme != "masked":
             raise ValueError("robust sums are by cluster, which protection.scheme masked alone offers")
         if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":

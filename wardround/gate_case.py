@@ -30,6 +30,8 @@ _FIELDS: Final = {
     "budget.plan-cap": "budget.epsilon_cap",
     "budget.pool-cap": "rounds",
     "phase.risk-tier": "risk_tier",
+    "plan.scheme": "protection.scheme",
+    "plan.robust-sites": "robust.hostile",
     "consent.version": "consent.policy_version",
     "consent.not-in-force": "consent.policy_version",
     "consent.purpose": "consent.purpose",

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError, PolicyViolation, Violation
+from policies.clusters import required_sites
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost, round_mechanisms
 from policies.gates import epsilon_text, lone_plan_violations
@@ -221,7 +222,9 @@ def _sums(plan: AnyPlan) -> str:
     if plan.compression is not None:
         words.append(f"{plan.compression.keep:.3g} of the coordinates")
     if plan.robust is not None:
-        words.append(f"by cluster against {plan.robust.hostile} hostile sites")
+        words.append(
+            f"by cluster, {plan.robust.median} median, from {required_sites(plan.robust.hostile)} sites on"
+        )
     return ", ".join(words)
 
 
