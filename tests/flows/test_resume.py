@@ -27,7 +27,7 @@ def at(party: str, step: str, round_number: int = 1) -> Callable[[Progress], boo
         ("wait for openings", 1),
         ("release the model", 1),
         ("collect (evaluation)", 2),
-        ("judge the model", 1),
+        ("judge", 1),
         ("record", 2),
     ],
 )
