@@ -19,9 +19,9 @@ check: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -n auto
 
-# Whole services, minutes: Prefect deployments and a schedule that fires.
+# Minutes: Prefect deployments, a schedule that fires, and rounds of many sites.
 slow: $(STAMP)
-	$(BIN)/pytest -m slow tests/deployments
+	$(BIN)/pytest -m slow
 
 bench: $(STAMP)
 	$(BIN)/pytest tests/benchmarks --benchmark-only -s

@@ -46,6 +46,7 @@ from policies.events import (
 )
 from policies.federation import PublicKey
 from tests.policies.assembly import CONSENT, SITES, Assembly
+from tests.policies.test_inquiries import answered
 
 ORIGIN = "fuzz.example/log"
 LOG, SITE, OTHER = (MemorySigner(name, seed=name.encode()) for name in ("log", "site", "other"))
@@ -114,7 +115,7 @@ def bodies():
             said[type(body)] = (type_of(body), body.to_json())
             return super().say(institution, body)
 
-    told = Told().reach("registered")
+    told, asked = Told().reach("registered"), answered()
     for unsaid in (
         told.refusal(SITES[0]),
         MemberRetired(name=SITES[0]),
@@ -126,6 +127,8 @@ def bodies():
         SiteQuarantined(site=SITES[0], code="test.drill", evidence=told.digest),
         SiteReleased(site=SITES[0]),
         PhaseAdvanced(phase="expansion", evidence_digest=told.digest),
+        asked.published(),
+        asked.figures(),
     ):
         said[type(unsaid)] = (type_of(unsaid), unsaid.to_json())
     return tuple(canonical.encode({"type": kind, "body": body}) for kind, body in said.values())

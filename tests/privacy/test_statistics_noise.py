@@ -97,7 +97,9 @@ def test_opendp_and_our_accounting_agree_on_the_price(
     from opendp.domains import atom_domain, vector_domain
     from opendp.measurements import make_gaussian
     from opendp.metrics import l2_distance
+    from opendp.mod import enable_features
 
+    enable_features("contrib")
     query = kind(name="q", noise_multiplier=multiplier, column="x", lower=-3, upper=41, resolution=0.5)
     noisy = make_gaussian(vector_domain(atom_domain(T="i64")), l2_distance(T="f64"), scale=sigma(query))
     assert str(noisy.output_measure) == "ZeroConcentratedDivergence"
