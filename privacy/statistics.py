@@ -95,8 +95,23 @@ class Grid:
         return folded
 
 
+class OneCell:
+    """What count, histogram and area under a curve have in common: a patient is counted once, in one lane."""
+
+    __slots__ = ()
+
+    @property
+    def largest_lane(self) -> int:
+        """The most that one patient adds to a lane, absolutely."""
+        return 1
+
+    @property
+    def squared_sensitivity(self) -> int:
+        return 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class Count(OneCell):
     """How many patients there are; with `column`, how many have a value in it."""
 
     name: _Name
@@ -116,15 +131,6 @@ class Count:
     @property
     def lane_count(self) -> int:
         return 1 if self.column is None else 2
-
-    @property
-    def largest_lane(self) -> int:
-        """The most that one patient adds to a lane, absolutely."""
-        return 1
-
-    @property
-    def squared_sensitivity(self) -> int:
-        return 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +214,7 @@ class Variance(Bounded):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
+class Histogram(OneCell):
     """Patients by value. Either `edges`, rising: a bin from each to the next, the last one closed, values outside in
     the first and last; or `categories` of words, any other word in a bin called other."""
 
@@ -251,17 +257,9 @@ class Histogram:
     def lane_count(self) -> int:
         return self.bins + 1
 
-    @property
-    def largest_lane(self) -> int:
-        return 1
-
-    @property
-    def squared_sensitivity(self) -> int:
-        return 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AreaUnderCurve:
+class AreaUnderCurve(OneCell):
     """The area under the ROC curve of a score in [0, 1] for a label 0 or 1, from a histogram of `bins` a label."""
 
     name: _Name
@@ -286,14 +284,6 @@ class AreaUnderCurve:
     @property
     def lane_count(self) -> int:
         return 2 * self.bins + 1
-
-    @property
-    def largest_lane(self) -> int:
-        return 1
-
-    @property
-    def squared_sensitivity(self) -> int:
-        return 1
 
 
 Query: TypeAlias = Count | Sum | Mean | Variance | Histogram | AreaUnderCurve

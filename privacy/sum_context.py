@@ -67,9 +67,6 @@ class Roster:
         """t: how many shares recover a secret, and how many sites must answer."""
         return threshold_of(len(self.participants))
 
-    def key_of(self, name: str) -> bytes:
-        return next(one.masking_key for one in self.participants if one.name == name)
-
 
 def colluding_of(sites: int) -> int:
     return max(0, (sites - 1) // 3)

@@ -80,7 +80,7 @@ class Outcome:
 def chest() -> tuple[Images, Images]:
     """PneumoniaMNIST, training and test images."""
     with np.load(CHEST, allow_pickle=False) as data:
-        return tuple(  # type: ignore[return-value]
+        return tuple(
             Images(
                 data[f"{part}_images"].reshape(-1, SIDE * SIDE) / 255.0 - 0.5,
                 data[f"{part}_labels"][:, 0].astype(float),

@@ -7,6 +7,7 @@ PREFECT_API_URL if set, else, for `run`, a private one in the home that ends wit
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sys
 import time
@@ -19,14 +20,14 @@ from zoneinfo import ZoneInfo
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from ledger.errors import CodedError, InputError, PolicyViolation, Violation
+from ledger.errors import CodedError, InputError
 from wardround import rotation
 from wardround.display import Display
+from wardround.preflight import checked
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
 
-    from policies.plan import Plan
 
 app = App(name="coordinator", help="Run plans as the coordinator, once or on a schedule.")
 app.command(
@@ -62,8 +63,10 @@ def run(
     json: Annotated[bool, Parameter(help="Print one JSON object as the last line of stdout.")] = False,
 ) -> None:
     """Run every round of a plan with the sites that take part. Exit 3 names every gate that it failed."""
+    from tasks.planning import read_plan
+
     began = time.monotonic()
-    wanted = _checked(home, plan, edition)
+    wanted = checked(home, plan, functools.partial(read_plan, edition=edition))
     with Display(), prefect_api(home):
         from flows.coordinator import federated_round
 
@@ -83,7 +86,9 @@ def serve(
     ] = "date",
 ) -> None:
     """Serve the deployment coordinator/nightly until stopped, on the Prefect of PREFECT_API_URL."""
-    _checked(home, plan, edition)
+    from tasks.planning import read_plan
+
+    checked(home, plan, functools.partial(read_plan, edition=edition))
     _check_schedule(cron, time_zone)
     require_prefect_api()
     from prefect.schedules import Cron
@@ -128,21 +133,6 @@ def move_ledger(*, home: HomeOption) -> None:
     move_log(institution)
     state, root = read_state(institution)
     Console(highlight=False).print(f"moved {state.size} entries, root {root}", soft_wrap=True)
-
-
-def _checked(home: Path, plan: Path, edition: str | None) -> Plan:
-    """Everything that can be wrong before Prefect starts."""
-    from adapters.home import CoordinatorConfig, Home
-    from tasks.planning import read_plan
-
-    institution = Home(home)
-    institution.read(CoordinatorConfig)
-    _ = institution.federation, institution.passphrase
-    wanted = read_plan(plan, edition=edition)
-    if not wanted.code_digests:
-        message = f"{plan.name} is a draft: it approves no code. `wardround plan new` stamps the code installed here"
-        raise PolicyViolation([Violation("plan.no-code", message)])
-    return wanted
 
 
 def _check_schedule(cron: str, time_zone: str) -> None:

@@ -7,6 +7,7 @@ that answered (docs/statistics.md).
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +16,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from ledger.errors import PolicyViolation, Violation
 from wardround.coordinator import HomeOption, prefect_api
 from wardround.display import Display
+from wardround.preflight import checked
 
 if TYPE_CHECKING:
     from policies.inquiry import Inquiry
@@ -41,7 +42,9 @@ def statistics(
     inquiry
         The inquiry, as YAML; begin with `wardround plan new --from heart-statistics`.
     """
-    asked = _checked(home, inquiry, edition)
+    from tasks.planning import read_inquiry
+
+    asked = checked(home, inquiry, functools.partial(read_inquiry, edition=edition))
     with Display(), prefect_api(home):
         from flows.statistics import joint_statistics
 
@@ -49,21 +52,6 @@ def statistics(
             joint_statistics(home=str(home.resolve()), inquiry=str(inquiry.resolve()), edition=edition)
         )
     _show(home, asked, json=json)
-
-
-def _checked(home: Path, path: Path, edition: str | None) -> Inquiry:
-    """Everything that can be wrong before Prefect starts."""
-    from adapters.home import CoordinatorConfig, Home
-    from tasks.planning import read_inquiry
-
-    institution = Home(home)
-    institution.read(CoordinatorConfig)
-    _ = institution.federation, institution.passphrase
-    asked = read_inquiry(path, edition=edition)
-    if not asked.code_digests:
-        message = f"{path.name} is a draft: it approves no code. `wardround plan new` stamps the code installed here"
-        raise PolicyViolation([Violation("plan.no-code", message)])
-    return asked
 
 
 def _show(home: Path, asked: Inquiry, *, json: bool) -> None:

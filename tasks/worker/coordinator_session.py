@@ -17,21 +17,17 @@ from policies.plan import Plan
 from policies.protection import is_masked
 from privacy.masking import closed_set
 from privacy.protected_sum import Report
-from tasks.aggregate import Aggregate, aggregate
 from tasks.score import exact_auc, patient_scores, score
-from tasks.summing import GroupSum, SumTerms, end_of, open_groups
-from tasks.train import network, weights
-from tasks.train.weights import Weights
+from tasks.summing import SumTerms, end_of
+from tasks.train import network
+from tasks.worker.model_session import ModelSession
 
 
-class CoordinatorSession:
+class CoordinatorSession(ModelSession):
     def __init__(self, home: Path) -> None:
         torch.set_num_threads(1)
         self._home = Home(home)
         self._config = self._home.read(CoordinatorConfig)
-
-    def initial_model(self, plan: Plan) -> bytes:
-        return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
 
     def check_report(self, plan: AnyPlan, terms: SumTerms, site: str, report: Report) -> str | None:
         """None if the report can be part of the sum, else the code of why not."""
@@ -44,23 +40,6 @@ class CoordinatorSession:
     def accused(self, plan: AnyPlan, terms: SumTerms, shares: dict[str, bytes]) -> tuple[str, ...]:
         """Whose reports contradict the others' (`privacy.masking.closed_set`); nobody's where sums have no masks."""
         return closed_set.accused(terms.context, shares) if is_masked(plan) else ()
-
-    def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
-        """The opened sums of all groups, one behind the other."""
-        return open_groups(plan, groups)
-
-    def next_model(
-        self,
-        plan: Plan,
-        round_number: int,
-        base: bytes,
-        opened: bytes,
-        *,
-        sizes: tuple[int, ...],
-        previous: bytes | None,
-    ) -> Aggregate:
-        """What follows from a round's opened sums."""
-        return aggregate(plan, round_number, base, opened, sizes=sizes, previous=previous)
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
         """AUC on the public test images, if the coordinator has some."""
@@ -77,6 +56,3 @@ class CoordinatorSession:
         network.load(module, self._weights(plan, model))
         labels = (cohort.labels == plan.data.labels[1]).astype(int)
         return exact_auc(*patient_scores(score(module, cohort.images), labels, cohort.patients))
-
-    def _weights(self, plan: Plan, data: bytes) -> Weights:
-        return weights.from_bytes(data, network.template(plan.network, plan.data.image))

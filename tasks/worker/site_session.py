@@ -28,7 +28,7 @@ from privacy.noise import NoiseStream
 from privacy.packing import Lanes
 from privacy.support import gather
 from tasks import progress
-from tasks.aggregate import Aggregate, aggregate, encode_counts, encoding_of, support_of
+from tasks.aggregate import encode_counts, encoding_of, support_of
 from tasks.progress import Progress
 from tasks.score import evaluation_counts, exact_auc, patient_scores, score
 from tasks.summing import SumTerms
@@ -188,33 +188,12 @@ class SiteSession(TableSession):
             "auc_federated": federated,
         }
 
-    # -- models --------------------------------------------------------------------------------------------
-
-    def initial_model(self, plan: Plan) -> bytes:
-        return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
-
-    def next_model(
-        self,
-        plan: Plan,
-        round_number: int,
-        base: bytes,
-        opened: bytes,
-        *,
-        sizes: tuple[int, ...],
-        previous: bytes | None,
-    ) -> Aggregate:
-        """What follows from a round's opened sums, to be compared with what the coordinator released."""
-        return aggregate(plan, round_number, base, opened, sizes=sizes, previous=previous)
-
     # -- within --------------------------------------------------------------------------------------------
 
     def _present(self) -> SiteCohort:
         if self._cohort is None:
             raise InputError("the cohort is not prepared", code="session.unprepared")
         return self._cohort
-
-    def _weights(self, plan: Plan, data: bytes) -> Weights:
-        return weights.from_bytes(data, network.template(plan.network, plan.data.image))
 
     def _patient_scores(
         self, plan: Plan, model: Weights, cohort: Cohort

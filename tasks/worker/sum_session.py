@@ -20,14 +20,16 @@ from adapters.sealed_files import SealedFiles
 from ledger.errors import CodedError
 from policies.inquiry import AnyPlan
 from policies.protection import is_encrypted, is_masked
+from privacy.masking.mask_secrets import AnswerKeys, MaskSecrets
 from privacy.masking.shares_part import BadShareError
 from privacy.packing import Lanes
-from privacy.protected_sum import Answer, Report
+from privacy.protected_sum import Answer, ProtectedSum, Report
 from privacy.sealing import SealingKey, seal
 from privacy.shared_sum import SharesRefusedError
 from privacy.study_key import StudyKey
 from privacy.sum_context import Roster
-from tasks.summing import GroupSum, SumSecrets, SumTerms, end_of, open_groups
+from tasks.summing import SumSecrets, SumTerms, end_of
+from tasks.worker.model_session import ModelSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Complaint:
     names: tuple[str, ...]
 
 
-class SumSession:
+class SumSession(ModelSession):
     def __init__(self, home: Path) -> None:
         self._home = Home(home)
         self._config = self._home.read(SiteConfig)
@@ -107,11 +109,8 @@ class SumSession:
         masks = (
             self._masking(terms.context.plan_digest).answer_keys(terms.context) if is_masked(plan) else None
         )
-        secrets = SumSecrets(
-            name=self._config.name, masks=masks, key=self._key(plan, sealed), sealing=self._sealing
-        )
         try:
-            return end_of(plan, terms, secrets).answer(closed)
+            return self._end(plan, terms, masks, sealed).answer(closed)
         except (BadShareError, SharesRefusedError) as error:
             return Complaint(error.names)
 
@@ -119,10 +118,6 @@ class SumSession:
         """The answer is kept: forget what made it."""
         if is_masked(plan):
             self._masking(terms.context.plan_digest).answered(terms.context)
-
-    def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
-        """The opened sums of all groups, one behind the other, as this site finds them."""
-        return open_groups(plan, groups)
 
     # -- within --------------------------------------------------------------------------------------------
 
@@ -137,10 +132,19 @@ class SumSession:
 
     def _report(self, plan: AnyPlan, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
         masks = self._masking(terms.context.plan_digest).secrets(terms.context) if is_masked(plan) else None
+        return self._end(plan, terms, masks, sealed).protect(lanes)
+
+    def _end(
+        self,
+        plan: AnyPlan,
+        terms: SumTerms,
+        masks: MaskSecrets | AnswerKeys | None,
+        sealed: SealedKey | None,
+    ) -> ProtectedSum:
         secrets = SumSecrets(
             name=self._config.name, masks=masks, key=self._key(plan, sealed), sealing=self._sealing
         )
-        return end_of(plan, terms, secrets).protect(lanes)
+        return end_of(plan, terms, secrets)
 
     def _key(self, plan: AnyPlan, sealed: SealedKey | None) -> StudyKey | None:
         if sealed is None or not is_encrypted(plan):
@@ -151,7 +155,8 @@ class SumSession:
         except CodedError as error:
             # Whoever made the key sealed something else: this site reports under the public key, like one that holds
             # none, and others open the sum.
-            print(f"this site's share of the plan's key is unusable: {error}")  # noqa: T201 - into the site's log
+            with self._home.log.open("a") as log:
+                log.write(f"this site's share of the plan's key is unusable: {error}\n")
             return None
 
     def _residuals(self, plan_digest: str) -> SealedFiles:

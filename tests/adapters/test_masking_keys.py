@@ -69,7 +69,7 @@ def context_of(
         minimum_sites=3,
         roster=roster,
     )
-    return replace(context, **fields)  # type: ignore[arg-type]
+    return replace(context, **fields)
 
 
 def pairs(secrets: MaskSecrets) -> dict[str, bytes]:

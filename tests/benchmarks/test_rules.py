@@ -17,7 +17,7 @@ from regopy import Interpreter
 
 from policies.rego import DECISIONS, INSTALLED, Rules
 from policies.rego_sources import read_sources
-from tests.policies.test_rules import ADMITTED, Document
+from tests.policies.admitted import ADMITTED, Document
 
 ROUNDS: Final = 9
 TIMES: Final = 300

@@ -149,7 +149,7 @@ async def test_wherever_the_power_fails_one_vector_leaves_under_a_key_and_one_an
             point: Callable[[], None] = getattr(crashes, name)
             point()
             consortium.workers[SITE] = site_worker(crashes.sessions)
-            consortium.exchanges[SITE] = lambda shared, at=crashes.exchange_at: Recording(shared, sent, at)  # type: ignore[misc]
+            consortium.exchanges[SITE] = lambda shared, at=crashes.exchange_at: Recording(shared, sent, at)
             outcome = await consortium.run(plan)
         if name != "nowhere":
             assert isinstance(outcome.errors.get(SITE), PowerCut), name

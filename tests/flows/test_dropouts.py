@@ -52,10 +52,10 @@ def gone_in_round_1(*, before: str) -> type[SiteSession]:
                 raise OSError("the disk is full")
             return super().train(plan, base, round_number)
 
-        def answer(self, plan: Plan, terms: SumTerms, *rest: object) -> Answer | None:  # type: ignore[override]
+        def answer(self, plan: Plan, terms: SumTerms, *rest: object) -> Answer | None:
             if before == "answer" and terms.context.round == 1:
                 raise OSError("the disk is full")
-            return super().answer(plan, terms, *rest)  # type: ignore[arg-type]
+            return super().answer(plan, terms, *rest)
 
     return Gone
 
@@ -141,7 +141,7 @@ async def test_a_site_that_approves_after_the_roster_was_fixed_is_named_in_every
     assert outcome.state.rosters[digest] == (A, B, C)
     assert D in outcome.state.approvals[digest]
     for step in ("training", "evaluation"):
-        assert outcome.missing(plan, 1, step) == {D: "roster.absent"}  # type: ignore[arg-type]
+        assert outcome.missing(plan, 1, step) == {D: "roster.absent"}
     assert D not in outcome.state.spent
 
 
@@ -173,6 +173,6 @@ async def test_a_site_in_quarantine_has_no_place_in_the_roster_and_one_that_come
     assert outcome.state.rosters[digest] == SITES
     assert (digest, 1, "training", D) in outcome.state.receipts  # it had reported
     for step in ("training", "evaluation"):
-        assert outcome.missing(plan, 1, step) == {D: "incident.reported", "hospital-e": "incident.reported"}  # type: ignore[arg-type]
+        assert outcome.missing(plan, 1, step) == {D: "incident.reported", "hospital-e": "incident.reported"}
     assert not list(consortium.founded.exchange.glob(f"answers/{digest}/*/{D}"))
     assert consortium.registered_versions() == 1

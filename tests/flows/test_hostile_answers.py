@@ -32,8 +32,8 @@ UNSENT = "cd" * 32
 class LyingSession(SiteSession):
     """In round 1 as many random bytes as an answer has, then an answer without shares."""
 
-    def answer(self, plan: Plan, terms: SumTerms, *rest: object) -> Answer | None:  # type: ignore[override]
-        honest = super().answer(plan, terms, *rest)  # type: ignore[arg-type]
+    def answer(self, plan: Plan, terms: SumTerms, *rest: object) -> Answer | None:
+        honest = super().answer(plan, terms, *rest)
         assert honest is not None
         if terms.context.round > 1:
             return honest

@@ -130,9 +130,9 @@ def test_a_roster_holds_the_keys_that_its_sites_announced_for_this_plan(rostered
         both._take(stage)
     one, other = roster_of(state, first), roster_of(state, both.digest)
     assert one.names == other.names == SITES
-    for site in SITES:
-        assert one.key_of(site) == bytes.fromhex(state.masking_keys[first, site])
-        assert one.key_of(site) != other.key_of(site)
+    for mine, others in zip(one.participants, other.participants, strict=True):
+        assert mine.masking_key == bytes.fromhex(state.masking_keys[first, mine.name])
+        assert mine.masking_key != others.masking_key
     assert roster_of(state, first, (A, C, D)).names == (A, C, D)
 
 

@@ -55,7 +55,7 @@ def test_a_file_that_is_not_plain_small_and_legible_is_refused(
     tmp_path: Path, spoil: object, says: str
 ) -> None:
     Rules.load(written(tmp_path))
-    spoil(tmp_path / "c.rego")  # type: ignore[operator]
+    spoil(tmp_path / "c.rego")
     with pytest.raises(RulesInvalidError) as refused:
         Rules.load(tmp_path)
     assert "c.rego" in refused.value.public_message and says in refused.value.public_message

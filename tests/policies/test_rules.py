@@ -18,94 +18,9 @@ from policies.plan import Scheme
 from policies.rego import DECISIONS, INSTALLED, installed_rules
 from policies.rego_sources import read_sources
 from policies.rego_subset import CODE
+from tests.policies.admitted import ADMITTED, DIGEST, Document
 
-Document = dict[str, JsonValue]
 Path_ = tuple[str | int, ...]
-
-DIGEST: Final = "a" * 64
-NO_END: Final = 2**53 - 1
-MEMBER: Final[Document] = {
-    "pool": {"spent_rdp_micro": 90, "cap_rdp_micro": 100},
-    "cost_rdp_micro": 10,
-    "consent": {"published": True, "purposes": ["research"], "valid_from_s": 50, "valid_until_s": NO_END},
-    "purpose": "research",
-    "log_time_s": 50,
-    "quarantined": False,
-}
-ADMITTED: Final[dict[str, Document]] = {
-    "plan": {
-        "plan": {
-            "minimum_sites": 4,
-            "maximum_sites": 4,
-            "risk_tier": "limited",
-            "scheme": "shared",
-            "robust_sites": 4,
-            "epsilon_micro": 9,
-            "epsilon_cap_micro": 9,
-            "code_digests": [DIGEST, "b" * 64],
-        },
-        "federation": {"phase": "pilot", "sites": 4},
-        "unknown_sites": [],
-    },
-    "member": MEMBER,
-    "reservation": MEMBER
-    | {"approved": True, "consent_state": {"published": True, "age_s": 9, "limit_s": 9}},
-    "receipt": {
-        "code": {"running": DIGEST, "approved": [DIGEST]},
-        "schema": {"passed": True, "suite": DIGEST, "expected_suite": DIGEST},
-        "consent_root": DIGEST,
-        "expected_consent_root": DIGEST,
-        "quarantined": False,
-    },
-    "release": {
-        "reported": 3,
-        "minimum_sites": 3,
-        "missing_required": [],
-        "opened": True,
-        "norm_micro": 8,
-        "norm_limit_micro": 8,
-        "evaluated": True,
-        "auc_micro": 800_000,
-        "minimum_auc_micro": 800_000,
-        "in_force": {"known": True, "auc_micro": 820_000},
-        "maximum_regression_micro": 20_000,
-        "subgroups": {"wanted": True, "auc_micro": [780_000, 800_000, 830_000]},
-        "maximum_subgroup_gap_micro": 50_000,
-    },
-    "site": {
-        "plan": {
-            "noise_multiplier_micro": 800_000,
-            "clip_l2_micro": 1_000_000,
-            "epsilon_micro": 8,
-            "family": "densenet",
-            "code_digests": [DIGEST],
-        },
-        "policy": {
-            "noise_multiplier_floor_micro": 800_000,
-            "clip_l2_ceiling_micro": 1_000_000,
-            "epsilon_cap_micro": 8,
-            "families": ["densenet"],
-        },
-        "running_code": DIGEST,
-        "approved_by_steward": True,
-    },
-    "statistics": {"reported": 3, "minimum_sites": 3, "missing_required": [], "opened": True},
-    "site_statistics": {
-        "plan": {"noise_multiplier_micro": 800_000, "epsilon_micro": 8, "code_digests": [DIGEST]},
-        "policy": {"noise_multiplier_floor_micro": 800_000, "epsilon_cap_micro": 8},
-        "running_code": DIGEST,
-        "approved_by_steward": True,
-    },
-    "cohort_size": {
-        "register_patients": 1_000,
-        "cohort_patients": 60,
-        "minimum_patients": 50,
-        "policy_minimum_patients": 60,
-        "delta_pico": 100_000_000,  # 1e-4, which is 1/(10 · 1000)
-        "delta_fixed_by_benchmark": False,
-    },
-}
-"""Facts that are admitted, each threshold met exactly: whatever is changed for the worse by one is refused."""
 
 FREE: Final[set[tuple[str, Path_, str]]] = {
     # Either answer is a proper one: there may be no model in force, no wish for subgroups, a benchmark's delta.

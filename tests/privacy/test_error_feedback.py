@@ -113,7 +113,7 @@ def test_a_residual_ends_with_its_plan() -> None:
         lambda data: data[:-4] + struct.pack("<f", float("-inf")),
     ],
 )
-def test_spoilt_bytes_are_refused(spoil) -> None:  # type: ignore[no-untyped-def]
+def test_spoilt_bytes_are_refused(spoil) -> None:
     with pytest.raises(ResidualInvalidError) as refusal:
         ErrorFeedback.from_bytes(spoil(_kept().to_bytes()), dimension=3, plan_digest=PLAN, noise="local")
     assert refusal.value.code == "privacy.residual-invalid"
@@ -123,7 +123,7 @@ def test_vectors_that_do_not_fit_are_refused() -> None:
     feedback, zeros = _feedback(3), np.zeros(3, np.float32)
     for update in (np.zeros(4, np.float32), np.zeros(3), np.zeros((1, 3), np.float32)):
         with pytest.raises(ResidualInvalidError):
-            feedback.take(update)  # type: ignore[arg-type]
+            feedback.take(update)
     for value in (np.nan, np.inf, -np.inf):
         with pytest.raises(ResidualInvalidError):
             feedback.take(np.array([0, value, 0], dtype=np.float32))

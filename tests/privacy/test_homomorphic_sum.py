@@ -169,7 +169,7 @@ def test_updates_that_cannot_be_added_are_named_and_nothing_is_answered_for_them
 
 def test_an_update_under_last_studys_key_is_refused() -> None:
     last = played(ends=HomomorphicEnds(ends_of().told, key=StudyKey.generate()))
-    now = HomomorphicEnds(last.ends.told, key=study_key())  # type: ignore[attr-defined]
+    now = HomomorphicEnds(last.ends.told, key=study_key())
     coordinator = now.coordinator(last.terms)
     for name, report in last.reports.items():
         with pytest.raises(UpdateRefusedError, match="another study's key"):

@@ -81,7 +81,7 @@ def test_sigma_is_never_below_what_is_paid_for(multiplier: float, squared: int) 
         noise_multiplier = multiplier
         squared_sensitivity = squared
 
-    found = sigma(Any())  # type: ignore[arg-type]
+    found = sigma(Any())
     least = Fraction(multiplier) ** 2 * squared
     assert Fraction(found) ** 2 >= least
     assert found <= multiplier * math.sqrt(squared) * (1 + 1e-15)

@@ -162,7 +162,7 @@ def test_requests_without_meaning_are_refused() -> None:
         support(10, 0.5, seed=seed[:16], previous=None)
     for previous in (np.zeros(9, np.int32), np.zeros(10, np.int64), np.zeros((1, 10), np.int32)):
         with pytest.raises(SupportInvalidError):
-            support(10, 0.5, seed=seed, previous=previous)  # type: ignore[arg-type]
+            support(10, 0.5, seed=seed, previous=previous)
     with pytest.raises(SupportInvalidError):
         scatter(np.zeros(3), np.array([1, 2]), 10)
     with pytest.raises(SupportInvalidError):

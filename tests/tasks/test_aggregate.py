@@ -60,7 +60,7 @@ def test_with_a_clip_by_coordinate_no_honest_cluster_is_too_long() -> None:
     which is many times what one coordinate may be."""
     plan = robust_plan(coordinate_clip=0.25)
     sums = three(plan)
-    one_coordinate = 4 * plan.update.coordinate_clip * MICRO  # type: ignore[operator]
+    one_coordinate = 4 * plan.update.coordinate_clip * MICRO
     assert all(encoding_of(plan).sum_norm_micro(lanes, sites=4) > one_coordinate for lanes in sums)
     assert aggregated(plan, sums)[1].outliers == ()
 

@@ -50,7 +50,7 @@ def prime_stream(of: bytes, modulus: int, count: int) -> list[int]:
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("size", [1, 100, CHUNK_BYTES + 3])
 def test_elements_of_a_power_of_two_are_the_words_of_aes_ctr(bits: int, size: int) -> None:
-    ring = PowerOfTwo(bits)  # type: ignore[arg-type]
+    ring = PowerOfTwo(bits)
     values = zeros(ring, size)
     ring.shift(values, plus=[key(1)], minus=[])
     words = np.frombuffer(stream_bytes(key(1), size * bits // 8), dtype=ring.dtype)
@@ -114,7 +114,7 @@ def test_sums_modulo_a_prime_are_those_of_plain_integers(modulus: int, integers:
 
 @pytest.mark.parametrize("bits", BITS)
 def test_signed_lanes_come_back_from_a_power_of_two(bits: int) -> None:
-    ring = PowerOfTwo(bits)  # type: ignore[arg-type]
+    ring = PowerOfTwo(bits)
     limit = 2 ** (bits - 1) - 1
     lanes = np.array([0, 1, -1, limit, -limit], dtype=np.int32)
     values = zeros(ring, 5)

@@ -29,7 +29,7 @@ COUNT = [{"kind": "count", "name": "patients", "noise_multiplier": 10.0}]
 class Open(TableSession):
     """Reports its noised lanes as they are."""
 
-    def _report(self, plan: Inquiry, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:  # type: ignore[override]
+    def _report(self, plan: Inquiry, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
         return Report(update=lanes.tobytes())
 
 

@@ -1,0 +1,39 @@
+"""What every party computes of a plan's models and sums, in its own process, out of what is public.
+
+The coordinator and each site compute the same and compare digests. What a site adds of its patients and its keys is
+in `site_session` and `sum_session`, what the coordinator checks in `coordinator_session`.
+"""
+
+from __future__ import annotations
+
+from policies.inquiry import AnyPlan
+from policies.plan import Plan
+from tasks.aggregate import Aggregate, aggregate
+from tasks.summing import GroupSum, open_groups
+from tasks.train import network, weights
+from tasks.train.weights import Weights
+
+
+class ModelSession:
+    def initial_model(self, plan: Plan) -> bytes:
+        return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
+
+    def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
+        """The opened sums of all groups, one behind the other, as this party finds them."""
+        return open_groups(plan, groups)
+
+    def next_model(
+        self,
+        plan: Plan,
+        round_number: int,
+        base: bytes,
+        opened: bytes,
+        *,
+        sizes: tuple[int, ...],
+        previous: bytes | None,
+    ) -> Aggregate:
+        """What follows from a round's opened sums."""
+        return aggregate(plan, round_number, base, opened, sizes=sizes, previous=previous)
+
+    def _weights(self, plan: Plan, data: bytes) -> Weights:
+        return weights.from_bytes(data, network.template(plan.network, plan.data.image))
