@@ -126,7 +126,8 @@ def test_a_database_in_which_somebody_edited_a_budget_opens_for_nobody(founded: 
             assert edited != payload
             value["payload"] = base64.b64encode(edited).decode()
         else:
-            value["signatures"][0]["sig"] = "A" + value["signatures"][0]["sig"][1:]
+            signature = value["signatures"][0]["sig"]  # one in 64 already begins with an A
+            value["signatures"][0]["sig"] = ("B" if signature[0] == "A" else "A") + signature[1:]
         data = b"nonsense" if spoil == "nonsense" else canonical.encode(value)
         database.execute("UPDATE entries SET data = ? WHERE idx = 0", (data,))
     database.close()
