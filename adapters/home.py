@@ -35,9 +35,8 @@ from ledger import postgresql
 from ledger.errors import InputError
 from ledger.keys import FileSigner, Signer
 from ledger.token_signer import TokenSigner
-from policies.document import Document
+from policies.document import Digest, Document, Name
 from policies.federation import ConsentPolicy, Federation
-from policies.plan import Digest, Name
 from policies.site_policy import SitePolicy
 
 CONFIG = "institution.yaml"

@@ -36,10 +36,9 @@ from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, InputError, PolicyViolation, Violation
 from policies.cost import round_mechanisms
-from policies.document import Document
+from policies.document import Digest, Document, Origin
 from policies.federation import Pool
 from policies.gates import epsilon_text
-from policies.plan import Digest, Origin
 from policies.receipt import DeclaredMechanism
 from policies.state import FederationState
 from privacy import accounting

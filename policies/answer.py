@@ -14,9 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from policies.document import Document
+from policies.document import Digest, Document, Name, Origin
 from policies.federation import Federation
-from policies.plan import Digest, Name, Origin
 from policies.receipt import Step
 from policies.signed_document import read_signed
 

@@ -18,8 +18,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from ledger.errors import InputError
-from policies.document import Document
-from policies.plan import ConsentVersion, Digest, Name
+from policies.document import ConsentVersion, Digest, Document, Name
 
 YEAR_2200_S = 7_258_118_400
 """No consent is given, ends or is withdrawn from here on; and none before 1970."""

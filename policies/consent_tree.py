@@ -27,8 +27,7 @@ from pydantic import Field
 from ledger import tree
 from ledger.errors import InputError, VerificationError
 from policies.consent import ConsentRecord
-from policies.document import Document
-from policies.plan import Digest
+from policies.document import Digest, Document
 
 MINIMUM_LEAVES: Final = 1024
 _ROOT_LABEL: Final = b"wardround/consent-root/v1\x00"

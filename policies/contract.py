@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from ledger import canonical
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 FACTS: Final = ("patient", "modality", "rows", "columns", "bits", "label", "minimum", "maximum", "finite")
 """Columns of the table that is checked, one row an image (`adapters.sources.cohort`)."""
@@ -29,7 +29,7 @@ class Check:
 
 def suite(contract: DataContract) -> tuple[Check, ...]:
     """The checks of a contract, in order. A check passes only if every expectation of its name does."""
-    image = contract.image
+    image = contract.imaged()
 
     def within(name: str, column: str, low: float, high: float) -> Check:
         arguments: dict[str, canonical.JsonValue] = {"column": column, "min_value": low, "max_value": high}

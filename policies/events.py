@@ -14,11 +14,11 @@ from pydantic import Field
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
-from policies.document import Document
+from policies.document import Digest, Document, Name
 from policies.federation import ConsentPolicy, Federation, Hex32, Phase, PublicKey
 from policies.inquiry import MAXIMUM_LANES, Inquiry
 from policies.opening import SignedOpening
-from policies.plan import Digest, Name, Plan
+from policies.plan import Plan
 from policies.receipt import DeclaredMechanism, Statement, Step
 
 Round = Annotated[int, Field(ge=1, le=1000)]

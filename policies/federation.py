@@ -16,8 +16,7 @@ from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from ledger.keys import VerificationKey
 from ledger.note import COSIGNATURE_V1, ED25519, VerifierKey, parse_vkey
-from policies.document import Document
-from policies.plan import Base64, ConsentVersion, Digest, Name, Origin
+from policies.document import Base64, ConsentVersion, Digest, Document, Name, Origin
 from privacy import accounting
 from privacy.accounting import ORDERS, Curve
 

@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 
 from ledger import canonical
 from ledger.errors import CodedError
-from policies.document import Document
-from policies.plan import BasePlan, Name, Plan
+from policies.document import Document, Name
+from policies.plan import BasePlan, Plan
 from privacy.packing import MAXIMUM_LANE_BITS, MAXIMUM_SITES, MINIMUM_LANE_BITS, Packing
 from privacy.statistics import (
     AreaUnderCurve,

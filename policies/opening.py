@@ -19,9 +19,9 @@ import numpy as np
 from pydantic import Field
 
 from ledger import canonical
-from policies.document import Document
+from policies.document import Base64, Digest, Document, Origin
 from policies.federation import Federation
-from policies.plan import Base64, Digest, Evaluation, Origin
+from policies.plan import Evaluation
 from policies.receipt import Step
 from policies.signed_document import read_signed
 from privacy.histogram import OTHER, SUBGROUPS, Histogram, auc

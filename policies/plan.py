@@ -11,21 +11,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from policies.document import Document
+from policies.data_contract import DataContract
+from policies.document import ConsentVersion, Digest, Document, Name, PositiveFloat
+from policies.training import Network, Server, Training
 from privacy.sum_context import Step
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Origin = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{0,199}$")]
-"""The origin line of a log."""
-Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{1,4096}={0,2}$")]
-ConsentVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
 RiskTier = Literal["minimal", "limited", "high"]
 Scheme = Literal["masked", "homomorphic", "homomorphic-unmasked", "shared"]
 DEFAULT_SCHEME: dict[RiskTier, Scheme] = {"minimal": "masked", "limited": "masked", "high": "homomorphic"}
 """How sums are protected where a plan does not say: under masks, and with most at stake under a key besides."""
-PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Participation(Document):
@@ -36,60 +30,11 @@ class Participation(Document):
     deadline_s: Annotated[int, Field(ge=1, le=86_400)]
 
 
-class Image(Document):
-    """Shape and value range of an image as the network sees it: (1, height_px, width_px), float32 in [0, 1]."""
-
-    height_px: Annotated[int, Field(ge=8, le=4096)]
-    width_px: Annotated[int, Field(ge=8, le=4096)]
-    modalities: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]{2,16}$")], ...], Field(min_length=1, max_length=8)
-    ]
-    """DICOM modality codes (PS3.3, C.7.3.1.1.1)."""
-
-
 class ConsentTerms(Document):
     """What patients must have agreed to: a version of the consent policy, and the purpose of the plan's use."""
 
     policy_version: ConsentVersion
     purpose: Name
-
-
-class DataContract(Document):
-    """What each site checks of its own data before anything is trained; only booleans leave the check."""
-
-    image: Image
-    labels: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)]
-    minimum_patients: Annotated[int, Field(ge=1)]
-    held_out_fraction: Annotated[float, Field(gt=0, le=0.5)]
-
-
-class Network(Document):
-    """A MONAI classifier: `monai.networks.nets.Classifier` with group norm, which DP-SGD requires."""
-
-    name: Literal["Classifier"]
-    channels: Annotated[tuple[Annotated[int, Field(ge=1, le=512)], ...], Field(min_length=1, max_length=8)]
-    strides: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(min_length=1, max_length=8)]
-    norm_groups: Annotated[int, Field(ge=1, le=64)]
-
-    @model_validator(mode="after")
-    def _matches(self) -> Network:
-        if len(self.channels) != len(self.strides):
-            raise ValueError("channels and strides must be of one length")
-        if any(channel % self.norm_groups for channel in self.channels):
-            raise ValueError("every channel count must be a multiple of norm_groups")
-        return self
-
-
-class Training(Document):
-    """DP-SGD at the site, the patient as the unit of privacy. All values are constants of the plan."""
-
-    sampling_rate: Annotated[float, Field(gt=0, le=1)]
-    steps: Annotated[int, Field(ge=1, le=100_000)]
-    noise_multiplier: PositiveFloat
-    clip_l2: PositiveFloat
-    learning_rate: PositiveFloat
-    nominal_batch_patients: PositiveFloat
-    """Divides the clipped gradient sum: a constant, because the true batch size would reveal the cohort."""
 
 
 class Update(Document):
@@ -101,6 +46,7 @@ class Update(Document):
     lane_bits: Annotated[int, Field(ge=8, le=22)]
     maximum_sites: Annotated[int, Field(ge=3, le=50)]
     server_learning_rate: PositiveFloat
+    server: Server = Server()
 
 
 class Protection(Document):
@@ -139,6 +85,9 @@ class Evaluation(Document):
 
     bins: Annotated[int, Field(ge=4, le=256)]
     noise_std: PositiveFloat
+    every: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Rounds from one evaluation to the next; the last round is always evaluated. Where there is none, nothing is
+    judged or registered."""
     subgroups: Literal["none", "sex"] = "none"
     """One histogram a subgroup (`privacy.histogram.SUBGROUPS`). A patient is in one of them, so that they cost no
     more together than one does."""
@@ -222,6 +171,9 @@ class Plan(BasePlan):
             raise ValueError("update.coordinate_clip is above update.clip_l2 and would bound nothing")
         if self.robust is not None and self.scheme != "masked":
             raise ValueError("robust sums are by cluster, which protection.scheme masked alone offers")
+        if self.training.noise == "distributed" and (self.robust is not None or self.compression is not None):
+            # By cluster a sum has fewer shares of the noise; what compression carries over would be unaccounted.
+            raise ValueError("with distributed noise there is one whole sum: no robust, no compression")
         if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":
             raise ValueError("gates.maximum_subgroup_gap needs evaluation.subgroups")
         return self

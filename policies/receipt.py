@@ -15,8 +15,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from policies.document import Document
-from policies.plan import Digest, Name, Origin
+from policies.document import Digest, Document, Name, Origin
 from privacy.mechanisms import Mechanism
 from privacy.sum_context import Step as Step
 

@@ -15,12 +15,12 @@ from pydantic import Field
 from ledger.errors import Violation
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost
-from policies.document import Document
+from policies.document import Document, PositiveFloat
 from policies.facts import Facts, micro, micro_down, micro_up, pico_up
 from policies.federation import Pool
 from policies.gates import epsilon_text
 from policies.inquiry import AnyPlan, Inquiry
-from policies.plan import Plan, PositiveFloat
+from policies.plan import Plan
 from policies.rego import installed_rules
 
 Family = Literal["Classifier"]

@@ -88,7 +88,7 @@ def void_lanes(plan: Plan) -> Lanes:
 
 def model_size(plan: Plan) -> int:
     """How many weights the plan's network has."""
-    return sum(tensor.size for tensor in network.template(plan.network, plan.data.image).values())
+    return sum(tensor.size for tensor in network.template(plan.network, plan.data).values())
 
 
 def lane_count(plan: Plan, step: Step) -> int:
@@ -142,7 +142,7 @@ def aggregate(
     is taken, coordinate by coordinate. Only additions, multiplications, divisions and comparisons of IEEE 754 doubles
     are used, so that all machines agree on every bit.
     """
-    like = network.template(plan.network, plan.data.image)
+    like = network.template(plan.network, plan.data)
     start = weights.from_bytes(base, like)
     before = None if previous is None else weights.from_bytes(previous, like)
     encoding, count = encoding_of(plan), lane_count(plan, "training")

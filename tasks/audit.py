@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from ledger.errors import InputError, PolicyViolation, Violation
-from policies.plan import Plan, Training
+from policies.plan import Plan
+from policies.training import Training
 from privacy import accounting, one_run_audit
 from privacy.accounting import MICRO
 from privacy.mechanisms import SubsampledGaussian
@@ -126,8 +127,8 @@ def audit(
     detectable = check_power(canaries, claimed_epsilon_micro=claimed, delta=delta)
     with NoiseStream() as coins:
         included = coins.bernoulli(0.5, canaries)
-    module = networks.build(plan.network, plan.data.image)
-    networks.load(module, networks.initial(plan.network, plan.data.image, plan.seed))
+    module = networks.build(plan.network, plan.data)
+    networks.load(module, networks.initial(plan.network, plan.data, plan.seed))
     probed = ProbedNetwork(module, canaries)
     images, labels = _cohort(plan, included, background_patients)
     _train(probed, images, labels, training=training, with_noise=with_noise, device=device)
@@ -180,7 +181,7 @@ def _cohort(
     """
     planted = np.flatnonzero(included)
     total = background_patients + len(planted)
-    image = plan.data.image
+    image = plan.data.imaged()
     # Nothing here protects anybody, so a seeded generator will do; coins and noise never come from one.
     random = np.random.default_rng(plan.seed)
     images = np.zeros((total, 1, image.height_px + 1, image.width_px), dtype=np.float32)

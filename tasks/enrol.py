@@ -12,8 +12,9 @@ from adapters.consent.store import ConsentStore
 from adapters.home import ConsentConfig, Home, SiteConfig
 from adapters.sources.discovery import open_source
 from policies.consent import ConsentRecord
+from policies.data_contract import DataContract
 from policies.federation import ConsentPolicy
-from policies.plan import ConsentTerms, DataContract
+from policies.plan import ConsentTerms
 
 
 def consent_config(document: Path, terms: ConsentTerms) -> ConsentConfig:

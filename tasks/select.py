@@ -7,7 +7,7 @@ step of training. Reading data lives in `adapters.sources`; judging it lives in 
 from __future__ import annotations
 
 from adapters.sources.cohort import Cohort, CohortSource
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 
 def select(source: CohortSource, contract: DataContract, consenting: frozenset[bytes] | None) -> Cohort:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from adapters.sources.cohort import Cohort
 from ledger.errors import PolicyViolation, Violation
 from policies.contract import Check, suite, suite_digest
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 if TYPE_CHECKING:
     import pandas as pd

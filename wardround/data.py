@@ -21,7 +21,7 @@ from rich.table import Table
 
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, InputError, PolicyViolation, Violation
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 from tasks import progress
 from tasks.planning import read_plan
 from tasks.progress import Progress

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from adapters.sources.findings import DataRefusedError, Findings
 from ledger.errors import PolicyViolation, Violation
 from policies.contract import FACTS
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 from privacy.histogram import OTHER, SUBGROUPS
 
 _SEXES = {"F": SUBGROUPS["sex"].index("female"), "M": SUBGROUPS["sex"].index("male")}

@@ -31,7 +31,7 @@ from adapters.sources.findings import DataRefusedError, Findings, UnusableError
 from adapters.sources.labels import FILE_NAME as LABELS
 from adapters.sources.labels import read_labels
 from adapters.sources.resize import area_resize
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 _SKIPPED_NAMES = {LABELS, "DICOMDIR"}
 _SKIPPED_SUFFIXES = {".txt", ".json"}
@@ -147,12 +147,12 @@ def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int,
         failure = type(error).__name__
     if failure:
         raise UnusableError("data.dicom-unreadable", failure)
-    if modality not in contract.image.modalities:
+    if modality not in contract.imaged().modalities:
         raise UnusableError("data.modality")
     if not isinstance(identifier, str) or not canonical_identifier(identifier):
         raise UnusableError("data.patient-missing")
     image, bits = dicom_image.scaled_image(dataset)
-    resized = area_resize(image, height_px=contract.image.height_px, width_px=contract.image.width_px)
+    resized = area_resize(image, height_px=contract.imaged().height_px, width_px=contract.imaged().width_px)
     return resized, bits, canonical_identifier(identifier), modality, sex
 
 

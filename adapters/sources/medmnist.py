@@ -28,7 +28,7 @@ from adapters.sources.cohort import Cohort, assemble
 from adapters.sources.findings import DataRefusedError, Findings
 from adapters.sources.npz import read_arrays, require_form
 from adapters.sources.resize import area_resize
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 PUBLIC_TEST = "public-test"
 MODALITY = "CR"
@@ -84,10 +84,10 @@ class NpzSource:
         for row, identifier in enumerate(identifiers):
             if not identifier.strip():
                 findings.add("data.patient-missing", f"{self._path} row {row}")
-        if str(modality) not in contract.image.modalities:
+        if str(modality) not in contract.imaged().modalities:
             findings.add("data.modality", str(self._path))
         findings.refuse()
-        size = contract.image
+        size = contract.imaged()
         return assemble(
             site=self._site,
             secret=self._secret,

@@ -53,10 +53,7 @@ def applied_model_card(
     stage = "candidate: it passed every gate of its plan"
     if verdict is not None and not verdict.passed:
         stage = f"refused by its gates: {', '.join(verdict.violations)}"
-    network = (
-        f"MONAI {plan.network.name}, channels {_list(plan.network.channels)}, strides "
-        f"{_list(plan.network.strides)}, group norm of {plan.network.norm_groups}"
-    )
+    network = f"MONAI {plan.network.described()}"
     digest = "none: the sum was not opened" if released is None else f"SHA-256 {released.model_digest}"
     version = "" if registered is None else f", version {registered.version} of {registered.model_name}"
     return {
@@ -157,13 +154,12 @@ def _sites(state: FederationState, published: PlanPublished, round_number: int) 
 
 
 def _facts(state: FederationState, plan: Plan, network: str) -> dict[str, JsonValue]:
-    training, image = plan.training, plan.data.image
+    training = plan.training
     return {
         "OutcomesAndOutputs": f"A score for each of the labels {_list(plan.data.labels)}.",
         "ModelType": f"{network}; DP-SGD at each site, protected sums ({plan.scheme}).",
         "InputDataSource": f"Registers of the sites: {', '.join(site.name for site in state.founded().sites())}.",
-        "OutputAndInputDataTypes": f"Images of {image.height_px} x {image.width_px} pixels, "
-        f"{', '.join(image.modalities)}; scores.",
+        "OutputAndInputDataTypes": f"{plan.data.described()}; scores.",
         "DevelopmentDataCharacterization": "Known to each site alone. A site signed that its data met the plan's "
         "contract; the number of its patients never leaves it.",
         "BiasMitigationApproaches": NOT_STATED,

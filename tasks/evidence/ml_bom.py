@@ -110,7 +110,7 @@ def _card(reading: Reading, dataset_refs: list[str]) -> JsonValue:
             "architectureFamily": "convolutional network",
             "modelArchitecture": f"MONAI {plan.network.name}",
             "datasets": references,
-            "inputs": [{"format": f"image, 1 x {plan.data.image.height_px} x {plan.data.image.width_px}"}],
+            "inputs": [{"format": plan.data.described()}],
             "outputs": [{"format": "one score a label"}],
         },
         "quantitativeAnalysis": {"performanceMetrics": _metrics(reading)},

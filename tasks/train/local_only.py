@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from policies.plan import Training
+from policies.training import Training
 from privacy.noise import NoiseStream
 from tasks.train.private import run_steps
 from tasks.train.sampling import PatientSampler

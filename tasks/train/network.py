@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from policies.plan import Image, Network
+from policies.data_contract import DataContract
+from policies.training import Network
 from tasks.train.weights import Vector, Weights, WeightsError, flatten, unflatten
 
 __all__ = ["ImageClassifier", "build", "extract", "flatten", "initial", "load", "unflatten"]
@@ -28,15 +29,15 @@ _SCALE = 0.2
 class ImageClassifier(nn.Module):
     """Maps images in [0, 1], float32 (n, 1, height_px, width_px), to logits of the second label, (n,)."""
 
-    def __init__(self, network: Network, image: Image) -> None:
+    def __init__(self, network: Network, data: DataContract) -> None:
         super().__init__()
         from monai.networks.nets.classifier import Classifier  # takes seconds, so only where it is used
 
         self.classifier: nn.Module = Classifier(
-            in_shape=(1, image.height_px, image.width_px),
+            in_shape=data.shape,
             classes=1,
-            channels=network.channels,
-            strides=network.strides,
+            channels=network.arguments["channels"],
+            strides=network.arguments["strides"],
             num_res_units=0,
             act="tanh",
             norm=("group", {"num_groups": network.norm_groups}),
@@ -48,26 +49,33 @@ class ImageClassifier(nn.Module):
         return logits.squeeze(1)
 
 
-def build(network: Network, image: Image) -> nn.Module:
+def build(network: Network, data: DataContract) -> nn.Module:
     """A module with arbitrary weights; give it real ones with `load`."""
-    module = ImageClassifier(network, image)
+    module = ImageClassifier(network, data)
     for part in module.modules():
         if hasattr(part, "inplace"):
             part.inplace = False  # type: ignore[assignment] # per-sample hooks forbid changes in place
     return module
 
 
-def initial(network: Network, image: Image, seed: int) -> Weights:
+def initial(network: Network, data: DataContract, seed: int) -> Weights:
     """The first weights of a plan: float32, a function of the network and the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return extract(build(network, image))
+        return extract(build(network, data))
+
+
+def template(network: Network, data: DataContract) -> Weights:
+    """Weights of the network's names and shapes, whose values mean nothing: what received bytes are held against."""
+    return _template(network.canonical_bytes(), data.canonical_bytes())
 
 
 @lru_cache(maxsize=8)
-def template(network: Network, image: Image) -> Weights:
-    """Weights of the network's names and shapes, whose values mean nothing: what received bytes are held against."""
-    return extract(build(network, image))
+def _template(network: bytes, data: bytes) -> Weights:
+    """Cached by content: arguments are a mapping and have no hash."""
+    return extract(
+        build(Network.from_canonical(network, what="network"), DataContract.from_canonical(data, what="data"))
+    )
 
 
 def extract(module: nn.Module) -> Weights:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from opacus.optimizers import DPOptimizer
 
-from policies.plan import Training
+from policies.training import Training
 from privacy.noise import NoiseStream
 
 

@@ -16,7 +16,7 @@ from opacus import GradSampleModule
 from torch import nn
 
 from ledger.errors import CodedError
-from policies.plan import Training
+from policies.training import Training
 from privacy.noise import NoiseStream
 from tasks.train.noisy_sgd import NoisySGD
 from tasks.train.sampling import PatientSampler

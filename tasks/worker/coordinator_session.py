@@ -52,7 +52,7 @@ class CoordinatorSession(ModelSession):
             secret=b"public images need no secret",
         )
         cohort = source.load(plan.data)
-        module = network.build(plan.network, plan.data.image)
+        module = network.build(plan.network, plan.data)
         network.load(module, self._weights(plan, model))
         labels = (cohort.labels == plan.data.labels[1]).astype(int)
         return exact_auc(*patient_scores(score(module, cohort.images), labels, cohort.patients))

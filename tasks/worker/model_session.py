@@ -16,7 +16,7 @@ from tasks.train.weights import Weights
 
 class ModelSession:
     def initial_model(self, plan: Plan) -> bytes:
-        return weights.to_bytes(network.initial(plan.network, plan.data.image, plan.seed))
+        return weights.to_bytes(network.initial(plan.network, plan.data, plan.seed))
 
     def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
         """The opened sums of all groups, one behind the other, as this party finds them."""
@@ -36,4 +36,4 @@ class ModelSession:
         return aggregate(plan, round_number, base, opened, sizes=sizes, previous=previous)
 
     def _weights(self, plan: Plan, data: bytes) -> Weights:
-        return weights.from_bytes(data, network.template(plan.network, plan.data.image))
+        return weights.from_bytes(data, network.template(plan.network, plan.data))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from adapters.consent.in_force import ConsentInForce
 from adapters.sources.cohort import Cohort, CohortSource
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 from tasks.select import ReadOnce, select
 from tasks.validate import require, validate
 

@@ -97,7 +97,7 @@ class SiteSession(TableSession):
         cohort = self._present().begin_round()
         self._patients_by_round[round_number] = cohort.patient_count
         start = self._weights(plan, base)
-        module = network.build(plan.network, plan.data.image)
+        module = network.build(plan.network, plan.data)
         network.load(module, start)
         with NoiseStream() as noise:
             train_private(
@@ -163,8 +163,8 @@ class SiteSession(TableSession):
         """What this site gains: its own model, trained alone, beside the federation's, on its own held-out
         patients. Exact figures: for the site's report, which never leaves it."""
         train, held_out = self._present().train(), self._present().held_out()
-        module = network.build(plan.network, plan.data.image)
-        network.load(module, network.initial(plan.network, plan.data.image, plan.seed))
+        module = network.build(plan.network, plan.data)
+        network.load(module, network.initial(plan.network, plan.data, plan.seed))
         with NoiseStream() as sampling:
             train_local(
                 module,
@@ -198,7 +198,7 @@ class SiteSession(TableSession):
     def _patient_scores(
         self, plan: Plan, model: Weights, cohort: Cohort
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        module = network.build(plan.network, plan.data.image)
+        module = network.build(plan.network, plan.data)
         network.load(module, model)
         scores = score(module, cohort.images, self._device)
         return patient_scores(scores, _binary(cohort, plan), cohort.patients)

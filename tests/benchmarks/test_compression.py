@@ -20,7 +20,8 @@ import numpy.typing as npt
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from policies.plan import Image, Network, Training
+from policies.data_contract import DataContract, Image
+from policies.training import Network, Training
 from privacy.accounting import curve, epsilon_micro
 from privacy.encoding import Encoding, clip_l2
 from privacy.error_feedback import ErrorFeedback
@@ -34,8 +35,13 @@ SITES: Final = ("site-a", "site-b", "site-c", "site-d")
 ROUNDS: Final = int(os.environ.get("WARDROUND_BENCH_ROUNDS", "40"))
 SEEDS: Final = tuple(range(int(os.environ.get("WARDROUND_BENCH_SEEDS", "1"))))
 LAST: Final = 5
-IMAGE: Final = Image(height_px=28, width_px=28, modalities=("CR", "DX"))
-NETWORK: Final = Network(name="Classifier", channels=(16, 32), strides=(2, 2), norm_groups=8)
+DATA: Final = DataContract(
+    image=Image(height_px=28, width_px=28, modalities=("CR", "DX")),
+    labels=(0, 1),
+    minimum_patients=50,
+    held_out_fraction=0.2,
+)
+NETWORK: Final = Network(name="Classifier", arguments={"channels": [16, 32], "strides": [2, 2]})
 CLIP_L2: Final = 8.0
 TRAINING: Final = Training(
     sampling_rate=0.15,
@@ -98,9 +104,9 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
 
     torch.set_num_threads(1)
     sets = {name: _read(Path(shards) / f"{name}.npz") for name in (*SITES, "public-test")}
-    start = network.initial(NETWORK, IMAGE, seed)
+    start = network.initial(NETWORK, DATA, seed)
     model = weights.flatten(start).astype(np.float64)
-    module = network.build(NETWORK, IMAGE)
+    module = network.build(NETWORK, DATA)
     dimension, plan = len(model), f"{seed:064x}"
     encoding = Encoding(
         lane_bits=case.lane_bits, bound=case.clip_l2 / case.narrowing, maximum_sites=len(SITES)

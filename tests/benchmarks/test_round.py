@@ -72,7 +72,7 @@ def test_warm_round_of_five_sites(
     benchmark: BenchmarkFixture, prefect: PrefectServer, tmp_path: Path
 ) -> None:
     plan = million_parameters()
-    size = weights.flatten(network.initial(plan.network, plan.data.image, 0)).size
+    size = weights.flatten(network.initial(plan.network, plan.data, 0)).size
     consortium = Consortium.found(
         tmp_path / "federation", sites=SITES, cap=1e5, patients=dict.fromkeys(SITES, 400)
     )

@@ -65,7 +65,7 @@ async def test_what_does_not_follow_from_the_sums_finds_no_key_holder_and_is_rel
             honest = super().next_model(plan, round_number, base, opened, sizes=sizes, previous=previous)
             if lie == "norm":
                 return replace(honest, norm_l2_micro=0)
-            other = network.initial(plan.network, plan.data.image, plan.seed + 1)
+            other = network.initial(plan.network, plan.data, plan.seed + 1)
             return replace(honest, model=weights.to_bytes(other))
 
     consortium.coordinator = coordinator_worker(Lying)

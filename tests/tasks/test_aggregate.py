@@ -45,7 +45,7 @@ def cluster_sum(plan: Plan, random: np.random.Generator) -> Lanes:
 
 
 def aggregated(plan: Plan, sums: list[Lanes]) -> tuple[bytes, Aggregate]:
-    base = weights.to_bytes(network.initial(plan.network, plan.data.image, 0))
+    base = weights.to_bytes(network.initial(plan.network, plan.data, 0))
     opened = b"".join(lanes_to_bytes(lanes) for lanes in sums)
     return base, aggregate(plan, 1, base, opened, sizes=(4,) * len(sums), previous=None)
 

@@ -114,8 +114,8 @@ def test_a_canary_pulls_its_own_weight_alone_and_as_far_as_the_clip_lets_it(plan
     """Without noise and with everybody in every step, a canary moves its weight by rate * clip / batch a step."""
     everyone = plan.training.model_copy(update={"sampling_rate": 1.0, "steps": 3})
     included = np.array([True, False, True, True])
-    module = audits.networks.build(plan.network, plan.data.image)
-    audits.networks.load(module, audits.networks.initial(plan.network, plan.data.image, 0))
+    module = audits.networks.build(plan.network, plan.data)
+    audits.networks.load(module, audits.networks.initial(plan.network, plan.data, 0))
     before = audits.networks.flatten(audits.networks.extract(module))
     probed = ProbedNetwork(module, 4)
     images, labels = audits._cohort(plan, included, 0)
@@ -127,7 +127,7 @@ def test_a_canary_pulls_its_own_weight_alone_and_as_far_as_the_clip_lets_it(plan
 
 
 def test_patients_do_not_touch_the_probe_and_see_the_network_as_it_is(plan: Plan) -> None:
-    module = audits.networks.build(plan.network, plan.data.image)
+    module = audits.networks.build(plan.network, plan.data)
     probed = ProbedNetwork(module, 7)
     images, labels = audits._cohort(plan, np.zeros(7, dtype=np.bool_), 20)
     assert images.shape == (20, 1, 9, 8) and set(labels.tolist()) == {0, 1}

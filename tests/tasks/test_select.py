@@ -11,7 +11,7 @@ from adapters.sources.cohort import Cohort, MemorySource, patient_key
 from adapters.sources.dicom import DicomSource
 from adapters.sources.findings import DataRefusedError
 from ledger.errors import PolicyViolation
-from policies.plan import DataContract, Image
+from policies.data_contract import DataContract, Image
 from tasks.select import ReadOnce, select
 
 CONTRACT = DataContract(

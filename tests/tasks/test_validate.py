@@ -14,7 +14,7 @@ import pytest
 from adapters.sources.cohort import Cohort, MemorySource
 from ledger.errors import PolicyViolation
 from policies.contract import suite, suite_digest
-from policies.plan import DataContract, Image
+from policies.data_contract import DataContract, Image
 from tasks.validate import Verdict, require, validate
 
 MARKER = "ZZCANARY^MARKER"
@@ -120,7 +120,7 @@ _COHORT = """
 import dataclasses
 import numpy as np
 from adapters.sources.cohort import MemorySource
-from policies.plan import DataContract, Image
+from policies.data_contract import DataContract, Image
 CONTRACT = DataContract(
     image=Image(height_px=8, width_px=9, modalities=("CR",)), labels=(0, 1), minimum_patients=5,
     held_out_fraction=0.2,

@@ -77,10 +77,16 @@ def test_validate_prices_the_plan(wardround: Command, tmp_path: Path) -> None:
 
 
 def test_validate_names_every_wrong_field_at_once(wardround: Command, tmp_path: Path) -> None:
-    path = write(tmp_path / "plan.yaml", rounds=0, seed="x", surprise=1, network={"name": "Classifier"})
+    path = write(
+        tmp_path / "plan.yaml",
+        rounds=0,
+        seed="x",
+        surprise=1,
+        network={"name": "classifier", "norm_groups": 0},
+    )
     done = wardround("plan", "validate", path)
     assert done.code == 2 and done.error.startswith("[plan.malformed]")
-    for field in ("rounds", "seed", "surprise", "network.channels", "network.norm_groups"):
+    for field in ("rounds", "seed", "surprise", "network.name", "network.norm_groups"):
         assert f"{field}: " in done.error
     for text in (": not yaml: [", "- a list", ""):
         path.write_text(text)

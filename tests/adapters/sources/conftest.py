@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adapters.sources.dialects import SIZE_PX, Header, Template, Vendor, identifier
-from policies.plan import DataContract, Image
+from policies.data_contract import DataContract, Image
 
 SECRET = bytes(range(32))
 MARKER = "ZZCANARY^MARKER"

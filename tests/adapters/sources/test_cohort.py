@@ -13,7 +13,7 @@ from adapters.sources.cohort import Cohort, MemorySource, patient_key
 from adapters.sources.findings import DataRefusedError
 from ledger.errors import PolicyViolation
 from policies.contract import FACTS
-from policies.plan import DataContract, Image
+from policies.data_contract import DataContract, Image
 from privacy.histogram import SUBGROUPS
 
 SECRET = bytes(range(32))

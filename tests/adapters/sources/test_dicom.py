@@ -15,7 +15,7 @@ from pydicom import dcmread
 from adapters.sources.cohort import Cohort
 from adapters.sources.dicom import DicomSource
 from adapters.sources.findings import DataRefusedError
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 from .conftest import MARKER, SECRET, WriteSite, public_surface
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adapters.sources.cohort import Cohort
 from adapters.sources.findings import DataRefusedError
 from adapters.sources.medmnist import NpzSource, ShardReport, write_shards
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 from .conftest import MARKER, SECRET, public_surface
 

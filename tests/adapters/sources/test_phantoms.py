@@ -17,7 +17,7 @@ from adapters.sources.dicom import DicomSource
 from adapters.sources.discovery import discover
 from adapters.sources.findings import DataRefusedError
 from adapters.sources.phantoms import _patients, phantom, write_phantoms
-from policies.plan import DataContract
+from policies.data_contract import DataContract
 
 from .conftest import SECRET
 

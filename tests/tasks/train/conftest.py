@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from policies.plan import Image, Network, Training
+from policies.data_contract import DataContract, Image
+from policies.training import Network, Training
 from privacy.noise import NoiseStream
 
 
@@ -23,13 +24,18 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def image() -> Image:
-    return Image(height_px=12, width_px=12, modalities=("CR",))
+def data() -> DataContract:
+    return DataContract(
+        image=Image(height_px=12, width_px=12, modalities=("CR",)),
+        labels=(0, 1),
+        minimum_patients=1,
+        held_out_fraction=0.2,
+    )
 
 
 @pytest.fixture
 def network() -> Network:
-    return Network(name="Classifier", channels=(4, 4), strides=(2, 2), norm_groups=2)
+    return Network(name="Classifier", norm_groups=2, arguments={"channels": [4, 4], "strides": [2, 2]})
 
 
 @pytest.fixture

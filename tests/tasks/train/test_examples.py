@@ -41,10 +41,10 @@ def test_an_example_costs_less_than_its_cap(path: Path) -> None:
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
 def test_an_example_trains_within_its_update_clip(path: Path, noise: NoiseStream) -> None:
     plan = _plan(path)
-    size = plan.data.image
+    size = plan.data.imaged()
     images = np.random.default_rng(0).random((90, 1, size.height_px, size.width_px), dtype=np.float32)
-    module = networks.build(plan.network, size)
-    first = networks.initial(plan.network, size, plan.seed)
+    module = networks.build(plan.network, plan.data)
+    first = networks.initial(plan.network, plan.data, plan.seed)
     networks.load(module, first)
     train_private(module, images, np.arange(90) % 2, np.arange(90), training=plan.training, noise=noise)
     change = networks.flatten(networks.extract(module)) - networks.flatten(first)

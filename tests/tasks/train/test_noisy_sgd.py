@@ -8,7 +8,8 @@ import pytest
 import torch
 from opacus import GradSampleModule
 
-from policies.plan import Image, Network, Training
+from policies.data_contract import DataContract
+from policies.training import Network, Training
 from privacy.noise import NoiseStream
 from tasks.train import network as networks
 from tasks.train.noisy_sgd import NoisySGD
@@ -17,9 +18,9 @@ Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
 
 
-def _module(network: Network, image: Image) -> torch.nn.Module:
-    module = networks.build(network, image)
-    networks.load(module, networks.initial(network, image, 3))
+def _module(network: Network, data: DataContract) -> torch.nn.Module:
+    module = networks.build(network, data)
+    networks.load(module, networks.initial(network, data, 3))
     return module
 
 
@@ -43,14 +44,14 @@ def _clipped_sum_float64(
 @pytest.mark.parametrize("chunk", [5, 100])
 def test_clipped_sum_equals_one_patient_at_a_time(
     network: Network,
-    image: Image,
+    data: DataContract,
     training: Training,
     images: Images,
     labels: Labels,
     clip_l2: float,
     chunk: int,
 ) -> None:
-    module = _module(network, image)
+    module = _module(network, data)
     hooked = GradSampleModule(module, loss_reduction="sum")
     optimizer = NoisySGD(
         list(module.parameters()), training=training.model_copy(update={"clip_l2": clip_l2}), noise=None
@@ -65,15 +66,15 @@ def test_clipped_sum_equals_one_patient_at_a_time(
         optimizer.accumulate()
     found = np.concatenate([p.summed_grad.numpy().ravel() for p in module.parameters()])
 
-    expected = _clipped_sum_float64(_module(network, image), images, labels, clip_l2)
+    expected = _clipped_sum_float64(_module(network, data), images, labels, clip_l2)
 
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5 * min(clip_l2, 1.0) * len(images))
 
 
 def test_one_step_divides_by_the_constant_of_the_plan(
-    network: Network, image: Image, training: Training, images: Images, labels: Labels
+    network: Network, data: DataContract, training: Training, images: Images, labels: Labels
 ) -> None:
-    module = _module(network, image)
+    module = _module(network, data)
     before = networks.flatten(networks.extract(module))
     hooked = GradSampleModule(module, loss_reduction="sum")
     optimizer = NoisySGD(list(module.parameters()), training=training, noise=None)
@@ -92,10 +93,10 @@ def test_one_step_divides_by_the_constant_of_the_plan(
 
 
 def test_noise_has_the_stated_standard_deviation(
-    network: Network, image: Image, training: Training, noise: NoiseStream
+    network: Network, data: DataContract, training: Training, noise: NoiseStream
 ) -> None:
     """Steps on empty batches are pure noise: the change per step is rate * multiplier * clip / batch."""
-    module = _module(network, image)
+    module = _module(network, data)
     GradSampleModule(module, loss_reduction="sum")
     wide = training.model_copy(update={"noise_multiplier": 3.0, "clip_l2": 0.7})
     optimizer = NoisySGD(list(module.parameters()), training=wide, noise=noise)
@@ -114,9 +115,9 @@ def test_noise_has_the_stated_standard_deviation(
 
 
 def test_noise_is_one_independent_draw_for_every_weight(
-    network: Network, image: Image, training: Training, noise: NoiseStream
+    network: Network, data: DataContract, training: Training, noise: NoiseStream
 ) -> None:
-    module = _module(network, image)
+    module = _module(network, data)
     GradSampleModule(module, loss_reduction="sum")
     optimizer = NoisySGD(list(module.parameters()), training=training, noise=noise)
     optimizer.begin()

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from policies.plan import Image, Network, Training
+from policies.data_contract import DataContract
+from policies.training import Network, Training
 from privacy.noise import NoiseStream
 from tasks.train import network as networks
 from tasks.train import private
@@ -23,9 +24,9 @@ Patients = npt.NDArray[np.int64]
 
 
 @pytest.fixture
-def module(network: Network, image: Image) -> torch.nn.Module:
-    module = networks.build(network, image)
-    networks.load(module, networks.initial(network, image, 0))
+def module(network: Network, data: DataContract) -> torch.nn.Module:
+    module = networks.build(network, data)
+    networks.load(module, networks.initial(network, data, 0))
     return module
 
 
@@ -71,7 +72,12 @@ def test_an_empty_batch_still_steps_and_still_adds_noise(
 
 
 def test_two_runs_never_share_noise(
-    network: Network, image: Image, images: Images, labels: Labels, patients: Patients, training: Training
+    network: Network,
+    data: DataContract,
+    images: Images,
+    labels: Labels,
+    patients: Patients,
+    training: Training,
 ) -> None:
     """The same weights, data and torch seed twice: what differs is the noise, in every weight."""
     nobody = training.model_copy(update={"sampling_rate": 1e-9})
@@ -79,8 +85,8 @@ def test_two_runs_never_share_noise(
     for _ in range(2):
         torch.manual_seed(0)
         np.random.seed(0)
-        module = networks.build(network, image)
-        networks.load(module, networks.initial(network, image, 0))
+        module = networks.build(network, data)
+        networks.load(module, networks.initial(network, data, 0))
         before = _weights(module)
         with NoiseStream() as noise:
             train_private(module, images, labels, patients, training=nobody, noise=noise)
@@ -90,7 +96,7 @@ def test_two_runs_never_share_noise(
 
 
 def test_chunks_change_nothing_but_memory(
-    network: Network, image: Image, images: Images, labels: Labels, patients: Patients, training: Training,
+    network: Network, data: DataContract, images: Images, labels: Labels, patients: Patients, training: Training,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Without noise and with every patient in every batch, chunked and whole training agree."""
@@ -99,8 +105,8 @@ def test_chunks_change_nothing_but_memory(
     results = []
     for chunk in (1000, 7):
         monkeypatch.setattr(private, "CHUNK_IMAGES", chunk)
-        module = networks.build(network, image)
-        networks.load(module, networks.initial(network, image, 0))
+        module = networks.build(network, data)
+        networks.load(module, networks.initial(network, data, 0))
         with NoiseStream() as noise:
             train_local(module, images, labels, single, training=everyone, rounds=2, sampling=noise)
         results.append(_weights(module))
@@ -120,13 +126,13 @@ def test_divergence_is_a_coded_error(
 
 
 def test_local_only_learns_what_is_easy(
-    network: Network, image: Image, training: Training, noise: NoiseStream
+    network: Network, data: DataContract, training: Training, noise: NoiseStream
 ) -> None:
     labels = np.arange(200) % 2
     images = np.random.default_rng(1).random((200, 1, 12, 12), dtype=np.float32) * 0.2
     images[labels == 1, :, 3:9, 3:9] += 0.7
-    module = networks.build(network, image)
-    networks.load(module, networks.initial(network, image, 0))
+    module = networks.build(network, data)
+    networks.load(module, networks.initial(network, data, 0))
     plan = training.model_copy(update={"steps": 40, "learning_rate": 0.5, "clip_l2": 1.0})
     train_local(module, images, labels, np.arange(200), training=plan, rounds=1, sampling=noise)
     with torch.no_grad():
