@@ -60,7 +60,7 @@ def score_histogram(
 
 def noised(histogram: Histogram, noise_std: float, stream: NoiseStream) -> Histogram:
     """Add Gaussian noise of `noise_std` counts to each cell and round; counts may come out negative."""
-    _check(histogram)
+    check(histogram)
     noise = stream.gaussian(histogram.size, noise_std).reshape(histogram.shape)
     if float(np.abs(noise).max()) > 2.0**52:
         raise HistogramInvalidError("the noise drowns every count")
@@ -75,8 +75,8 @@ def auc(histogram: Histogram) -> float | None:
     non-decreasing ones (isotonic regression; Barlow, Bartholomew, Bremner, Brunk 1972), cut off at zero: less
     than 0.01 there. None when a row has no patients left, because no AUC exists then.
     """
-    _check(histogram)
-    negatives, positives = (np.maximum(_isotonic(np.cumsum(row)), 0.0) for row in histogram)
+    check(histogram)
+    negatives, positives = (np.maximum(isotonic(np.cumsum(row)), 0.0) for row in histogram)
     if negatives[-1] < 0.5 or positives[-1] < 0.5:
         return None
     # Trapezoids between the points (false positives, true positives) of the curve, read from the highest bin.
@@ -87,14 +87,14 @@ def auc(histogram: Histogram) -> float | None:
     return min(1.0, max(0.0, float((widths * heights).sum())))
 
 
-def _check(histogram: Histogram) -> None:
+def check(histogram: Histogram) -> None:
     if histogram.ndim != 2 or histogram.shape[0] != 2 or histogram.dtype != np.int64:
         raise HistogramInvalidError("a histogram is two rows of 64-bit counts")
     if not 1 <= histogram.shape[1] <= MAXIMUM_BINS:
         raise HistogramInvalidError(f"a histogram has 1 to {MAXIMUM_BINS} bins")
 
 
-def _isotonic(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def isotonic(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """The least-squares non-decreasing sequence, by pooling adjacent violators."""
     means: list[float] = []
     sizes: list[int] = []
