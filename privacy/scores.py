@@ -25,7 +25,7 @@ from privacy.histogram import Histogram, HistogramInvalidError, check, isotonic
 THRESHOLD: Final = 0.5
 RELIABILITY_GROUPS: Final = 10
 """Of exact scores, in the reliability diagram and the calibration error: equally wide, as is customary."""
-_NOISES: Final = 4.0
+_NOISES: Final = 10.0
 # How many standard deviations of its own noise a group of the reliability diagram holds at least.
 
 Row = npt.NDArray[np.float64]
