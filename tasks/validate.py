@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MESSAGES = {
-    "columns": "The image table has other columns than the contract",
-    "complete": "The image table has missing entries",
+    "columns": "What was read of the items has other columns than the contract",
+    "complete": "What was read of the items has missing entries",
     "modality": "There are images of a modality that the plan does not list",
     "labels": "There are labels that the plan does not list",
+    "depth": "There are volumes of another depth than the plan's",
     "height": "There are images of another height than the plan's",
     "width": "There are images of another width than the plan's",
-    "bits": "There are images of fewer than 8 or more than 16 bits",
+    "bits": "There are images of fewer bits than 8 or more than the plan's kind of image may have",
     "lowest-value": "There are image values below 0",
     "highest-value": "There are image values above 1",
-    "finite": "There are image values that are not numbers",
+    "mask-shape": "There are masks of another shape than their images'",
+    "mask-values": "There are mask values that the plan does not list as labels",
+    "values": "There are rows with another number of values than the plan's",
+    "bounds": "There are values of a table outside their bounds",
+    "finite": "There are values that are not numbers",
     "minimum-patients": "The site has fewer patients than the plan requires",
 }
 
@@ -79,7 +84,7 @@ def _run(facts: pd.DataFrame, checks: tuple[Check, ...]) -> list[bool]:
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     definition = (
         context.data_sources.add_pandas("site")
-        .add_dataframe_asset("images")
+        .add_dataframe_asset("items")
         .add_batch_definition_whole_dataframe("all")
     )
     batch = definition.get_batch(batch_parameters={"dataframe": facts})

@@ -1,17 +1,21 @@
-"""A cohort: the images of a site's patients as the training sees them, with the identifiers already gone.
+"""A cohort: the images, volumes or rows of a site's patients as the training sees them, with the identifiers gone.
 
-    images    float32 (n_images, 1, height_px, width_px), values in [0, 1]
-    labels    int8    (n_images,), values as the site wrote them; the contract says which are allowed
-    patients  int64   (n_images,), index of the image's patient, 0 .. patient_count - 1
-    groups    int8    (n_images,), index of the sex that the image's record names in SUBGROUPS["sex"]
+    inputs    float32 (n_items, *shape), shape being the contract's: (1, height_px, width_px) of images in [0, 1],
+              (1, depth_px, height_px, width_px) of volumes in [0, 1], (values,) of table rows in [-1, 1]
+    masks     uint8   (n_items, 1, [depth_px,] height_px, width_px), values as the site wrote them; None without
+    labels    int8    (n_items,), values as the site wrote them; the contract says which are allowed
+    patients  int64   (n_items,), index of the item's patient, 0 .. patient_count - 1
+    groups    int8    (n_items,), index of the sex that the item's record names in SUBGROUPS["sex"]
     keys      one per patient: HMAC-SHA256 of the identifier under the site's secret (32 bytes)
-    facts     one row an image, for the data contract (`policies.contract.FACTS`); holds no identifier
+    facts     one row an item, for the data contract (`policies.contract.facts`); holds no identifier
 
-In the facts, rows, columns, minimum, maximum and finite describe the image as the network sees it, and bits what was
-stored. A pixel value and a flag are aggregates of one patient's image, so the table stays at the site too.
+Where masks are learned, an item's label is the contract's second if any mask of its patient has a voxel of it. In the
+facts, sizes, minimum, maximum and finite describe the item as the network sees it, and bits what was stored. A pixel
+value and a flag are aggregates of one patient's item, so the table stays at the site too.
 
 Patients are numbered in the order of their keys, so the index says nothing about identifiers or files. The
-keys stay in the site's process: they decide the held-out split and never cross. No file is read here.
+keys stay in the site's process: they decide the held-out split and never cross. No file is read here; what adapters
+read is put together in `assembly`.
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,15 +30,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from adapters.sources.findings import DataRefusedError, Findings
-from ledger.errors import PolicyViolation, Violation
-from policies.contract import FACTS
+from ledger.errors import InputError, PolicyViolation, Violation
 from policies.data_contract import DataContract
 from privacy.histogram import OTHER, SUBGROUPS
 
-_SEXES = {"F": SUBGROUPS["sex"].index("female"), "M": SUBGROUPS["sex"].index("male")}
 _OTHER = SUBGROUPS["sex"].index(OTHER)
-_SECRET_BYTES = 16
 _PATIENT_LABEL = b"wardround/patient/v1\x00"
 _HELD_OUT_LABEL = b"wardround/held-out/v1\x00"
 
@@ -44,7 +43,7 @@ class CohortSource(Protocol):
     """Where a site's cohort comes from."""
 
     def load(self, contract: DataContract) -> Cohort:
-        """All images under the contract. Raises DataRefusedError with everything that is wrong."""
+        """All items under the contract. Raises DataRefusedError with everything that is wrong."""
         ...
 
 
@@ -52,22 +51,32 @@ class CohortSource(Protocol):
 class Cohort:
     """See the module's docstring. Printing one shows nothing: logs and tracebacks print their arguments."""
 
-    images: NDArray[np.float32]
+    inputs: NDArray[np.float32]
     labels: NDArray[np.int8]
     patients: NDArray[np.int64]
     groups: NDArray[np.int8]
     keys: tuple[bytes, ...]
     facts: pd.DataFrame
+    masks: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.images)
-        if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != np.float32:
-            raise ValueError("images must be float32 of shape (n, 1, height, width)")
+        count = len(self.inputs)
+        row = self.inputs.ndim == 2
+        image = self.inputs.ndim in (4, 5) and self.inputs.shape[1] == 1
+        if not (row or image) or self.inputs.dtype != np.float32:
+            raise ValueError("inputs must be float32 of shape (n, values) or (n, 1, [depth,] height, width)")
+        if self.masks is not None and (
+            row
+            or self.masks.dtype != np.uint8
+            or self.masks.ndim != self.inputs.ndim
+            or self.masks.shape[:2] != (count, 1)
+        ):
+            raise ValueError("masks must be uint8 of shape (n, 1, [depth,] height, width), one an image")
         columns = (self.labels, self.patients, self.groups)
         if any(column.shape != (count,) for column in columns) or len(self.facts) != count:
-            raise ValueError("labels, patients, groups and facts must have one entry an image")
+            raise ValueError("labels, patients, groups and facts must have one entry an item")
         if not np.array_equal(np.unique(self.patients), np.arange(len(self.keys))):
-            raise ValueError("every patient index must have an image and a key")
+            raise ValueError("every patient index must have an item and a key")
 
     def __repr__(self) -> str:
         return "Cohort(...)"
@@ -77,8 +86,26 @@ class Cohort:
         """Stays at the site: outside it only a signed yes or a bucketed figure may be shown."""
         return len(self.keys)
 
+    def positives(self, contract: DataContract) -> NDArray[np.int64]:
+        """(n_items,) 0 or 1: whether an item's label is the contract's second."""
+        positive: NDArray[np.int64] = (self.labels == contract.labels[1]).astype(np.int64)
+        return positive
+
+    def targets(self, contract: DataContract) -> NDArray[np.float32]:
+        """What is learned, as 0 or 1: (n_items,), whether the label is the contract's second; where masks are
+        learned, (n_items, 1, [depth_px,] height_px, width_px), the same of every pixel or voxel.
+
+        Raises InputError (data.masks-missing) where masks are to be learned and there are none.
+        """
+        if contract.target == "label":
+            return self.positives(contract).astype(np.float32)
+        if self.masks is None:
+            raise InputError("the plan learns masks and the site's data have none", code="data.masks-missing")
+        positive: NDArray[np.float32] = (self.masks == contract.labels[1]).astype(np.float32)
+        return positive
+
     def sexes(self) -> NDArray[np.int8]:
-        """(patient_count,), indices into SUBGROUPS["sex"]. Whose images' records disagree is `other`: every patient
+        """(patient_count,), indices into SUBGROUPS["sex"]. Whose items' records disagree is `other`: every patient
         is in one group, so that one histogram a group counts nobody twice."""
         first, last = np.full(self.patient_count, 127, np.int8), np.full(self.patient_count, -1, np.int8)
         np.minimum.at(first, self.patients, self.groups)
@@ -86,7 +113,7 @@ class Cohort:
         return np.where(first == last, first, np.int8(_OTHER))
 
     def where(self, keys: frozenset[bytes]) -> Cohort:
-        """The patients of these keys and no others, with all their images.
+        """The patients of these keys and no others, with all their items.
 
         Raises PolicyViolation (consent.nobody) if there is none.
         """
@@ -124,7 +151,8 @@ class Cohort:
         patients = renumbered[self.patients[rows]].astype(np.int64)
         facts = self.facts.loc[rows].reset_index(drop=True).assign(patient=patients)
         keys = tuple(key for key, kept in zip(self.keys, chosen, strict=True) if kept)
-        return Cohort(self.images[rows], self.labels[rows], patients, self.groups[rows], keys, facts)
+        masks = None if self.masks is None else self.masks[rows]
+        return Cohort(self.inputs[rows], self.labels[rows], patients, self.groups[rows], keys, facts, masks)
 
 
 def canonical_identifier(identifier: str) -> str:
@@ -142,103 +170,7 @@ def patient_key(identifier: str, *, site: str, secret: bytes) -> bytes:
     return hmac.new(secret, message, hashlib.sha256).digest()
 
 
-def assemble(
-    *,
-    site: str,
-    secret: bytes,
-    images: NDArray[np.float32],
-    labels: Sequence[int],
-    identifiers: Sequence[str],
-    modalities: Sequence[str],
-    bits: Sequence[int],
-    sexes: Sequence[str] | None = None,
-) -> Cohort:
-    """Build a cohort from what an adapter read; the identifiers end here.
-
-    All sequences have one entry an image; `images` is (n, 1, height_px, width_px) float32. `sexes` are codes of
-    DICOM's PatientSex: F and M, and anything else is of the group `other`, as everybody is without `sexes`.
-    Raises DataRefusedError: data.secret (under 16 bytes), data.empty, data.labels-contradict.
-    """
-    if len(secret) < _SECRET_BYTES:
-        raise DataRefusedError(
-            f"site {site}: the secret that keys patients is shorter than {_SECRET_BYTES} bytes.",
-            code="data.secret",
-            remedy="Create the site's secret again with 32 random bytes.",
-        )
-    if not len(images):
-        raise DataRefusedError(
-            f"site {site}: no image.", code="data.empty", remedy="Point the site at a folder with images."
-        )
-    by_image = [patient_key(identifier, site=site, secret=secret) for identifier in identifiers]
-    keys = tuple(sorted(set(by_image)))
-    number = {key: index for index, key in enumerate(keys)}
-    patients = np.array([number[key] for key in by_image], dtype=np.int64)
-    order = np.argsort(patients, kind="stable")
-    images, patients = np.ascontiguousarray(images[order]), patients[order]
-    label_array = np.array(labels, dtype=np.int8)[order]
-    _one_label_each(site, patients, label_array)
-    named = ["" for _ in by_image] if sexes is None else [sex.strip() for sex in sexes]
-    groups = np.array([_SEXES.get(sex, _OTHER) for sex in named], dtype=np.int8)[order]
-    facts = pd.DataFrame(
-        {
-            "patient": patients,
-            "modality": np.array(modalities, dtype=object)[order],
-            "rows": images.shape[2],
-            "columns": images.shape[3],
-            "bits": np.array(bits, dtype=np.int64)[order],
-            "label": label_array,
-            "minimum": images.min(axis=(1, 2, 3)).astype(np.float64),
-            "maximum": images.max(axis=(1, 2, 3)).astype(np.float64),
-            "finite": np.isfinite(images).all(axis=(1, 2, 3)),
-        },
-        columns=list(FACTS),
-    )
-    return Cohort(images, label_array, patients, groups, keys, facts)
-
-
-def _one_label_each(site: str, patients: NDArray[np.int64], labels: NDArray[np.int8]) -> None:
-    findings = Findings(site)
-    pairs = np.unique(np.stack([patients, labels.astype(np.int64)], axis=1), axis=0)
-    numbers, counts = np.unique(pairs[:, 0], return_counts=True)
-    for number in numbers[counts > 1]:
-        findings.add("data.labels-contradict", f"patient number {number} in key order")
-    findings.refuse()
-
-
 def _position(key: bytes) -> float:
     """A patient's place in [0, 1), uniform over keys, with 53 bits."""
     digest = hashlib.sha256(_HELD_OUT_LABEL + key).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
-
-
-class MemorySource:
-    """The in-memory twin: arrays in, cohort out. Values are taken as they are, so that a test may break the
-    contract; images are not resized."""
-
-    def __init__(
-        self,
-        images: NDArray[np.float32],
-        labels: Sequence[int],
-        identifiers: Sequence[str],
-        *,
-        site: str,
-        secret: bytes,
-        modality: str = "CR",
-        sexes: Sequence[str] | None = None,
-    ) -> None:
-        self._arguments = (images, labels, identifiers)
-        self._sexes = sexes
-        self._site, self._secret, self._modality = site, secret, modality
-
-    def load(self, contract: DataContract) -> Cohort:
-        images, labels, identifiers = self._arguments
-        return assemble(
-            site=self._site,
-            secret=self._secret,
-            images=images,
-            labels=labels,
-            identifiers=identifiers,
-            modalities=[self._modality] * len(images),
-            bits=[8] * len(images),
-            sexes=self._sexes,
-        )

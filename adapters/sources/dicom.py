@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.sources import dicom_image
-from adapters.sources.cohort import Cohort, assemble, canonical_identifier
+from adapters.sources.assembly import assemble
+from adapters.sources.cohort import Cohort, canonical_identifier
 from adapters.sources.findings import DataRefusedError, Findings, UnusableError
 from adapters.sources.labels import FILE_NAME as LABELS
 from adapters.sources.labels import read_labels
@@ -85,9 +86,10 @@ class DicomSource:
             findings.add("data.labels-missing", identifier)
         findings.refuse()
         return assemble(
+            contract,
             site=self._site,
             secret=self._secret,
-            images=np.stack(images)[:, None],
+            inputs=np.stack(images)[:, None],
             labels=[labels[identifier] for identifier in identifiers],
             identifiers=identifiers,
             modalities=modalities,

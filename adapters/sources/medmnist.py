@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.sources.cohort import Cohort, assemble
+from adapters.sources.assembly import assemble
+from adapters.sources.cohort import Cohort
 from adapters.sources.findings import DataRefusedError, Findings
 from adapters.sources.npz import read_arrays, require_form
 from adapters.sources.resize import area_resize
@@ -89,9 +90,10 @@ class NpzSource:
         findings.refuse()
         size = contract.imaged()
         return assemble(
+            contract,
             site=self._site,
             secret=self._secret,
-            images=area_resize(
+            inputs=area_resize(
                 images.astype(np.float64) / 255.0, height_px=size.height_px, width_px=size.width_px
             )[:, None],
             labels=[int(label) for label in flat],

@@ -54,5 +54,5 @@ class CoordinatorSession(ModelSession):
         cohort = source.load(plan.data)
         module = network.build(plan.network, plan.data)
         network.load(module, self._weights(plan, model))
-        labels = (cohort.labels == plan.data.labels[1]).astype(int)
-        return exact_auc(*patient_scores(score(module, cohort.images), labels, cohort.patients))
+        scores = score(module, cohort.inputs)
+        return exact_auc(*patient_scores(scores, cohort.positives(plan.data), cohort.patients))

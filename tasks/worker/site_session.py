@@ -102,8 +102,8 @@ class SiteSession(TableSession):
         with NoiseStream() as noise:
             train_private(
                 module,
-                cohort.images,
-                _binary(cohort, plan),
+                cohort.inputs,
+                cohort.positives(plan.data),
                 cohort.patients,
                 training=plan.training,
                 noise=noise,
@@ -168,8 +168,8 @@ class SiteSession(TableSession):
         with NoiseStream() as sampling:
             train_local(
                 module,
-                train.images,
-                _binary(train, plan),
+                train.inputs,
+                train.positives(plan.data),
                 train.patients,
                 training=plan.training,
                 rounds=plan.rounds,
@@ -200,8 +200,8 @@ class SiteSession(TableSession):
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         module = network.build(plan.network, plan.data)
         network.load(module, model)
-        scores = score(module, cohort.images, self._device)
-        return patient_scores(scores, _binary(cohort, plan), cohort.patients)
+        scores = score(module, cohort.inputs, self._device)
+        return patient_scores(scores, cohort.positives(plan.data), cohort.patients)
 
     def _protected(
         self, plan: Plan, terms: SumTerms, lanes: Lanes, cohort: Cohort, sealed: SealedKey | None
@@ -219,18 +219,14 @@ class SiteSession(TableSession):
 
     def _commitment(self, cohort: Cohort) -> str:
         content = hashlib.sha256(b"".join(cohort.keys))
-        content.update(cohort.images.tobytes())
+        content.update(cohort.inputs.tobytes())
         content.update(cohort.labels.tobytes())
+        if cohort.masks is not None:
+            content.update(cohort.masks.tobytes())
         return self._commit(content.digest())
 
     def _tell(self, step: str, round_number: int = 0, done: int = 0, total: int = 0) -> None:
         progress.tell(Progress(self._config.name, step, round_number, done, total))
-
-
-def _binary(cohort: Cohort, plan: Plan) -> npt.NDArray[np.int64]:
-    """(n_images,) 0 or 1: whether the label is the contract's second."""
-    positive: npt.NDArray[np.int64] = (cohort.labels == plan.data.labels[1]).astype(np.int64)
-    return positive
 
 
 def _device(wanted: str) -> str:

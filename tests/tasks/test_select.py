@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.sources.cohort import Cohort, MemorySource, patient_key
+from adapters.sources.assembly import MemorySource
+from adapters.sources.cohort import Cohort, patient_key
 from adapters.sources.dicom import DicomSource
 from adapters.sources.findings import DataRefusedError
 from ledger.errors import PolicyViolation
@@ -33,7 +34,7 @@ def key(identifier: str) -> bytes:
 
 def test_only_who_consents() -> None:
     cohort = select(source_of("p", "q", "p", "r"), CONTRACT, frozenset({key("p"), key("r")}))
-    assert set(cohort.keys) == {key("p"), key("r")} and len(cohort.images) == 3
+    assert set(cohort.keys) == {key("p"), key("r")} and len(cohort.inputs) == 3
 
 
 def test_nobody_consenting_is_no_permission_for_all() -> None:

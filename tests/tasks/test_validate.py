@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.sources.cohort import Cohort, MemorySource
+from adapters.sources.assembly import MemorySource
+from adapters.sources.cohort import Cohort
 from ledger.errors import PolicyViolation
 from policies.contract import suite, suite_digest
 from policies.data_contract import DataContract, Image
@@ -119,7 +120,7 @@ assert not verdict.passed
 _COHORT = """
 import dataclasses
 import numpy as np
-from adapters.sources.cohort import MemorySource
+from adapters.sources.assembly import MemorySource
 from policies.data_contract import DataContract, Image
 CONTRACT = DataContract(
     image=Image(height_px=8, width_px=9, modalities=("CR",)), labels=(0, 1), minimum_patients=5,

@@ -49,10 +49,10 @@ def test_both_dialects_give_the_same_cohort(write_site: WriteSite, contract: Dat
     b_folder = write_site(site="hospital-b", vendor="B")
     b = load(b_folder, contract, "hospital-b")
     for cohort in (a, b):
-        assert cohort.images.shape == (12, 1, 28, 28) and cohort.images.dtype == np.float32
+        assert cohort.inputs.shape == (12, 1, 28, 28) and cohort.inputs.dtype == np.float32
         assert cohort.patient_count == 6 and np.bincount(cohort.patients).tolist() == [2] * 6
     # One seed wrote both: the same pictures, up to the rounding of 12 bits, in another order of patients.
-    by_mean_a, by_mean_b = (sorted(cohort.images.mean(axis=(1, 2, 3))) for cohort in (a, b))
+    by_mean_a, by_mean_b = (sorted(cohort.inputs.mean(axis=(1, 2, 3))) for cohort in (a, b))
     np.testing.assert_allclose(by_mean_a, by_mean_b, atol=2e-4)
     assert set(a.facts["modality"]) == {"DX"} and set(b.facts["modality"]) == {"CR"}
     assert set(a.facts["bits"]) == {12} and set(b.facts["bits"]) == {16}
@@ -61,7 +61,7 @@ def test_both_dialects_give_the_same_cohort(write_site: WriteSite, contract: Dat
 def test_loading_twice_gives_the_same(write_site: WriteSite, contract: DataContract) -> None:
     folder = write_site()
     first, second = load(folder, contract), load(folder, contract)
-    assert np.array_equal(first.images, second.images) and first.keys == second.keys
+    assert np.array_equal(first.inputs, second.inputs) and first.keys == second.keys
 
 
 def test_a_held_out_patient_stays_so_when_others_leave(write_site: WriteSite, contract: DataContract) -> None:
@@ -80,14 +80,14 @@ def test_what_is_not_an_image_is_skipped(write_site: WriteSite, contract: DataCo
     (folder / ".git" / "object").write_bytes(b"anything")
     (folder / "again").symlink_to(images(folder)[0])
     (folder / "loop").symlink_to(folder)
-    assert len(load(folder, contract).images) == 12
+    assert len(load(folder, contract).inputs) == 12
 
 
 def test_sizes_may_differ(write_site: WriteSite, contract: DataContract) -> None:
     folder = write_site()
     pixels = np.arange(50 * 20, dtype="<u2")
     edit(images(folder)[0], Rows=50, Columns=20, PixelData=pixels.tobytes())
-    assert load(folder, contract).images.shape == (12, 1, 28, 28)
+    assert load(folder, contract).inputs.shape == (12, 1, 28, 28)
 
 
 def test_a_missing_folder(tmp_path: Path, contract: DataContract) -> None:

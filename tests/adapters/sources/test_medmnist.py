@@ -94,11 +94,11 @@ def test_a_shard_becomes_a_cohort(source: Path, tmp_path: Path, contract: DataCo
     report = write_shards(source, sites=SITES, seed=0, out=tmp_path / "out")
     for site, path in [*report.shards.items(), ("public-test", report.public_test)]:
         cohort = NpzSource(path, site=site, secret=SECRET).load(contract)
-        assert cohort.images.shape[1:] == (1, 28, 28) and 0 <= cohort.images.min() <= cohort.images.max() <= 1
-        assert cohort.patient_count == len(cohort.images)
+        assert cohort.inputs.shape[1:] == (1, 28, 28) and 0 <= cohort.inputs.min() <= cohort.inputs.max() <= 1
+        assert cohort.patient_count == len(cohort.inputs)
         assert set(cohort.facts["modality"]) == {"CR"} and set(cohort.facts["bits"]) == {8}
     larger = contract.model_copy(update={"image": contract.image.model_copy(update={"width_px": 14})})
-    assert load(report.shards["hospital-a"], larger).images.shape[1:] == (1, 28, 14)
+    assert load(report.shards["hospital-a"], larger).inputs.shape[1:] == (1, 28, 14)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real chest X-rays are not beside this checkout")
@@ -111,7 +111,7 @@ def test_the_real_chest_xrays(tmp_path: Path, contract: DataContract, seed: int)
     shares = [counts[1] / sum(counts.values()) for counts in report.images.values()]
     assert max(sizes) > 1.5 * min(sizes) and max(shares) - min(shares) > 0.05
     cohort = NpzSource(report.shards["hospital-a"], site="hospital-a", secret=SECRET).load(contract)
-    assert 0.4 < cohort.images.mean() < 0.7
+    assert 0.4 < cohort.inputs.mean() < 0.7
 
 
 # Bad files
