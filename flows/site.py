@@ -6,6 +6,7 @@ so on the ledger by code, and takes part in the next.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
@@ -19,7 +20,16 @@ from policies.events import InquiryPublished, PlanPublished
 from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.consents import publish_consent_policies, publish_consent_state
-from tasks.site.contribute import attempts, kept_release, protect, reserve, submit, train, withhold
+from tasks.site.contribute import (
+    attempts,
+    can_resume,
+    kept_release,
+    protect,
+    reserve,
+    submit,
+    train,
+    withhold,
+)
 from tasks.site.opening import answer, follow_model, open_sum
 from tasks.site.party import Site, opened_site
 from tasks.site.prepare import judge_cohort, prepare
@@ -125,16 +135,16 @@ async def report_training(
     base: bytes,
     prepared: Prepared | CodedError,
 ) -> None:
-    """Reserve, train and submit. A release that was built before is only sent again."""
+    """Reserve, train and submit. A release that was built before is only sent again; a training that was cut off goes
+    on, under the reservation that it had."""
     if not isinstance(prepared, Prepared):
         raise prepared
-    attempt = attempts(site, published, round_number)
-    slot = Slot(published.plan_digest, round_number, "training", attempt)
-    if attempt == 0 or kept_release(site, slot) is None:
+    slot = Slot(published.plan_digest, round_number, "training", attempts(site, published, round_number))
+    if slot.attempt == 0 or kept_release(site, slot) is None:
         await judge_cohort(site, published)
-        attempt = await reserve(site, published, round_number)
-        await train(site, published, base, round_number)
-        slot = Slot(published.plan_digest, round_number, "training", attempt)
+        if not await can_resume(site, published, base, slot):
+            slot = replace(slot, attempt=await reserve(site, published, round_number))
+        await train(site, published, base, slot)
     await report(site, published, slot, base, prepared, canonical.digest(base))
 
 

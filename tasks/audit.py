@@ -31,7 +31,8 @@ from privacy.one_run_audit import CONFIDENCE, Bound
 from tasks import progress
 from tasks.progress import Progress
 from tasks.train import network as networks
-from tasks.train.private import run_steps, train_private
+from tasks.train.examples import Examples
+from tasks.train.private import Running, run_steps, train_private
 from tasks.train.sampling import PatientSampler
 
 PARTY: Final = "audit"
@@ -208,16 +209,11 @@ def _train(
     def on_step(done: int, steps: int) -> None:
         progress.tell(Progress(PARTY, "train", done=done, total=steps))
 
-    patients = np.arange(len(images))
+    examples = Examples(images, labels.astype(np.float32), np.arange(len(images)))
+    running = Running(device=device, on_step=on_step)
     with NoiseStream() as noise:
         if with_noise:
-            train_private(
-                module, images, labels, patients,
-                training=training, noise=noise, device=device, on_step=on_step,
-            )  # fmt: skip
+            train_private(module, examples, training=training, noise=noise, running=running)
             return
-        sampler = PatientSampler(patients, rate=training.sampling_rate, noise=noise)
-        run_steps(
-            module, images, labels, sampler,
-            training=training, noise=None, device=device, on_step=on_step, withdrawn=None,
-        )  # fmt: skip
+        sampler = PatientSampler(examples.patients, rate=training.sampling_rate, noise=noise)
+        run_steps(module, examples, sampler, training=training, noise=None, running=running)

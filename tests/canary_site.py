@@ -24,14 +24,14 @@ class Planted:
         from tasks.worker.process import Refused
         from tasks.worker.site_session import SiteSession
 
-        trained: Callable[[SiteSession, Plan, bytes, int], float] = SiteSession.train
+        trained: Callable[[SiteSession, Plan, bytes, int, int], float] = SiteSession.train
 
-        def train(self: SiteSession, plan: Plan, base: bytes, round_number: int) -> float:
+        def train(self: SiteSession, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
             if round_number == 1:
                 raise ValueError(f"cannot read the image of {planted.plain}")
             if round_number == 2 and planted.coded:
                 raise CodedError("the training failed", code="train.planted", diagnostics=planted.coded)
-            return trained(self, plan, base, round_number)
+            return trained(self, plan, base, round_number, attempt)
 
         def unscrubbed(error: Exception, log: object) -> Refused:
             return Refused("worker.unscrubbed", "fault", str(error), "", ())

@@ -100,13 +100,22 @@ def begin(site: Site, published: Published, round_number: int, kind: Step) -> No
         drawing.begun.add(kind)
 
 
+async def can_resume(site: Site, published: PlanPublished, base: bytes, slot: Slot) -> bool:
+    """Whether a training that was cut off goes on under the reservation that it had: nothing of it left the site, so
+    its steps are paid for. Not where the reservation was settled since."""
+    settled = site.latest.settled.get((published.plan_digest, slot.round, site.name))
+    if slot.attempt == 0 or (settled is not None and settled.attempt == slot.attempt):
+        return False
+    return await site.worker.call(SiteSession.can_resume, published.plan, base, slot.round, slot.attempt)
+
+
 @step
-async def train(site: Site, published: PlanPublished, base: bytes, round_number: int) -> None:
+async def train(site: Site, published: PlanPublished, base: bytes, slot: Slot) -> None:
     """Train privately in the site's process. How long and on how many is for the site's own report."""
-    begin(site, published, round_number, "training")
-    seconds = await site.worker.call(SiteSession.train, published.plan, base, round_number)
+    begin(site, published, slot.round, "training")
+    seconds = await site.worker.call(SiteSession.train, published.plan, base, slot.round, slot.attempt)
     patients = await site.worker.call(SiteSession.patients_trained)
-    keep_training(site, published, round_number, seconds=seconds, patients=patients[round_number])
+    keep_training(site, published, slot.round, seconds=seconds, patients=patients[slot.round])
 
 
 @step

@@ -1,16 +1,20 @@
-"""The server-independent half of DP-SGD: clip each gradient, sum, add noise, divide by a constant.
+"""The server-independent half of DP-SGD: a sum of clipped gradients, noise, and a division by a constant.
 
-Opacus's `DPOptimizer` with three changes. Noise comes from a `NoiseStream` (a cryptographic generator),
-because torch's generator is seeded and predictable and Opacus's secure mode needs a package that is not
-available. A batch is fed in chunks, so memory is bounded. The clipped sum starts at zero, so an empty
-Poisson batch takes a step of pure noise like any other.
+Opacus's `DPOptimizer`, whose interface it keeps, with three changes. Noise comes from a `NoiseStream` (a
+cryptographic generator), because torch's generator is seeded and predictable and Opacus's secure mode needs a package
+that is not available. Gradients come summed and clipped from `privacy.clipping`, since a patient has many
+images. The sum starts at zero, so an empty Poisson batch takes a step of pure noise like any other.
 
-    step:  w <- w - rate * (sum_i g_i * min(1, C / |g_i|) + N(0, (noise_multiplier * C)^2 I)) / B
+    step:  w <- w - rate * ((sum_p g_p * min(1, C / |g_p|) + N(0, (noise_multiplier * C)^2 I)) / B + mu (w - w_0))
 
-where C is `clip_l2` and B the plan's `nominal_batch_patients` (Abadi et al., arXiv:1607.00133, algorithm 1).
+where g_p is a patient's gradient, C is `clip_l2` and B the plan's `nominal_batch_patients` (Abadi et al.,
+arXiv:1607.00133, algorithm 1); mu is FedProx's pull towards the round's model w_0 (Li et al., arXiv:1812.06127),
+which depends on no patient but through w.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from opacus.optimizers import DPOptimizer
@@ -20,7 +24,7 @@ from privacy.noise import NoiseStream
 
 
 class NoisySGD(DPOptimizer):  # type: ignore[misc] # Opacus ships no types
-    """SGD without momentum on noised, clipped per-sample gradients of a `GradSampleModule`."""
+    """SGD without momentum on noised sums of clipped per-patient gradients."""
 
     def __init__(
         self,
@@ -29,7 +33,7 @@ class NoisySGD(DPOptimizer):  # type: ignore[misc] # Opacus ships no types
         training: Training,
         noise: NoiseStream | None,
     ) -> None:
-        """`noise=None` clips without adding noise: only for models that never leave the site."""
+        """`noise=None` adds none: for models that never leave the site, and where the ring adds it."""
         super().__init__(
             torch.optim.SGD(parameters, lr=training.learning_rate),
             noise_multiplier=training.noise_multiplier if noise is not None else 0.0,
@@ -39,20 +43,8 @@ class NoisySGD(DPOptimizer):  # type: ignore[misc] # Opacus ships no types
         )
         self._noise = noise
         self._batch = training.nominal_batch_patients
-
-    def begin(self) -> None:
-        """Start a step: no gradient yet, and a clipped sum of zero."""
-        self.original_optimizer.zero_grad(set_to_none=True)
-        for parameter in self.params:
-            parameter.grad_sample = None
-            parameter.summed_grad = torch.zeros_like(parameter)
-
-    def accumulate(self) -> None:
-        """Clip the per-sample gradients of one backward pass and add them to the sum."""
-        self.clip_and_accumulate()
-        for parameter in self.params:
-            parameter.grad_sample = None
-            parameter.grad = None
+        self._proximal = training.proximal
+        self._origin = [parameter.detach().clone() for parameter in self.params] if training.proximal else []
 
     def add_noise(self) -> None:
         """One Gaussian draw for all parameters, of standard deviation noise_multiplier * clip_l2 on the sum."""
@@ -67,9 +59,16 @@ class NoisySGD(DPOptimizer):  # type: ignore[misc] # Opacus ships no types
         for parameter, part in zip(self.params, parts, strict=True):
             parameter.grad = (parameter.summed_grad + part.view_as(parameter)) / self._batch
 
-    def finish(self) -> None:
-        """Add the noise, take the step, forget the gradients."""
+    def noised(self, clipped: Sequence[torch.Tensor]) -> None:
+        """Turn a step's clipped sums, one a parameter in their order, into noised gradients."""
+        for parameter, part in zip(self.params, clipped, strict=True):
+            parameter.summed_grad = part.view_as(parameter)
         self.add_noise()
+
+    def move(self) -> None:
+        """Take the step, forget the gradients."""
+        for parameter, origin in zip(self.params, self._origin, strict=False):
+            parameter.grad = parameter.grad + self._proximal * (parameter.detach() - origin)
         self.original_optimizer.step()
         for parameter in self.params:
             parameter.grad = None

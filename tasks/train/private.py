@@ -1,122 +1,180 @@
 """DP-SGD at a site: the training step of a round, with the patient as the unit of privacy.
 
-Lives here: the loop over noisy steps and the check that nothing diverged. Clipping and noise are in
-`noisy_sgd`, the choice of patients in `sampling`, the cost of it all in `privacy.accounting`.
+Lives here: the loop over steps, what is fed to them in passes that fit the memory, and the check that nothing
+diverged. Clipping is `privacy.clipping`, noise `noisy_sgd`, the choice of patients `sampling`, the cost of it all
+`privacy.accounting`.
 """
 
 from __future__ import annotations
 
-import warnings
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from opacus import GradSampleModule
 from torch import nn
 
 from ledger.errors import CodedError
 from policies.training import Training
+from privacy.clipping.clipped_sum import ClippingError
 from privacy.noise import NoiseStream
+from tasks.train import network as networks
+from tasks.train.averaging import Averaging
+from tasks.train.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from tasks.train.examples import Examples
 from tasks.train.noisy_sgd import NoisySGD
+from tasks.train.patient_gradients import PatientGradients
 from tasks.train.sampling import PatientSampler
 
-# Images whose per-sample gradients are held at once; a larger batch is fed in chunks of this size.
-CHUNK_IMAGES = 256
+CHECKPOINT_S = 5.0
+"""Between two checkpoints, at least; the first is written before the first step."""
+Delta = npt.NDArray[np.float64]
 
 
 class TrainingDivergedError(CodedError):
-    """Losses or weights stopped being finite: the model must not be released."""
+    """Gradients or weights stopped being finite: the model must not be released."""
 
     code = "train.diverged"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """How training runs at this site; nothing of it changes what comes out."""
+
+    device: torch.device | str = "cpu"
+    on_step: Callable[[int, int], None] | None = None
+    """Called with (done, steps) after every step."""
+    withdrawn: Callable[[], npt.NDArray[np.integer]] | None = None
+    """Asked before every step; names patients, as the examples do, who take no part in it nor in any later one."""
+    checkpoints: Checkpoints | None = None
+
+
 def train_private(
     module: nn.Module,
-    images: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.integer],
-    patients: npt.NDArray[np.integer],
+    examples: Examples,
     *,
     training: Training,
     noise: NoiseStream,
-    device: torch.device | str = "cpu",
-    on_step: Callable[[int, int], None] | None = None,
-    withdrawn: Callable[[], npt.NDArray[np.integer]] | None = None,
-) -> None:
-    """Train `module` in place for `training.steps` noisy steps.
+    running: Running | None = None,
+) -> Delta:
+    """Train `module` in place for `training.steps` noisy steps; by how much its weights moved, (total,) float64 in
+    the order of `networks.flatten`.
 
-    `images` float32 (n, 1, height_px, width_px) in [0, 1]; `labels` (n,) of 0 and 1; `patients` (n,) names
-    each image's patient by any integer. `on_step(done, steps)` is called after every step. `withdrawn()` is asked
-    before every step and names, by the same integers, patients who take no part in it nor in any later one; steps
-    without anybody left are noise alone.
-    Raises `TrainingDivergedError`; the module's weights are then worthless and must not be released.
+    Steps without anybody left are noise alone. Raises `TrainingDivergedError`; the module's weights are then
+    worthless and must not be released.
     """
-    sampler = PatientSampler(patients, rate=training.sampling_rate, noise=noise)
-    run_steps(
-        module,
-        images,
-        labels,
-        sampler,
-        training=training,
-        noise=noise,
-        device=device,
-        on_step=on_step,
-        withdrawn=withdrawn,
-    )
+    start = networks.flatten(networks.extract(module)).astype(np.float64)
+    sampler = PatientSampler(examples.patients, rate=training.sampling_rate, noise=noise)
+    run_steps(module, examples, sampler, training=training, noise=noise, running=running or Running())
+    return networks.flatten(networks.extract(module)) - start
+
+
+def clipped_update(
+    module: nn.Module,
+    examples: Examples,
+    *,
+    training: Training,
+    noise: NoiseStream,
+    running: Running | None = None,
+) -> Delta:
+    """One step's update without its noise, which the ring adds: -learning_rate * (sum of clipped gradients) /
+    nominal_batch_patients, (total,) float64 in the order of `networks.flatten`. The module stays as it is.
+
+    One patient moves it by at most learning_rate * clip_l2 / nominal_batch_patients. It is patients' data until the
+    noise is on it; `noise` draws the sample alone.
+    """
+    running = running or Running()
+    sampler = PatientSampler(examples.patients, rate=training.sampling_rate, noise=noise)
+    module.to(running.device).train()
+    gradients = PatientGradients(module, examples, training=training, device=running.device)
+    try:
+        if running.withdrawn is not None:
+            sampler.exclude(running.withdrawn())
+        sums = gradients.clipped(sampler.draw())
+    except ClippingError:
+        raise _diverged() from None
+    finally:
+        gradients.close()
+    update = {name: np.zeros(value.shape, np.float64) for name, value in networks.extract(module).items()}
+    trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    factor = -training.learning_rate / training.nominal_batch_patients
+    for name, part in zip(trained, sums, strict=True):
+        update[name] = part.detach().cpu().numpy().astype(np.float64).reshape(update[name].shape) * factor
+    if running.on_step is not None:
+        running.on_step(1, 1)
+    return np.concatenate([update[name].ravel() for name in sorted(update)])
 
 
 def run_steps(
     module: nn.Module,
-    images: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.integer],
+    examples: Examples,
     sampler: PatientSampler,
     *,
     training: Training,
     noise: NoiseStream | None,
-    device: torch.device | str,
-    on_step: Callable[[int, int], None] | None,
-    withdrawn: Callable[[], npt.NDArray[np.integer]] | None,
+    running: Running,
 ) -> None:
     """The loop itself; `noise=None` is for a model that stays at the site (`local_only`)."""
-    module.to(device).train()
-    inputs = torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(device)
-    targets = torch.from_numpy(np.asarray(labels, np.float32)).to(device)
-    hooked = GradSampleModule(module, loss_reduction="sum")
-    optimizer = NoisySGD(
-        [parameter for parameter in module.parameters() if parameter.requires_grad],
-        training=training,
-        noise=noise,
-    )
+    module.to(running.device).train()
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = NoisySGD(trained, training=training, noise=noise)
+    averaging = Averaging(trained, decay=training.averaging) if training.averaging else None
+    done = _resume(module, averaging, running.checkpoints)
+    written = time.monotonic()
+    gradients = PatientGradients(module, examples, training=training, device=running.device)
     try:
-        with warnings.catch_warnings():
-            # The images need no gradient, which torch remarks on and per-sample hooks do not mind.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            for step in range(training.steps):
-                if withdrawn is not None:
-                    sampler.exclude(withdrawn())
-                optimizer.begin()
-                for chunk in torch.split(torch.from_numpy(sampler.draw()), CHUNK_IMAGES):
-                    if len(chunk) == 0:
-                        continue
-                    index = chunk.to(device)
-                    logits = hooked(inputs[index])
-                    loss = nn.functional.binary_cross_entropy_with_logits(
-                        logits, targets[index], reduction="sum"
-                    )
-                    torch.autograd.backward(loss)
-                    optimizer.accumulate()
-                optimizer.finish()
-                if on_step is not None:
-                    on_step(step + 1, training.steps)
+        for step in range(done + 1, training.steps + 1):
+            if running.withdrawn is not None:
+                sampler.exclude(running.withdrawn())
+            optimizer.noised(gradients.clipped(sampler.draw()))
+            optimizer.move()
+            if averaging is not None:
+                averaging.take(step)
+            if time.monotonic() - written >= CHECKPOINT_S or step == training.steps:
+                _keep(module, averaging, step, running.checkpoints)
+                written = time.monotonic()
+            if running.on_step is not None:
+                running.on_step(step, training.steps)
+    except ClippingError:
+        raise _diverged() from None
     finally:
-        hooked.to_standard_module()
-    _check_finite(module)
-
-
-def _check_finite(module: nn.Module) -> None:
-    """A loss or gradient that was not finite has made a weight not finite, and it stays so."""
+        gradients.close()
+    if averaging is not None:
+        averaging.put()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters()):
-        raise TrainingDivergedError(
-            "training diverged: weights are not finite",
-            remedy="Lower training.learning_rate; nothing was released.",
-        )
+        raise _diverged()
+
+
+def _resume(module: nn.Module, averaging: Averaging | None, checkpoints: Checkpoints | None) -> int:
+    """How many steps are done: those of the checkpoint, whose weights the module then has. Without one, none, and a
+    first is written: from here on a crash costs no second reservation."""
+    kept = None if checkpoints is None else checkpoints.read()
+    if kept is None:
+        _keep(module, averaging, 0, checkpoints)
+        return 0
+    checkpoint = Checkpoint.from_bytes(kept)
+    networks.load(module, checkpoint.weights)
+    if averaging is not None:
+        if [value.shape for value in checkpoint.average] != [
+            tuple(value.shape) for value in averaging.values
+        ]:
+            raise CheckpointError("the checkpoint of a training is another plan's")
+        for value, kept_value in zip(averaging.values, checkpoint.average, strict=True):
+            value.copy_(torch.from_numpy(kept_value))
+    return checkpoint.step
+
+
+def _keep(module: nn.Module, averaging: Averaging | None, step: int, checkpoints: Checkpoints | None) -> None:
+    if checkpoints is None:
+        return
+    values = () if averaging is None else tuple(value.cpu().numpy() for value in averaging.values)
+    checkpoints.write(Checkpoint(step, networks.extract(module), values).to_bytes())
+
+
+def _diverged() -> TrainingDivergedError:
+    return TrainingDivergedError(
+        "training diverged: gradients or weights are not finite",
+        remedy="Lower training.learning_rate; nothing was released.",
+    )

@@ -33,9 +33,11 @@ from tasks.progress import Progress
 from tasks.score import evaluation_counts, exact_auc, patient_scores, score
 from tasks.summing import SumTerms
 from tasks.train import network, weights
+from tasks.train.examples import Examples
 from tasks.train.local_only import train_local
-from tasks.train.private import train_private
+from tasks.train.private import Running, clipped_update, train_private
 from tasks.train.weights import Weights
+from tasks.worker.sealed_checkpoint import SealedCheckpoint
 from tasks.worker.site_cohort import SiteCohort
 from tasks.worker.sum_session import Prepared as Prepared
 from tasks.worker.sum_session import Protected as Protected
@@ -54,7 +56,7 @@ class SiteSession(TableSession):
         self._cohort: SiteCohort | None = None
         self._patients_by_round: dict[int, int] = {}
         self._trained_on: Cohort | None = None
-        self._delta: npt.NDArray[np.float32] | None = None
+        self._delta: npt.NDArray[np.float64] | None = None
         self._device = _device(self._config.device)
 
     # -- data ----------------------------------------------------------------------------------------------
@@ -91,29 +93,31 @@ class SiteSession(TableSession):
 
     # -- learning ------------------------------------------------------------------------------------------
 
-    def train(self, plan: Plan, base: bytes, round_number: int) -> float:
-        """DP-SGD from the round's model; keeps the difference for `protect`. Returns seconds, for this site."""
+    def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
+        """A round's private training from its model, or what a crash left of it; keeps the difference for `protect`.
+        Returns seconds, for this site."""
         began = time.monotonic()
         cohort = self._present().begin_round()
         self._patients_by_round[round_number] = cohort.patient_count
-        start = self._weights(plan, base)
         module = network.build(plan.network, plan.data)
-        network.load(module, start)
+        network.load(module, self._weights(plan, base))
+        running = Running(
+            device=self._device,
+            on_step=lambda done, total: self._tell("train", round_number, done, total),
+            withdrawn=self._present().withdrawn_from(cohort),
+            checkpoints=self._checkpoint(plan, base, round_number, attempt),
+        )
+        work = train_private if plan.training.noise == "local" else clipped_update
         with NoiseStream() as noise:
-            train_private(
-                module,
-                cohort.inputs,
-                cohort.positives(plan.data),
-                cohort.patients,
-                training=plan.training,
-                noise=noise,
-                device=self._device,
-                on_step=lambda done, total: self._tell("train", round_number, done, total),
-                withdrawn=self._present().withdrawn_from(cohort),
+            self._delta = work(
+                module, _examples(cohort, plan), training=plan.training, noise=noise, running=running
             )
-        self._delta = weights.flatten(network.extract(module)) - weights.flatten(start)
         self._trained_on = cohort
         return time.monotonic() - began
+
+    def can_resume(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> bool:
+        """Whether a training of this attempt began here, from this model, and none of it left the site."""
+        return self._checkpoint(plan, base, round_number, attempt).read() is not None
 
     def protect_update(
         self,
@@ -137,7 +141,9 @@ class SiteSession(TableSession):
         before = None if previous is None else self._weights(plan, previous)
         chosen = support_of(plan, round_number, start, before)
         carry = None if chosen is None else self._carry(plan, carried, len(delta))
-        whole = delta if carry is None else carry.take(delta)
+        whole = delta.astype(np.float32)
+        if carry is not None:
+            whole = carry.take(whole)
         sent = clip_l2(whole if chosen is None else gather(whole, chosen), plan.update.clip_l2)
         if encoding.bound < plan.update.clip_l2:
             clip_coordinates(sent, encoding.bound)
@@ -168,15 +174,15 @@ class SiteSession(TableSession):
         with NoiseStream() as sampling:
             train_local(
                 module,
-                train.inputs,
-                train.positives(plan.data),
-                train.patients,
+                _examples(train, plan),
                 training=plan.training,
                 rounds=plan.rounds,
                 sampling=sampling,
-                device=self._device,
-                on_step=lambda done, total: self._tell("compare", 0, done, total),
-                withdrawn=self._present().withdrawn_from(train),
+                running=Running(
+                    device=self._device,
+                    on_step=lambda done, total: self._tell("compare", 0, done, total),
+                    withdrawn=self._present().withdrawn_from(train),
+                ),
             )
         own = network.extract(module)
         write_atomically(self._home.root / "local-only.safetensors", weights.to_bytes(own), mode=0o600)
@@ -217,6 +223,11 @@ class SiteSession(TableSession):
             return ErrorFeedback(size, plan_digest=digest, noise="local")
         return ErrorFeedback.from_bytes(kept, dimension=size, plan_digest=digest, noise="local")
 
+    def _checkpoint(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> SealedCheckpoint:
+        return SealedCheckpoint(
+            self._training_files(plan.content_digest()), f"{round_number}-{attempt}-{weights.digest(base)}"
+        )
+
     def _commitment(self, cohort: Cohort) -> str:
         content = hashlib.sha256(b"".join(cohort.keys))
         content.update(cohort.inputs.tobytes())
@@ -227,6 +238,10 @@ class SiteSession(TableSession):
 
     def _tell(self, step: str, round_number: int = 0, done: int = 0, total: int = 0) -> None:
         progress.tell(Progress(self._config.name, step, round_number, done, total))
+
+
+def _examples(cohort: Cohort, plan: Plan) -> Examples:
+    return Examples(cohort.inputs, cohort.targets(plan.data), cohort.patients)
 
 
 def _device(wanted: str) -> str:

@@ -85,6 +85,7 @@ class SumSession(ModelSession):
         """The plan is over: forget its keys, and what was not sent of this site's updates."""
         self._masking(plan_digest).forget()
         self._residuals(plan_digest).remove_all()
+        self._training_files(plan_digest).remove_all()
 
     def make_key(self, recipients: dict[str, str], *, context: bytes) -> tuple[bytes, dict[str, bytes]]:
         """A fresh key of a plan's sums: the public half, and the secret sealed to each recipient's X25519 key."""
@@ -98,7 +99,9 @@ class SumSession(ModelSession):
     # -- one sum -------------------------------------------------------------------------------------------
 
     def released(self, plan: AnyPlan, terms: SumTerms) -> None:
-        """The report is kept: its masks are never used again."""
+        """The report is kept: its masks are never used again, and what it was trained from is not needed."""
+        if terms.context.step == "training":
+            self._training_files(terms.context.plan_digest).remove_all()
         if is_masked(plan):
             self._masking(terms.context.plan_digest).used(terms.context)
 
@@ -162,6 +165,10 @@ class SumSession(ModelSession):
     def _residuals(self, plan_digest: str) -> SealedFiles:
         """What was not sent of this site's updates, by round."""
         return SealedFiles(self._home, f"residual/{plan_digest}", purpose=f"residual/{plan_digest}")
+
+    def _training_files(self, plan_digest: str) -> SealedFiles:
+        """Checkpoints of this site's training, by round, attempt and model."""
+        return SealedFiles(self._home, f"training/{plan_digest}", purpose=f"training/{plan_digest}")
 
     def _masking(self, plan_digest: str) -> MaskingKeys:
         return MaskingKeys(self._home, plan_digest)

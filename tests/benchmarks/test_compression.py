@@ -99,7 +99,8 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
     from sklearn.metrics import roc_auc_score
 
     from tasks.train import network, weights
-    from tasks.train.private import run_steps
+    from tasks.train.examples import Examples
+    from tasks.train.private import Running, run_steps
     from tasks.train.sampling import PatientSampler
 
     torch.set_num_threads(1)
@@ -127,16 +128,14 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
             network.load(module, weights.unflatten(base, start))
             with NoiseStream() as stream:
                 sampler = PatientSampler(np.arange(len(images)), rate=TRAINING.sampling_rate, noise=stream)
+                examples = Examples(images, labels.astype(np.float32), np.arange(len(images)))
                 run_steps(
                     module,
-                    images,
-                    labels,
+                    examples,
                     sampler,
                     training=TRAINING,
                     noise=stream if private else None,
-                    device="cpu",
-                    on_step=None,
-                    withdrawn=None,
+                    running=Running(),
                 )
                 corrected = weights.flatten(network.extract(module)) - base
                 if case.feedback:

@@ -23,7 +23,7 @@ from tests.consortium import Consortium
 class UntrainedSession(SiteSession):
     """Everything a site does but training: the update is drawn at random."""
 
-    def train(self, plan: Plan, base: bytes, round_number: int) -> float:
+    def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
         start = weights.flatten(self._weights(plan, base))
         self._delta = np.random.default_rng(round_number).normal(0, 1e-3, start.shape).astype(np.float32)
         self._patients_by_round[round_number] = self._present().begin_round().patient_count

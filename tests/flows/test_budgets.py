@@ -58,7 +58,7 @@ async def test_what_never_began_is_given_back_on_the_ledger_and_in_the_journal(t
     """A training that fails has begun, and is spent; the evaluation that nobody began is not."""
 
     class Diverging(SiteSession):
-        def train(self, plan: Plan, base: bytes, round_number: int) -> float:
+        def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
             raise ValueError("diverged")
 
     consortium = Consortium.found(tmp_path)

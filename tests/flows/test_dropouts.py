@@ -47,10 +47,10 @@ def gone_in_round_1(*, before: str) -> type[SiteSession]:
     """Fails before it has reported its training, or afterwards before it has answered."""
 
     class Gone(SiteSession):
-        def train(self, plan: Plan, base: bytes, round_number: int) -> float:
+        def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
             if before == "report" and round_number == 1:
                 raise OSError("the disk is full")
-            return super().train(plan, base, round_number)
+            return super().train(plan, base, round_number, attempt)
 
         def answer(self, plan: Plan, terms: SumTerms, *rest: object) -> Answer | None:
             if before == "answer" and terms.context.round == 1:

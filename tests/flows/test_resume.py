@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -66,15 +67,42 @@ async def test_a_release_that_was_built_is_sent_again_byte_for_byte(consortium: 
     assert outcome.state.spent_by("hospital-b") == round_cost(plan)
 
 
-async def test_a_release_that_was_never_built_is_paid_for_again(consortium: Consortium) -> None:
-    """The reservation is on the ledger and noise may have been drawn: what was reserved stays spent."""
+async def test_a_training_that_was_cut_off_goes_on_under_its_reservation(consortium: Consortium) -> None:
+    """Nothing of it had left the site: its checkpoint is taken up, and the budget is spent once."""
     plan = tiny_plan()
     cut = await consortium.run(plan, cut_at=at("hospital-b", "train"))
     assert isinstance(cut.errors["hospital-b"], PowerCut)
     assert consortium.state().spent_by("hospital-b") == round_cost(plan)
+    training = Home(consortium.founded.sites["hospital-b"]).root / "training"
+    assert [path for path in training.rglob("*") if path.is_file()]
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan)
+    receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
+    assert receipt.statement.predicate.attempt == 1
+    assert not [path for path in training.rglob("*") if path.is_file()]
+
+
+async def test_a_training_without_a_checkpoint_is_paid_for_again(consortium: Consortium) -> None:
+    """The reservation is on the ledger and noise may have been drawn: what was reserved stays spent."""
+    plan = tiny_plan()
+    await consortium.run(plan, cut_at=at("hospital-b", "train"))
+    shutil.rmtree(Home(consortium.founded.sites["hospital-b"]).root / "training")
 
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
     assert outcome.state.spent_by("hospital-b") == round_cost(plan).scaled(2)
     receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
     assert receipt.statement.predicate.attempt == 2
+
+
+async def test_a_checkpoint_of_another_attempt_or_model_is_not_taken_up(consortium: Consortium) -> None:
+    plan = tiny_plan()
+    await consortium.run(plan, cut_at=at("hospital-b", "train"))
+    (kept,) = (Home(consortium.founded.sites["hospital-b"]).root / "training").rglob("1-1-*")
+    kept.rename(kept.with_name("1-1-" + "0" * 64))
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan).scaled(2)

@@ -53,10 +53,10 @@ def exact_session(number: int, fed: Fed) -> type[SiteSession]:
     """Site `number`: its update of a round is drawn from a seed, and what it feeds into each sum is noted."""
 
     class Exact(SiteSession):
-        def train(self, plan: Plan, base: bytes, round_number: int) -> float:
+        def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
             random = np.random.default_rng([number, round_number])
             drawn = random.integers(-300, 300, model_size(plan)) / SCALE
-            self._delta, self._trained_on = drawn.astype(np.float32), self._present().begin_round()
+            self._delta, self._trained_on = drawn, self._present().begin_round()
             self._patients_by_round[round_number] = self._trained_on.patient_count
             return 0.0
 

@@ -40,10 +40,10 @@ class TroubledSession(SiteSession):
 
     _earlier = Report(update=b"")
 
-    def train(self, plan: Plan, base: bytes, round_number: int) -> float:
+    def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
         if round_number == 1:
             raise ValueError(RAISED_TEXT)
-        return super().train(plan, base, round_number)
+        return super().train(plan, base, round_number, attempt)
 
     def _report(self, plan: Plan, terms: SumTerms, lanes: Lanes, sealed: SealedKey | None) -> Report:
         number = terms.context.round if terms.context.step == "training" else 0

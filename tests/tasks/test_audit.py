@@ -11,6 +11,7 @@ import torch
 from ledger.errors import PolicyViolation
 from policies.plan import Plan
 from privacy import accounting
+from privacy.clipping import clipped_sum
 from privacy.mechanisms import SubsampledGaussian
 from tasks import audit as audits
 from tasks import progress
@@ -88,11 +89,12 @@ def test_a_regression_that_scales_the_noise_by_a_tenth_is_caught(
 def test_a_regression_that_forgets_to_clip_is_caught(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """A canary shouts; only the clip keeps it as quiet as the noise assumes."""
 
-    def unclipped(self: noisy_sgd.NoisySGD) -> None:
-        for parameter in self.params:
-            parameter.summed_grad = parameter.summed_grad + parameter.grad_sample.sum(dim=0)
+    original = clipped_sum.ClippedSum.__init__
 
-    monkeypatch.setattr(noisy_sgd.NoisySGD, "clip_and_accumulate", unclipped)
+    def unclipped(self: clipped_sum.ClippedSum, module: torch.nn.Module, *, clip_l2: float) -> None:
+        original(self, module, clip_l2=1e6 * clip_l2)
+
+    monkeypatch.setattr(clipped_sum.ClippedSum, "__init__", unclipped)
     assert audit(plan, canaries=CANARIES, background_patients=60).exceeded
 
 
@@ -101,7 +103,7 @@ def test_a_regression_that_samples_everybody_is_caught(plan: Plan, monkeypatch: 
     rare = plan.training.model_copy(update={"sampling_rate": 0.02, "steps": 120, "noise_multiplier": 2.0})
     original = sampling.PatientSampler.draw
 
-    def everybody(self: sampling.PatientSampler) -> sampling.Indices:
+    def everybody(self: sampling.PatientSampler) -> list[sampling.Indices]:
         self._rate = 1.0
         return original(self)
 

@@ -12,6 +12,7 @@ import torch
 from policies.data_contract import DataContract, Image
 from policies.training import Network, Training
 from privacy.noise import NoiseStream
+from tasks.train.examples import Examples
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +72,10 @@ def images(patients: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
 def noise() -> Iterator[NoiseStream]:
     with NoiseStream() as stream:
         yield stream
+
+
+@pytest.fixture
+def examples(
+    images: npt.NDArray[np.float32], labels: npt.NDArray[np.int8], patients: npt.NDArray[np.int64]
+) -> Examples:
+    return Examples(images, labels.astype(np.float32), patients)

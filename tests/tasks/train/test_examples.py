@@ -12,6 +12,7 @@ from policies.plan import Plan
 from privacy.noise import NoiseStream
 from tasks.planning import read_either
 from tasks.train import network as networks
+from tasks.train.examples import Examples
 from tasks.train.private import train_private
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "deployments" / "examples").glob("*.yaml"))
@@ -46,7 +47,8 @@ def test_an_example_trains_within_its_update_clip(path: Path, noise: NoiseStream
     module = networks.build(plan.network, plan.data)
     first = networks.initial(plan.network, plan.data, plan.seed)
     networks.load(module, first)
-    train_private(module, images, np.arange(90) % 2, np.arange(90), training=plan.training, noise=noise)
+    examples = Examples(images, (np.arange(90) % 2).astype(np.float32), np.arange(90))
+    train_private(module, examples, training=plan.training, noise=noise)
     change = networks.flatten(networks.extract(module)) - networks.flatten(first)
     # The clip is a safety: a plan whose ordinary noise passes it would train on clipped noise.
     assert np.linalg.norm(change) < plan.update.clip_l2

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from opacus import GradSampleModule
 
 from policies.data_contract import DataContract
 from policies.training import Network, Training
+from privacy.clipping.clipped_sum import ClippedSum
 from privacy.noise import NoiseStream
 from tasks.train import network as networks
+from tasks.train.losses import item_losses
 from tasks.train.noisy_sgd import NoisySGD
 
 Images = npt.NDArray[np.float32]
@@ -41,30 +42,14 @@ def _clipped_sum_float64(
 
 
 @pytest.mark.parametrize("clip_l2", [0.05, 0.5, 50.0])
-@pytest.mark.parametrize("chunk", [5, 100])
 def test_clipped_sum_equals_one_patient_at_a_time(
-    network: Network,
-    data: DataContract,
-    training: Training,
-    images: Images,
-    labels: Labels,
-    clip_l2: float,
-    chunk: int,
+    network: Network, data: DataContract, images: Images, labels: Labels, clip_l2: float
 ) -> None:
     module = _module(network, data)
-    hooked = GradSampleModule(module, loss_reduction="sum")
-    optimizer = NoisySGD(
-        list(module.parameters()), training=training.model_copy(update={"clip_l2": clip_l2}), noise=None
-    )
-    optimizer.begin()
-    for start in range(0, len(images), chunk):
-        inputs = torch.from_numpy(images[start : start + chunk])
-        targets = torch.from_numpy(labels[start : start + chunk]).float()
-        torch.nn.functional.binary_cross_entropy_with_logits(
-            hooked(inputs), targets, reduction="sum"
-        ).backward()
-        optimizer.accumulate()
-    found = np.concatenate([p.summed_grad.numpy().ravel() for p in module.parameters()])
+    clipped = ClippedSum(module, clip_l2=clip_l2)
+    targets = torch.from_numpy(labels).float()
+    clipped.add(torch.from_numpy(images), lambda logits: item_losses(logits, targets), [1] * len(images))
+    found = np.concatenate([part.numpy().ravel() for part in clipped.take()])
 
     expected = _clipped_sum_float64(_module(network, data), images, labels, clip_l2)
 
@@ -72,23 +57,18 @@ def test_clipped_sum_equals_one_patient_at_a_time(
 
 
 def test_one_step_divides_by_the_constant_of_the_plan(
-    network: Network, data: DataContract, training: Training, images: Images, labels: Labels
+    network: Network, data: DataContract, training: Training
 ) -> None:
     module = _module(network, data)
     before = networks.flatten(networks.extract(module))
-    hooked = GradSampleModule(module, loss_reduction="sum")
     optimizer = NoisySGD(list(module.parameters()), training=training, noise=None)
-    optimizer.begin()
-    targets = torch.from_numpy(labels).float()
-    logits = hooked(torch.from_numpy(images))
-    torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum").backward()
-    optimizer.accumulate()
-    clipped = {name: p.summed_grad.numpy().copy() for name, p in module.named_parameters()}
-    optimizer.finish()
+    sums = {name: torch.rand(parameter.shape) for name, parameter in module.named_parameters()}
+    optimizer.noised(list(sums.values()))
+    optimizer.move()
 
-    # 48 images, but the divisor is the plan's nominal batch of 10.
     change = networks.flatten(networks.extract(module)) - before
-    expected = -training.learning_rate * networks.flatten(clipped) / training.nominal_batch_patients
+    total = networks.flatten({name: part.numpy() for name, part in sums.items()})
+    expected = -training.learning_rate * total / training.nominal_batch_patients
     np.testing.assert_allclose(change, expected, atol=1e-6)
 
 
@@ -97,14 +77,13 @@ def test_noise_has_the_stated_standard_deviation(
 ) -> None:
     """Steps on empty batches are pure noise: the change per step is rate * multiplier * clip / batch."""
     module = _module(network, data)
-    GradSampleModule(module, loss_reduction="sum")
     wide = training.model_copy(update={"noise_multiplier": 3.0, "clip_l2": 0.7})
     optimizer = NoisySGD(list(module.parameters()), training=wide, noise=noise)
     changes = []
     for _ in range(500):
         before = networks.flatten(networks.extract(module)).astype(np.float64)
-        optimizer.begin()
-        optimizer.finish()
+        optimizer.noised([torch.zeros_like(parameter) for parameter in module.parameters()])
+        optimizer.move()
         changes.append(networks.flatten(networks.extract(module)) - before)
     values = np.concatenate(changes)
     expected = wide.learning_rate * 3.0 * 0.7 / wide.nominal_batch_patients
@@ -118,10 +97,8 @@ def test_noise_is_one_independent_draw_for_every_weight(
     network: Network, data: DataContract, training: Training, noise: NoiseStream
 ) -> None:
     module = _module(network, data)
-    GradSampleModule(module, loss_reduction="sum")
     optimizer = NoisySGD(list(module.parameters()), training=training, noise=noise)
-    optimizer.begin()
-    optimizer.add_noise()
+    optimizer.noised([torch.zeros_like(parameter) for parameter in module.parameters()])
 
     values = np.concatenate([p.grad.numpy().ravel() for p in module.parameters()])
 

@@ -11,11 +11,14 @@ import torch
 
 from policies.data_contract import DataContract
 from policies.training import Network, Training
+from privacy.clipping.clipped_sum import ClippedSum
 from privacy.noise import NoiseStream
 from tasks.train import network as networks
-from tasks.train import private
+from tasks.train.averaging import Averaging
+from tasks.train.examples import Examples
 from tasks.train.local_only import train_local
-from tasks.train.private import TrainingDivergedError, train_private
+from tasks.train.memory import OutOfMemoryError, PassLimit
+from tasks.train.private import Running, TrainingDivergedError, clipped_update, run_steps, train_private
 from tasks.train.sampling import Indices, PatientSampler
 
 Images = npt.NDArray[np.float32]
@@ -35,7 +38,7 @@ def _weights(module: torch.nn.Module) -> npt.NDArray[np.float32]:
 
 
 def test_trains_in_place_and_reports_progress(
-    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
+    module: torch.nn.Module, examples: Examples, training: Training,
     noise: NoiseStream,
 ) -> None:  # fmt: skip
     before = _weights(module)
@@ -46,9 +49,7 @@ def test_trains_in_place_and_reports_progress(
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        train_private(
-            module, images, labels, patients, training=training, noise=noise, device="cpu", on_step=on_step
-        )
+        train_private(module, examples, training=training, noise=noise, running=Running(on_step=on_step))
 
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert not np.array_equal(before, _weights(module))
@@ -57,12 +58,12 @@ def test_trains_in_place_and_reports_progress(
 
 
 def test_an_empty_batch_still_steps_and_still_adds_noise(
-    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
+    module: torch.nn.Module, examples: Examples, training: Training,
     noise: NoiseStream,
 ) -> None:  # fmt: skip
     before = _weights(module)
     nobody = training.model_copy(update={"sampling_rate": 1e-9, "steps": 4})
-    train_private(module, images, labels, patients, training=nobody, noise=noise)
+    train_private(module, examples, training=nobody, noise=noise)
     change = _weights(module) - before
     expected = (
         2.0 * training.learning_rate * training.clip_l2 / training.nominal_batch_patients
@@ -74,9 +75,7 @@ def test_an_empty_batch_still_steps_and_still_adds_noise(
 def test_two_runs_never_share_noise(
     network: Network,
     data: DataContract,
-    images: Images,
-    labels: Labels,
-    patients: Patients,
+    examples: Examples,
     training: Training,
 ) -> None:
     """The same weights, data and torch seed twice: what differs is the noise, in every weight."""
@@ -89,38 +88,37 @@ def test_two_runs_never_share_noise(
         networks.load(module, networks.initial(network, data, 0))
         before = _weights(module)
         with NoiseStream() as noise:
-            train_private(module, images, labels, patients, training=nobody, noise=noise)
+            train_private(module, examples, training=nobody, noise=noise)
         results.append(_weights(module) - before)
     assert (results[0] != results[1]).mean() > 0.99
     assert abs(np.corrcoef(results[0], results[1])[0, 1]) < 0.3
 
 
 def test_chunks_change_nothing_but_memory(
-    network: Network, data: DataContract, images: Images, labels: Labels, patients: Patients, training: Training,
+    network: Network, data: DataContract, examples: Examples, training: Training,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Without noise and with every patient in every batch, chunked and whole training agree."""
-    single = np.arange(len(patients))
     everyone = training.model_copy(update={"sampling_rate": 1.0})
     results = []
-    for chunk in (1000, 7):
-        monkeypatch.setattr(private, "CHUNK_IMAGES", chunk)
+    for items in (1000, 7, 2, 1):
+        monkeypatch.setattr(PassLimit, "for_module", lambda *_, items=items: PassLimit(items))
         module = networks.build(network, data)
         networks.load(module, networks.initial(network, data, 0))
         with NoiseStream() as noise:
-            train_local(module, images, labels, single, training=everyone, rounds=2, sampling=noise)
+            train_local(module, examples, training=everyone, rounds=2, sampling=noise)
         results.append(_weights(module))
-    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+    for result in results[1:]:
+        np.testing.assert_allclose(results[0], result, atol=1e-5)
 
 
 def test_divergence_is_a_coded_error(
-    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
+    module: torch.nn.Module, examples: Examples, training: Training,
     noise: NoiseStream,
 ) -> None:  # fmt: skip
-    broken = images.copy()
-    broken[:] = np.nan
+    broken = Examples(np.full_like(examples.inputs, np.nan), examples.targets, examples.patients)
     with pytest.raises(TrainingDivergedError) as caught:
-        train_private(module, broken, labels, patients, training=training, noise=noise)
+        train_private(module, broken, training=training, noise=noise)
     assert caught.value.code == "train.diverged"
     assert not any(hasattr(parameter, "grad_sample") for parameter in module.parameters())
 
@@ -134,19 +132,24 @@ def test_local_only_learns_what_is_easy(
     module = networks.build(network, data)
     networks.load(module, networks.initial(network, data, 0))
     plan = training.model_copy(update={"steps": 40, "learning_rate": 0.5, "clip_l2": 1.0})
-    train_local(module, images, labels, np.arange(200), training=plan, rounds=1, sampling=noise)
+    easy = Examples(images, labels.astype(np.float32), np.arange(200))
+    train_local(module, easy, training=plan, rounds=1, sampling=noise)
     with torch.no_grad():
         logits = module(torch.from_numpy(images)).numpy()
     assert logits[labels == 1].min() > logits[labels == 0].max()
 
 
+def who(examples: Examples, step: list[Indices]) -> set[int]:
+    return {int(examples.patients[items[0]]) for items in step}
+
+
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Indices]:
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[Indices]]:
     """The images of every step, as they are drawn."""
-    steps: list[Indices] = []
+    steps: list[list[Indices]] = []
     draw = PatientSampler.draw
 
-    def noted(self: PatientSampler) -> Indices:
+    def noted(self: PatientSampler) -> list[Indices]:
         steps.append(draw(self))
         return steps[-1]
 
@@ -155,8 +158,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Indices]:
 
 
 def test_a_withdrawal_takes_effect_at_the_next_step(
-    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
-    noise: NoiseStream, drawn: list[Indices],
+    module: torch.nn.Module, examples: Examples, training: Training,
+    noise: NoiseStream, drawn: list[list[Indices]],
 ) -> None:  # fmt: skip
     gone: list[int] = []
 
@@ -166,22 +169,22 @@ def test_a_withdrawal_takes_effect_at_the_next_step(
 
     everyone = training.model_copy(update={"sampling_rate": 1.0, "steps": 4})
     train_private(
-        module, images, labels, patients, training=everyone, noise=noise, on_step=on_step,
-        withdrawn=lambda: np.array(gone, np.int64),
+        module, examples, training=everyone, noise=noise,
+        running=Running(on_step=on_step, withdrawn=lambda: np.array(gone, np.int64)),
     )  # fmt: skip
-    assert [7 in patients[step] for step in drawn] == [True, True, False, False]
+    assert [7 in who(examples, step) for step in drawn] == [True, True, False, False]
     assert [len(step) for step in drawn] == [24, 24, 23, 23]
 
 
 def test_steps_without_anybody_are_noise_alone(
-    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
-    noise: NoiseStream, drawn: list[Indices],
+    module: torch.nn.Module, examples: Examples, training: Training,
+    noise: NoiseStream, drawn: list[list[Indices]],
 ) -> None:  # fmt: skip
     """Everybody withdraws before the first step: as many steps, as much noise, nobody's gradient."""
     before = _weights(module)
     everyone = training.model_copy(update={"sampling_rate": 1.0, "steps": 4})
     train_private(
-        module, images, labels, patients, training=everyone, noise=noise, withdrawn=lambda: np.arange(24)
+        module, examples, training=everyone, noise=noise, running=Running(withdrawn=lambda: np.arange(24))
     )
     assert [len(step) for step in drawn] == [0] * 4
     expected = 2.0 * training.learning_rate * training.clip_l2 / training.nominal_batch_patients
@@ -189,11 +192,144 @@ def test_steps_without_anybody_are_noise_alone(
 
 
 def test_the_comparison_model_forgets_who_withdrew_too(
-    module: torch.nn.Module, images: Images, labels: Labels, patients: Patients, training: Training,
-    noise: NoiseStream, drawn: list[Indices],
+    module: torch.nn.Module, examples: Examples, training: Training,
+    noise: NoiseStream, drawn: list[list[Indices]],
 ) -> None:  # fmt: skip
     train_local(
-        module, images, labels, patients, training=training, rounds=2, sampling=noise,
-        withdrawn=lambda: np.arange(23),
+        module, examples, training=training, rounds=2, sampling=noise,
+        running=Running(withdrawn=lambda: np.arange(23)),
     )  # fmt: skip
-    assert len(drawn) == 6 and all(set(patients[step]) <= {23} for step in drawn)
+    assert len(drawn) == 6 and all(who(examples, step) <= {23} for step in drawn)
+
+
+def test_an_update_of_distributed_noise_is_the_clipped_sum_alone(
+    module: torch.nn.Module, examples: Examples, training: Training, noise: NoiseStream
+) -> None:
+    """Of everybody, it is what one step without noise moves the weights by, and the weights stay."""
+    everyone = training.model_copy(update={"sampling_rate": 1.0, "steps": 1})
+    before = _weights(module)
+    update = clipped_update(module, examples, training=everyone, noise=noise)
+    assert np.array_equal(_weights(module), before) and update.dtype == np.float64
+    run_steps(
+        module, examples, PatientSampler(examples.patients, rate=1.0, noise=noise),
+        training=everyone, noise=None, running=Running(),
+    )  # fmt: skip
+    np.testing.assert_allclose(update, _weights(module) - before, atol=1e-6)
+
+
+def test_one_patient_moves_that_update_by_no_more_than_is_declared(
+    module: torch.nn.Module, examples: Examples, training: Training, noise: NoiseStream
+) -> None:
+    """Whoever leaves, with one image or three, however loud: the sensitivity that the noise is scaled by."""
+    loud = training.model_copy(update={"sampling_rate": 1.0, "steps": 1, "clip_l2": 0.05})
+    most = loud.learning_rate * loud.clip_l2 / loud.nominal_batch_patients
+    everyone = clipped_update(module, examples, training=loud, noise=noise)
+    for gone in range(24):
+        running = Running(withdrawn=lambda gone=gone: np.array([gone]))
+        without = clipped_update(module, examples, training=loud, noise=noise, running=running)
+        assert most * 0.99 < np.linalg.norm(everyone - without) <= most * (1 + 1e-6)
+
+
+def test_a_patient_with_five_hundred_images_weighs_as_much_as_one_with_one(
+    module: torch.nn.Module, examples: Examples, training: Training, noise: NoiseStream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(PassLimit, "for_module", lambda *_: PassLimit(64))
+    alone = training.model_copy(update={"sampling_rate": 1.0, "steps": 1, "clip_l2": 1e-3})
+    one = Examples(examples.inputs[:1], examples.targets[:1], np.zeros(1, np.int64))
+    many = Examples(
+        np.repeat(one.inputs, 500, axis=0), np.repeat(one.targets, 500, axis=0), np.zeros(500, np.int64)
+    )
+    first, second = (clipped_update(module, part, training=alone, noise=noise) for part in (one, many))
+    np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-9)
+    assert np.linalg.norm(second) <= 0.1 * 1e-3 / 10 * (1 + 1e-6)
+
+
+def test_memory_that_runs_out_makes_passes_smaller_and_changes_nothing(
+    network: Network, data: DataContract, examples: Examples, training: Training, noise: NoiseStream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    everyone = training.model_copy(update={"sampling_rate": 1.0, "steps": 1})
+    module = networks.build(network, data)
+    networks.load(module, networks.initial(network, data, 0))
+    expected = clipped_update(module, examples, training=everyone, noise=noise)
+    add, sizes = ClippedSum.add, []
+
+    def scarce(self: ClippedSum, inputs: torch.Tensor, losses: object, patients: list[int]) -> None:
+        sizes.append(len(inputs))
+        if len(inputs) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        add(self, inputs, losses, patients)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ClippedSum, "add", scarce)
+    found = clipped_update(module, examples, training=everyone, noise=noise)
+    assert max(sizes) > 5 and sizes[-1] <= 5
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_memory_without_room_for_one_item_is_a_coded_error(
+    module: torch.nn.Module, examples: Examples, training: Training, noise: NoiseStream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def none(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ClippedSum, "add", none)
+    monkeypatch.setattr(ClippedSum, "add_one", none)
+    with pytest.raises(OutOfMemoryError) as caught:
+        train_private(
+            module, examples, training=training.model_copy(update={"sampling_rate": 1.0}), noise=noise
+        )
+    assert caught.value.code == "train.memory"
+
+
+def test_a_proximal_term_keeps_steps_near_the_round_s_model(
+    network: Network, data: DataContract, examples: Examples, training: Training
+) -> None:
+    """Pure noise for many steps: with the pull it wanders less."""
+    nobody = training.model_copy(update={"sampling_rate": 1e-9, "steps": 60})
+    moved = []
+    for proximal in (0.0, 5.0):
+        module = networks.build(network, data)
+        networks.load(module, networks.initial(network, data, 0))
+        with NoiseStream() as noise:
+            pulled = nobody.model_copy(update={"proximal": proximal})
+            moved.append(np.linalg.norm(train_private(module, examples, training=pulled, noise=noise)))
+    assert moved[1] < 0.5 * moved[0]
+
+
+def test_what_is_sent_is_the_moving_average_of_the_steps() -> None:
+    """Weights that jump between two values: their average settles between them."""
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    averaging = Averaging([parameter], decay=0.95)
+    expected = 0.0
+    for step in range(1, 301):
+        value = float(step % 2)
+        torch.nn.init.constant_(parameter, value)
+        averaging.take(step)
+        decay = min(0.95, step / (step + 9))
+        expected = decay * expected + (1 - decay) * value
+    averaging.put()
+    assert parameter.tolist() == pytest.approx([expected] * 3, abs=1e-5) and abs(expected - 0.5) < 0.03
+
+
+def test_a_round_sends_its_average(
+    network: Network,
+    data: DataContract,
+    examples: Examples,
+    training: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[npt.NDArray[np.float32]] = []
+    module = networks.build(network, data)
+    networks.load(module, networks.initial(network, data, 0))
+    first = _weights(module)
+    averaged = training.model_copy(update={"averaging": 0.5})
+    running = Running(on_step=lambda *_: seen.append(_weights(module)))
+    with NoiseStream() as noise:
+        train_private(module, examples, training=averaged, noise=noise, running=running)
+    average = first.astype(np.float64)
+    for step, weights in enumerate(seen, 1):
+        decay = min(0.5, step / (step + 9))
+        average = decay * average + (1 - decay) * weights
+    np.testing.assert_allclose(_weights(module), average, atol=1e-5)

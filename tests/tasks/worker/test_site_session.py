@@ -44,7 +44,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps: list[int] = []
     draw = PatientSampler.draw
 
-    def noted(self: PatientSampler) -> Indices:
+    def noted(self: PatientSampler) -> list[Indices]:
         sample = draw(self)
         steps.append(len(sample))
         return sample
@@ -106,13 +106,13 @@ def test_a_withdrawal_in_the_middle_of_a_round_counts_from_the_next_step(
     base = hospital.session.initial_model(plan)
     train, _ = hospital.sides()
     hospital.after_step(1, lambda: hospital.withdraw(train[0], train[1]))
-    hospital.session.train(plan, base, 1)
+    hospital.session.train(plan, base, 1, 1)
     everybody = len(train)
     assert drawn == [everybody, everybody - 2, everybody - 2], "as many steps as the plan has, none refunded"
 
     drawn.clear()
     hospital.after_step(1, lambda: None)
-    hospital.session.train(plan, base, 2)
+    hospital.session.train(plan, base, 2, 1)
     assert drawn == [everybody - 2] * 3
     assert hospital.session.patients_trained() == {1: everybody, 2: everybody - 2}
     assert hospital.session.cohort_size() == (PATIENTS, PATIENTS - 2)
@@ -127,10 +127,10 @@ def test_whoever_consents_during_a_round_joins_the_next(
     base = hospital.session.initial_model(plan)
     train, held_out = hospital.sides()
     hospital.after_step(1, lambda: hospital.grant(*range(40, PATIENTS)))
-    hospital.session.train(plan, base, 1)
+    hospital.session.train(plan, base, 1, 1)
     hospital.evaluate(plan, base)
     assert drawn == [len(train)] * 3 and scored == [len(held_out)]
-    hospital.session.train(plan, base, 2)
+    hospital.session.train(plan, base, 2, 1)
     hospital.evaluate(plan, base, 2)
     assert drawn[3] > len(train) and drawn[3] + scored[1] == PATIENTS
 
@@ -162,7 +162,7 @@ def test_a_consent_that_expires_in_the_middle_of_a_round_ends_there(
         hospital.clock.at_s = NOW_S + 5
 
     hospital.after_step(2, later)
-    hospital.session.train(plan, hospital.session.initial_model(plan), 1)
+    hospital.session.train(plan, hospital.session.initial_model(plan), 1, 1)
     assert drawn == [len(train), len(train), sum(number % 2 == 0 for number in train)]
 
 
@@ -173,12 +173,12 @@ def test_when_everybody_withdraws_the_round_ends_in_noise_and_the_next_is_refuse
     base = hospital.session.initial_model(plan)
     train, _ = hospital.sides()
     hospital.after_step(1, lambda: hospital.withdraw(*range(PATIENTS)))
-    hospital.session.train(plan, base, 1)
+    hospital.session.train(plan, base, 1, 1)
     assert drawn == [len(train), 0, 0]
     assert hospital.update(plan, base).update
     assert hospital.evaluate(plan, base).update and scored == [0]
     with pytest.raises(PolicyViolation) as refused:
-        hospital.session.train(plan, base, 2)
+        hospital.session.train(plan, base, 2, 1)
     assert refused.value.code == "consent.nobody"
 
 
@@ -186,7 +186,7 @@ def test_a_cohort_that_withdrawals_made_too_small_is_judged_anew(hospital: Hospi
     hospital.session.prepare(plan)
     hospital.withdraw(*range(15, PATIENTS))
     with pytest.raises(PolicyViolation) as refused:
-        hospital.session.train(plan, hospital.session.initial_model(plan), 1)
+        hospital.session.train(plan, hospital.session.initial_model(plan), 1, 1)
     assert refused.value.code == "contract.minimum-patients"
 
 
@@ -224,7 +224,7 @@ def test_records_that_cannot_be_believed_stop_the_training(hospital: Hospital, p
 
     hospital.after_step(1, roll_back)
     with pytest.raises(CodedError) as refused:
-        hospital.session.train(plan, hospital.session.initial_model(plan), 1)
+        hospital.session.train(plan, hospital.session.initial_model(plan), 1, 1)
     assert refused.value.code == "consent.store-rolled-back"
     with pytest.raises(CodedError):
         hospital.update(plan, hospital.session.initial_model(plan))  # nothing was trained: nothing can leave
@@ -281,7 +281,7 @@ def test_nothing_runs_before_the_cohort_is_prepared(hospital: Hospital, plan: Pl
     base = hospital.session.initial_model(plan)
     calls: dict[str, Callable[[], object]] = {
         "cohort_size": hospital.session.cohort_size,
-        "train": lambda: hospital.session.train(plan, base, 1),
+        "train": lambda: hospital.session.train(plan, base, 1, 1),
         "compare": lambda: hospital.session.compare(plan, base),
     }
     with pytest.raises(CodedError) as refused:
