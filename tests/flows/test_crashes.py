@@ -160,9 +160,9 @@ async def test_wherever_the_power_fails_one_vector_leaves_under_a_key_and_one_an
         assert all(len(data) == 1 for place, data in sent.items() if place.startswith("answers/")), name
     assert outcome.errors == {}
     assert consortium.registered_versions() == 1
-    # Nobody was lost over it, and what was masked and never left was paid for once more.
+    # Nobody was lost over it, and what was masked and never left was made anew under the reservation that it had.
     assert opened_groups(outcome.state, digest, 1, "training") == ((0, SITES[:3]),)
-    assert outcome.state.attempts[digest, 1, SITE] == 2
+    assert outcome.state.attempts[digest, 1, SITE] == 1
     # Of two steps: an update, an answer, an opening each.
     assert len(updates_by_sum(sent)) == 2
     assert len([place for place in sent if place.startswith("answers/")]) == 2
