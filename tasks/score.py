@@ -19,21 +19,24 @@ from privacy.noise import NoiseStream
 if TYPE_CHECKING:
     import torch
 
-# Images scored at once.
-_BATCH = 512
+# Items scored at once, and how many values they may have together: volumes are larger than images.
+_BATCH, _BATCH_VALUES = 512, 1 << 24
 
 
 def score(
-    module: torch.nn.Module, images: npt.NDArray[np.float32], device: torch.device | str = "cpu"
+    module: torch.nn.Module, inputs: npt.NDArray[np.float32], device: torch.device | str = "cpu"
 ) -> npt.NDArray[np.float32]:
-    """Probability of the second label for each image: (n, 1, height_px, width_px) in [0, 1] -> (n,)."""
+    """Probability of the second label for each item, (n, *shape of the contract) -> (n,), or for each pixel of its
+    mask, (n, 1, *spatial)."""
     import torch
 
+    if not len(inputs):
+        return np.zeros(0, np.float32)
     module.to(device).eval()
-    parts = [np.zeros(0, np.float32)]
+    many, parts = max(1, min(_BATCH, _BATCH_VALUES // inputs[0].size)), []
     with torch.inference_mode():
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + _BATCH], np.float32))
+        for start in range(0, len(inputs), many):
+            batch = torch.from_numpy(np.ascontiguousarray(inputs[start : start + many], np.float32))
             parts.append(torch.sigmoid(module(batch.to(device))).to("cpu", torch.float32).numpy())
     return np.concatenate(parts)
 

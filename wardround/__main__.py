@@ -55,6 +55,8 @@ for path, name, summary in (
     ("site:app", "site", "Take part in plans as a hospital, once or for as long as it is served."),
     ("ledger.app:app", "ledger", "Verify, read and prove what is on the ledger."),
     ("evidence:app", "evidence", "Build, show and audit the evidence package of a round."),
+    ("model:app", "model", "Export a registered model for use, and check an export."),
+    ("predict:predict", "predict", "Print what an exported model says of your own files, offline."),
     ("audit:app", "audit", "Measure what training really gives away."),
 ):
     app.command(f"wardround.{path}", name=name, help=summary)

@@ -134,22 +134,10 @@ def _checked(home: Path) -> tuple[Home, SiteConfig]:
 
 def _final_state(home: Home, config: SiteConfig) -> FederationState:
     """The fold of what is final on the exchange, verified from the founding event on."""
-    from adapters import mail
     from adapters.exchange import DirectoryExchange
-    from adapters.institution_log import policy_of, unfolded
-    from ledger.finality import finalized
-    from ledger.reader import TileReader
+    from adapters.final_log import FinalLog
 
-    state = unfolded(home.federation)
-    exchange = DirectoryExchange(home.resolve(config.exchange))
-    note = exchange.get(mail.FINAL_CHECKPOINT)
-    if note is None:
-        return state
-    final = finalized(note, log_vkey=home.federation.log_vkey, policy=policy_of(home.federation))
-    reader = TileReader(lambda path: exchange.get(f"ledger/{path}"))
-    for index, entry in enumerate(reader.at_checkpoint(final).entries(0, final.size)):
-        state.advance(index, entry)
-    return state
+    return FinalLog.read(home.federation, DirectoryExchange(home.resolve(config.exchange))).state
 
 
 def _plans(home: Home, config: SiteConfig) -> frozenset[tuple[str, int]]:

@@ -70,7 +70,7 @@ class DicomSource:
         modalities: list[str] = []
         bits: list[int] = []
         sexes: list[str] = []
-        with _silent_pydicom():
+        with silent_pydicom():
             for path in files:
                 try:
                     image, stored, identifier, modality, sex = _read(path, contract)
@@ -159,7 +159,7 @@ def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int,
 
 
 @contextmanager
-def _silent_pydicom() -> Iterator[None]:
+def silent_pydicom() -> Iterator[None]:
     """No warning, no log line and no validation of values that are about to be checked here anyway."""
     from pydicom import config
 

@@ -65,7 +65,7 @@ def scaled_image(dataset: Any) -> tuple[NDArray[np.float64], int]:  # noqa: ANN4
         raw = _decoded(dataset, rows, columns)
     values = _stored_values(raw, stored, signed)
     valid = ~_padding(dataset, values, stored, signed)
-    scaled = _to_unit(_rescaled(dataset, values), valid)
+    scaled = to_unit(_rescaled(dataset, values), valid)
     if photometric == "MONOCHROME1":
         scaled = np.where(valid, 1.0 - scaled, 0.0)
     return scaled, stored
@@ -162,7 +162,7 @@ def _number(dataset: Any, name: str, default: float) -> float:  # noqa: ANN401
     return number
 
 
-def _to_unit(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+def to_unit(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(value - lowest) / (highest - lowest) over the valid pixels; 0 elsewhere and for a single value."""
     if not valid.any():
         return np.zeros(values.shape)

@@ -1,0 +1,149 @@
+"""Files that a model is tried on: images, volumes or rows without labels, each as the network takes it.
+
+    PATH                     a file, or a folder with any sub-folders
+    *.npz                    `images` of a shard, else `test_images` of MedMNIST: one item an image, FILE#NUMBER
+    *.png, *.jpg, *.jpeg     grey-scale; 8 bits are divided by 255, as of .npz, 16 bits scaled as DICOM's
+    *.nii, *.nii.gz          one volume, or slice (`volumes`)
+    *.csv, *.parquet         of a table's contract: one item a row, FILE#NUMBER (`feature_table`)
+    anything else            one DICOM image (`dicom_image`)
+
+Nothing is refused as a whole: a file that cannot be used is an `Unusable` with its code, and the next one is read. No
+patient's identifier is read or needed. What is scored, and where it goes, is not known here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.sources import dicom_image
+from adapters.sources.dicom import silent_pydicom
+from adapters.sources.findings import DataRefusedError, UnusableError
+from adapters.sources.npz import read_arrays
+from adapters.sources.resize import area_resize
+from policies.data_contract import DataContract
+
+_SKIPPED_NAMES = {"labels.csv", "patients.csv", "DICOMDIR"}
+_SKIPPED_SUFFIXES = {".txt", ".json", ".md", ".yaml"}
+_PICTURES = {".png", ".jpg", ".jpeg"}
+_LARGEST_PX = 2**26
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    name: str
+    input: NDArray[np.float32]
+    """Of the contract's shape."""
+    size: tuple[int, ...]
+    """([depth,] height, width) as it is stored; () of a row. Masks are brought back to it."""
+    affine: NDArray[np.float64] | None = None
+    """Of a NIfTI volume: (4, 4), from voxels to millimetres."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    name: str
+    code: str
+
+
+def read_items(path: Path, contract: DataContract) -> Iterator[Item | Unusable]:
+    """Every item under `path`, sorted by file. Raises DataRefusedError: data.missing, data.empty."""
+    if not path.exists():
+        raise DataRefusedError(
+            "the path to predict on does not exist.", code="data.missing", remedy="Check it."
+        )
+    files = [path] if path.is_file() else sorted(_files(path))
+    if not files:
+        raise DataRefusedError(
+            "there is no file to predict on.", code="data.empty", remedy="Give a file or a folder with files."
+        )
+    with silent_pydicom():
+        for file in files:
+            name = str(file.relative_to(path.parent if path.is_file() else path))
+            try:
+                yield from _read(file, name, contract)
+            except UnusableError as unusable:
+                yield Unusable(name, unusable.code)
+            except DataRefusedError as refused:
+                yield Unusable(name, refused.code)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(parent, name)
+            skipped = (
+                name.startswith(".") or name in _SKIPPED_NAMES or path.suffix.lower() in _SKIPPED_SUFFIXES
+            )
+            if not skipped and path.is_file():
+                yield path
+
+
+def _read(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
+    if contract.table is not None:
+        raise UnusableError("data.not-table")
+    if contract.imaged().depth_px is not None:
+        raise UnusableError("data.not-volume")
+    suffix = path.suffix.lower()
+    readers: dict[str, Callable[[Path, str, DataContract], Iterator[Item]]] = {".npz": _arrays}
+    readers |= dict.fromkeys(_PICTURES, _picture)
+    yield from readers.get(suffix, _dicom)(path, name, contract)
+
+
+def _image(name: str, scaled: NDArray[np.float64], contract: DataContract) -> Item:
+    size = contract.imaged()
+    resized = area_resize(scaled, height_px=size.height_px, width_px=size.width_px)
+    return Item(name, resized[None], scaled.shape)
+
+
+def _arrays(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
+    arrays = read_arrays(path, (), what="the .npz", optional=("images", "test_images"))
+    images = arrays.get("images", arrays.get("test_images"))
+    if images is None or images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape:
+        raise UnusableError("data.npz-arrays")
+    for number, image in enumerate(images):
+        yield _image(f"{name}#{number}", image.astype(np.float64) / 255.0, contract)
+
+
+def _picture(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            mode, size = picture.mode, picture.size
+            fits = size[0] * size[1] <= _LARGEST_PX
+            pixels = np.asarray(picture, dtype=np.float64) if fits else np.zeros(0)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise UnusableError("data.picture-unreadable") from None
+    if not fits:
+        raise UnusableError("data.picture-size")
+    if pixels.ndim != 2:
+        raise UnusableError("data.picture-color")
+    if mode in ("L", "1"):
+        yield _image(name, pixels / (255.0 if mode == "L" else 1.0), contract)
+    elif mode.startswith("I"):
+        yield _image(name, dicom_image.to_unit(pixels, np.ones(pixels.shape, np.bool_)), contract)
+    else:
+        raise UnusableError("data.picture-color")
+
+
+def _dicom(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
+    from pydicom import dcmread
+
+    try:
+        dataset = dcmread(path, specific_tags=dicom_image.TAGS)
+        modality = str(dataset.get("Modality", "")).strip()
+        pixels = "PixelData" in dataset
+    except Exception:  # whatever a damaged file makes the parser raise
+        raise UnusableError("data.dicom-unreadable") from None
+    if not pixels:
+        raise UnusableError("data.dicom-unreadable")
+    if modality not in contract.imaged().modalities:
+        raise UnusableError("data.modality")
+    yield _image(name, dicom_image.scaled_image(dataset)[0], contract)

@@ -1,0 +1,165 @@
+"""A hospital takes a registered model home and tries it on its own files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adapters import objects
+from adapters.exchange import DirectoryExchange
+from adapters.home import Home
+from adapters.institution_log import read_state
+from adapters.sources.medmnist import NpzSource
+from ledger import canonical
+from tasks.model.exported import FILES, NETWORK, PLAN, ExportContradictsError, ExportedModel
+from tasks.site.calibration import keep_head, read_head
+from tasks.train.calibration import CalibrationHead
+from tasks.worker.site_session import SiteSession
+from tests.plans import tiny_plan
+from tests.wardround.conftest import Command
+
+pytestmark = pytest.mark.xdist_group("wardround-run")
+
+
+@pytest.fixture
+def exported(run_once: Path, tmp_path: Path, wardround: Command) -> Path:
+    out = tmp_path / "model"
+    assert wardround("model", "export", run_once / "coordinator", "--out", out).code == 0
+    return out
+
+
+def test_predictions_of_an_export_are_the_scores_of_the_session(
+    run_once: Path, exported: Path, wardround: Command
+) -> None:
+    plan, home = tiny_plan(), run_once / "sites" / "hospital-a"
+    key = (plan.content_digest(), 1)
+    digest = read_state(Home(run_once / "coordinator"))[0].registered[key].model_digest
+    model = objects.load(DirectoryExchange(run_once / "exchange"), digest)
+    shard = run_once / "data" / "hospital-a.npz"
+    session = SiteSession(home)
+    cohort = NpzSource(shard, site="hospital-a", secret=Home(home).patient_secret()).load(plan.data)
+    scores, _ = session._patient_scores(plan, session._weights(plan, model), cohort)
+
+    done = wardround("predict", exported, shard, "--json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0 and [row["file"] for row in rows[:2]] == ["hospital-a.npz#0", "hospital-a.npz#1"]
+    # A patient has one image here; the cohort is in the order of patients' keys.
+    np.testing.assert_allclose(sorted(row["probability"] for row in rows), sorted(scores), atol=1e-6)
+
+
+def test_a_site_exports_the_same_model_as_the_coordinator(
+    run_once: Path, exported: Path, tmp_path: Path, wardround: Command
+) -> None:
+    other = tmp_path / "theirs.zip"
+    assert wardround("model", "export", run_once / "sites" / "hospital-b", "--out", other).code == 0
+    mine, theirs = ExportedModel.open(exported), ExportedModel.open(other)
+    assert (mine.weights, mine.about, mine.plan) == (theirs.weights, theirs.about, theirs.plan)
+    verified = wardround("model", "verify", other, "--json")
+    assert verified.code == 0 and json.loads(verified.out)["ok"]
+    again = wardround("model", "export", run_once / "sites" / "hospital-b", "--out", other)
+    assert again.code == 2 and "model.exists" in again.error
+
+
+def test_what_is_not_registered_is_not_exported(run_once: Path, tmp_path: Path, wardround: Command) -> None:
+    done = wardround("model", "export", run_once / "coordinator", "--out", tmp_path / "m", "--round", 2)
+    assert done.code == 2 and "model.not-registered" in done.error and not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_is_noticed(name: str, exported: Path, wardround: Command) -> None:
+    """Somebody on the way swaps the weights, the network line, the plan or the proof."""
+    if name.startswith("card"):
+        return  # words for people: they decide nothing
+    path = exported / name
+    data = path.read_bytes()
+    at = min(60, len(data) // 2)  # of the proof: a hash, as cosignatures count only under a policy
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    assert wardround("model", "verify", exported).code != 0
+    path.unlink()
+    done = wardround("predict", exported, exported)
+    assert done.code == 2 and "model.not-exported" in done.error
+
+
+def test_another_models_weights_do_not_fit_the_digest(exported: Path, wardround: Command) -> None:
+    weights = exported / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    done = wardround("predict", exported, exported)
+    assert done.code == 3 and "model.digest" in done.error
+
+
+def test_a_contract_that_the_plan_does_not_have_is_refused(exported: Path) -> None:
+    """Whoever turned the labels round would turn every answer round."""
+    about = json.loads((exported / NETWORK).read_bytes())
+    about["data"]["labels"] = about["data"]["labels"][::-1]
+    (exported / NETWORK).write_bytes(canonical.encode(about))
+    with pytest.raises(ExportContradictsError):
+        ExportedModel.open(exported)
+    plan = json.loads((exported / PLAN).read_bytes())
+    plan["data"]["labels"] = plan["data"]["labels"][::-1]
+    (exported / PLAN).write_bytes(canonical.encode(plan))
+    with pytest.raises(ExportContradictsError):
+        ExportedModel.open(exported)
+
+
+def test_no_home_path_and_no_patient_is_in_an_export(run_once: Path, exported: Path) -> None:
+    for file in exported.iterdir():
+        data = file.read_bytes()
+        for marker in (b"invented-", str(run_once).encode(), str(Path.home()).encode() + b"/"):
+            assert marker not in data, file.name
+
+
+def test_bad_files_are_named_and_the_others_predicted(
+    exported: Path, tmp_path: Path, wardround: Command
+) -> None:
+    folder = tmp_path / "files"
+    (folder / "nested").mkdir(parents=True)
+    grey = np.linspace(0, 255, 20 * 16).reshape(20, 16).astype(np.uint8)
+    Image.fromarray(grey).save(folder / "a.png")
+    Image.fromarray(grey).save(folder / "nested" / "b.jpg")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "c.png")
+    Image.fromarray(np.stack([grey] * 3, axis=-1)).save(folder / "colour.png")
+    (folder / "broken.dcm").write_bytes(b"no image")
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:60])
+    (folder / "notes.txt").write_text("skipped without a word")
+    table = tmp_path / "found.csv"
+    done = wardround("predict", exported, folder, "--csv", table)
+    assert done.code == 1
+    rows = {row["file"]: row for row in csv.DictReader(table.open())}
+    assert {name for name, row in rows.items() if row["probability"]} == {"a.png", "nested/b.jpg", "c.png"}
+    assert {name: row["error"] for name, row in rows.items() if row["error"]} == {
+        "broken.dcm": "data.dicom-unreadable",
+        "colour.png": "data.picture-color",
+        "cut.png": "data.picture-unreadable",
+    }
+    assert "skipped broken.dcm" in done.err and "3 could not be used" in done.err
+    assert len(done.out.splitlines()) == 3
+    # Sixteen bits of the same picture say the same.
+    assert float(rows["a.png"]["probability"]) == pytest.approx(float(rows["c.png"]["probability"]), abs=1e-4)
+    assert wardround("predict", exported, folder / "a.png", "--csv", table).code == 2
+
+
+def test_the_sites_head_is_applied_to_its_own_model_alone(
+    run_once: Path, exported: Path, tmp_path: Path, wardround: Command
+) -> None:
+    shutil.copytree(run_once / "sites" / "hospital-a", tmp_path / "home")
+    home, model = Home(tmp_path / "home"), ExportedModel.open(exported)
+    shutil.rmtree(home.root / "calibration", ignore_errors=True)
+    digest = model.about.model_digest
+    keep_head(home, CalibrationHead(schema_version=1, model_digest="0" * 64, slope=1.0, offset=9.0))
+    shard = run_once / "data" / "hospital-a.npz"
+    plain = wardround("predict", exported, shard)
+    other = wardround("predict", exported, shard, "--home", home.root)
+    assert other.out == plain.out and "no calibration head for this model" in other.err
+    keep_head(home, CalibrationHead(schema_version=1, model_digest=digest, slope=1.0, offset=9.0))
+    mine = wardround("predict", exported, shard, "--home", home.root)
+    assert mine.out != plain.out and "is applied" in mine.err
+    assert read_head(home, digest) is not None
+    assert ((home.root / "calibration" / f"{digest}.json").stat().st_mode & 0o777) == 0o600

@@ -1,0 +1,139 @@
+"""`wardround predict`: what an exported model says of a hospital's own files, offline.
+
+Nothing is sent or kept but what --csv and --out write. The names of files may hold patients' names: what is printed
+stays with whoever ran it. What is computed lives in `tasks.model.predicting`.
+"""
+
+from __future__ import annotations
+
+import csv as csv_text
+import json as json_text
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from ledger.errors import InputError
+
+if TYPE_CHECKING:
+    from adapters.sources.items import Unusable
+    from tasks.model.exported import ExportedModel
+    from tasks.model.predicting import Prediction
+    from tasks.train.calibration import CalibrationHead
+
+FAULTS = 1
+_COLUMNS = ("file", "probability", "mask_px", "volume_ml", "mask_file", "error")
+
+
+class PredictOptionError(InputError):
+    code = "usage.option"
+
+
+def predict(
+    model: Path,
+    path: Path,
+    /,
+    *,
+    home: Annotated[
+        Path | None, Parameter(help="A site's home: its calibration head for this model is applied.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object an item.", negative="")] = False,
+    csv: Annotated[Path | None, Parameter(help="Also write the table into this new file.")] = None,
+    out: Annotated[Path | None, Parameter(help="Write masks into this folder.")] = None,
+    device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
+) -> int:
+    """Print what the model says of every image, volume or row. Files that cannot be used are named; then exit 1.
+
+    Research only: no exported model is a medical device.
+
+    Parameters
+    ----------
+    model
+        What `wardround model export` wrote.
+    path
+        A file or a folder: DICOM, .npz, PNG, JPEG, NIfTI; CSV or Parquet for a model of a table.
+    """
+    if csv is not None and csv.exists():
+        raise PredictOptionError(f"{csv} exists and is left as it is", remedy="Choose another --csv.")
+    if device not in ("auto", "cpu", "cuda"):
+        raise PredictOptionError("--device must be auto, cpu or cuda")
+    from adapters.sources.items import read_items
+    from tasks.model.exported import ExportedModel
+    from tasks.model.predicting import Predictor
+
+    opened = ExportedModel.open(model)
+    if out is not None and opened.about.data.target != "mask":
+        raise PredictOptionError("--out is for models that predict masks")
+    head = None if home is None else _head(home, opened)
+    predictor = Predictor(opened, head=head, device=_device(device))
+    rows = _rows(predictor.predict(read_items(path, opened.about.data)), out)
+    faults, console = 0, Console(highlight=False)
+    with ExitStack() as stack:
+        table = None
+        if csv is not None:
+            table = csv_text.DictWriter(stack.enter_context(csv.open("x", newline="")), _COLUMNS)
+            table.writeheader()
+        for row in rows:
+            faults += row["error"] is not None
+            if table is not None:
+                table.writerow(row)
+            if json:
+                sys.stdout.write(f"{json_text.dumps(row)}\n")
+            elif row["error"] is not None:
+                sys.stderr.write(f"skipped {row['file']}: {row['error']}\n")
+            else:
+                console.print(_line(row), soft_wrap=True, markup=False)
+    if faults:
+        sys.stderr.write(f"{faults} could not be used\n")
+    return FAULTS if faults else 0
+
+
+def _rows(
+    found: Iterator[Prediction | Unusable], out: Path | None
+) -> Iterator[dict[str, str | float | int | None]]:
+    from adapters.mask_files import write_mask
+    from adapters.sources.items import Unusable
+
+    for one in found:
+        row: dict[str, str | float | int | None] = dict.fromkeys(_COLUMNS)
+        row["file"] = one.name
+        if isinstance(one, Unusable):
+            row["error"] = one.code
+        elif one.mask is None:
+            row["probability"] = one.probability
+        else:
+            row["mask_px"], row["volume_ml"] = int(one.mask.sum()), one.volume_ml
+            if out is not None:
+                row["mask_file"] = str(write_mask(out, one.name, one.mask))
+        yield row
+
+
+def _line(row: dict[str, str | float | int | None]) -> str:
+    if row["probability"] is not None:
+        return f"{row['probability']:.4f}  {row['file']}"
+    volume = "" if row["volume_ml"] is None else f" ({row['volume_ml']:.2f} ml)"
+    return f"{row['mask_px']} px{volume}  {row['file']}"
+
+
+def _head(home: Path, model: ExportedModel) -> CalibrationHead | None:
+    """The site's head if it is for this model; what is used is said either way."""
+    from adapters.home import Home
+    from tasks.site.calibration import read_head
+
+    found = read_head(Home(home), model.about.model_digest)
+    said = "is applied" if found is not None else "has no calibration head for this model: none is applied"
+    where = "the site's calibration head" if found is not None else "this home"
+    sys.stderr.write(f"{where} {said}\n")
+    return found
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
