@@ -11,7 +11,7 @@ from policies.inquiry import AnyPlan, Inquiry
 from policies.receipt import Step
 from privacy import accounting
 from privacy.accounting import Curve
-from privacy.mechanisms import Gaussian, Mechanism, SubsampledGaussian
+from privacy.mechanisms import DistributedGaussian, Gaussian, Mechanism, SubsampledGaussian
 from privacy.statistics import mechanisms
 
 
@@ -26,6 +26,17 @@ def mechanisms_of(plan: AnyPlan, step: Step) -> tuple[Mechanism, ...]:
     if isinstance(plan, Inquiry):
         return mechanisms(plan.queries)
     if step == "training":
+        share = plan.noise_share
+        if share is not None:
+            return (
+                DistributedGaussian(
+                    noise_multiplier=plan.training.noise_multiplier,
+                    sampling_rate=plan.training.sampling_rate,
+                    steps=plan.training.steps,
+                    shares=share.shares,
+                    share_bits=share.bits,
+                ),
+            )
         return (
             SubsampledGaussian(
                 noise_multiplier=plan.training.noise_multiplier,

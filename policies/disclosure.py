@@ -122,8 +122,9 @@ DISCLOSURES: Final[dict[str, Origin]] = {
 
 _PUBLIC_CODES: Final = (
     "aggregate.", "budget.", "consent.state", "federation.", "ledger.", "member.", "opening.", "phase.", "plan.",
-    "policy.", "receipt.", "robust.", "roster.", "round.", "rules.", "site.clip-ceiling", "site.model-family",
-    "site.no-table", "site.noise-floor", "site.plan-cap", "site.quarantined", "witness.",
+    "policy.", "privacy.resolution", "receipt.", "robust.", "roster.", "round.", "rules.",
+    "site.clip-ceiling", "site.model-family", "site.no-table", "site.noise-floor", "site.plan-cap",
+    "site.quarantined", "witness.",
 )  # fmt: skip
 
 

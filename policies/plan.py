@@ -7,6 +7,7 @@ them from a patient count would release that count. No execution lives here.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,8 @@ from pydantic import Field, model_validator
 from policies.data_contract import DataContract
 from policies.document import ConsentVersion, Digest, Document, Name, PositiveFloat
 from policies.training import Network, Server, Training
+from privacy.distributed_noise import NoiseShare, noise_share
+from privacy.packing import Packing
 from privacy.sum_context import Step
 
 RiskTier = Literal["minimal", "limited", "high"]
@@ -43,10 +46,15 @@ class Update(Document):
     clip_l2: PositiveFloat
     coordinate_clip: PositiveFloat | None = None
     """The most that one coordinate may be, if less than `clip_l2`: narrow lanes then round it more finely."""
-    lane_bits: Annotated[int, Field(ge=8, le=22)]
+    lane_bits: Annotated[int, Field(ge=8, le=32)]
     maximum_sites: Annotated[int, Field(ge=3, le=50)]
     server_learning_rate: PositiveFloat
     server: Server = Server()
+
+    @property
+    def bound(self) -> float:
+        """The most that one coordinate may be: an L2 clip bounds every coordinate too."""
+        return self.clip_l2 if self.coordinate_clip is None else min(self.clip_l2, self.coordinate_clip)
 
 
 class Protection(Document):
@@ -161,6 +169,27 @@ class Plan(BasePlan):
         """The smallest cohort with which a site takes part."""
         return self.data.minimum_patients
 
+    @property
+    def noise_share(self) -> NoiseShare | None:
+        """Each site's part of distributed noise; None where noise is local. The same at every party.
+
+        One patient moves a site's update by learning_rate * clip_l2 / nominal_batch_patients at the most, and the
+        plan's smallest set of sites, less the colluding, carries all the noise that is claimed.
+        """
+        if self.training.noise != "distributed":
+            return None
+        terms = self.training
+        moved = (
+            Fraction(terms.learning_rate) * Fraction(terms.clip_l2) / Fraction(terms.nominal_batch_patients)
+        )
+        return noise_share(
+            noise_multiplier=terms.noise_multiplier,
+            sensitivity=moved,
+            bound=self.update.bound,
+            shares=self.participation.minimum_sites - terms.colluding,
+            packing=Packing(lane_bits=self.update.lane_bits, maximum_sites=self.update.maximum_sites),
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
         if self.participation.minimum_sites > self.update.maximum_sites:
@@ -174,6 +203,8 @@ class Plan(BasePlan):
         if self.training.noise == "distributed" and (self.robust is not None or self.compression is not None):
             # By cluster a sum has fewer shares of the noise; what compression carries over would be unaccounted.
             raise ValueError("with distributed noise there is one whole sum: no robust, no compression")
+        # Its noise must fit the lanes: raises the reason.
+        _ = self.noise_share
         if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":
             raise ValueError("gates.maximum_subgroup_gap needs evaluation.subgroups")
         return self

@@ -26,7 +26,7 @@ from typing import Final
 
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
-from privacy.mechanisms import Mechanism, SubsampledGaussian
+from privacy.mechanisms import DistributedGaussian, Mechanism, SubsampledGaussian
 from privacy.rdp import DOWN, ORDERS, UP, ln_down, ln_up, one_use
 
 __all__ = [
@@ -121,7 +121,11 @@ class Curve:
 @lru_cache(maxsize=1024)
 def curve(mechanism: Mechanism) -> Curve:
     """The cost of a mechanism. Raises `CostTooLargeError` when it does not fit."""
-    times = mechanism.steps if isinstance(mechanism, SubsampledGaussian) else mechanism.count
+    times = (
+        mechanism.steps
+        if isinstance(mechanism, SubsampledGaussian | DistributedGaussian)
+        else mechanism.count
+    )
     return Curve(tuple(_ceiling_micro(UP.multiply(Decimal(times), rdp)) for rdp in one_use(mechanism)))
 
 

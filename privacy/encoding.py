@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import InputError
+from privacy.distributed_noise import NoiseShare
 from privacy.noise import NoiseStream
 from privacy.packing import LaneOverflowError, Lanes, Packing
 
@@ -99,21 +100,30 @@ class Encoding:
     lane_bits: int
     bound: float
     maximum_sites: int
+    lanes_per_unit: float | None = None
+    """The scale, where it is not the largest that `bound` has room for: noise needs some of it."""
 
     def __post_init__(self) -> None:
         if not self.bound > 0:
             raise EncodingInvalidError("an encoding's bound is a positive number")
         if not 1e-290 <= self.scale <= 1e290:
             raise EncodingInvalidError("an encoding's bound is too small or too large for its lanes")
+        if self.lanes_per_unit is not None and not self._has_room():
+            raise EncodingInvalidError("an encoding's scale is too large for its bound")
 
     @property
     def packing(self) -> Packing:
         """The layout of the lanes; refuses widths and site counts that do not exist."""
         return Packing(lane_bits=self.lane_bits, maximum_sites=self.maximum_sites)
 
+    def _has_room(self) -> bool:
+        return Fraction(self.scale) * Fraction(self.bound) <= self.packing.site_limit - 1
+
     @property
     def scale(self) -> float:
         """Lanes per unit of x."""
+        if self.lanes_per_unit is not None:
+            return self.lanes_per_unit
         return (self.packing.site_limit - 1) / self.bound
 
     def encode(self, values: Vector, stream: NoiseStream | None = None, *, out: Lanes | None = None) -> Lanes:
@@ -165,16 +175,22 @@ class Encoding:
             raise LaneOverflowError(f"a count is larger than ±{limit}")
         return counts.astype(np.int32)
 
-    def sum_norm_micro(self, lanes: Lanes, *, sites: int) -> int:
+    def sum_norm_micro(self, lanes: Lanes, *, sites: int, share: NoiseShare | None = None) -> int:
         """L2 norm of the sum that (n,) lanes of `sites` sites decode to, in millionths of x, rounded up; what
-        rounding alone can add (one lane a coordinate and site) is taken off. Exact, so that all machines agree.
+        rounding alone can add (one lane a coordinate and site) is taken off, and what noise can, where each site
+        added its `share`. Exact, so that all machines agree.
 
-        `sites` honest updates, each of norm at most `bound`, give at most `sites * bound`.
+        `sites` honest updates, each of norm at most `bound`, give at most `sites * bound`; under noise but for a
+        probability of 2^-40.
         """
         self.packing.check(lanes, sites=sites)
         squares = _sum_of_squares(lanes)
         rounding = sites * (math.isqrt(max(0, len(lanes) - 1)) + 1 if len(lanes) else 0)
-        whole = max(0, math.isqrt(max(0, squares - 1)) + 1 - rounding) if squares else 0
+        if share is None:
+            norm = math.isqrt(max(0, squares - 1)) + 1 if squares else 0
+        else:
+            norm = share.norm_lanes(squares, coordinates=len(lanes), sites=sites)
+        whole = max(0, norm - rounding)
         return math.ceil(Fraction(whole * 1_000_000) / Fraction(self.scale))
 
     def decode_sum(self, lanes: Lanes, *, sites: int) -> npt.NDArray[np.float64]:

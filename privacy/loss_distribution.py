@@ -9,7 +9,8 @@ upper bound of the true epsilon (Doroshenko, Ghazi, Kamath, Kumar, Manurangsi 20
 discrete Gaussian, Meiser and Mohammadi 2018, "privacy buckets"). Adding or removing one patient.
 
 A discrete Gaussian is taken to change one coordinate by one, as a patient does in a histogram of counts: a
-distribution over several coordinates has no single worst case to compute with.
+distribution over several coordinates has no single worst case to compute with. Shared noise has a sigma of many
+lanes, where a sum of discrete Gaussians is not told apart from the continuous one: it is taken for that.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 from privacy import accounting
-from privacy.mechanisms import DiscreteGaussian, Gaussian, Laplace, Mechanism, SubsampledGaussian
+from privacy.mechanisms import (
+    DiscreteGaussian,
+    DistributedGaussian,
+    Gaussian,
+    Laplace,
+    Mechanism,
+    SubsampledGaussian,
+)
 
 if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
@@ -70,12 +78,18 @@ def _estimate(uses: tuple[Mechanism, ...], delta: float, *, scale: float) -> flo
         return float(whole.get_epsilon_for_delta(delta))
 
 
-def _counts(uses: tuple[Mechanism, ...]) -> Counter[Mechanism]:
+_Once: TypeAlias = SubsampledGaussian | Gaussian | DiscreteGaussian | Laplace
+
+
+def _counts(uses: tuple[Mechanism, ...]) -> Counter[_Once]:
     """How often each mechanism is used once: a plan's rounds collapse into one convolution each."""
-    counts: Counter[Mechanism] = Counter()
+    counts: Counter[_Once] = Counter()
     for use in uses:
         match use:
-            case SubsampledGaussian(noise_multiplier=sigma, sampling_rate=rate, steps=steps):
+            case (
+                SubsampledGaussian(noise_multiplier=sigma, sampling_rate=rate, steps=steps)
+                | DistributedGaussian(noise_multiplier=sigma, sampling_rate=rate, steps=steps)
+            ):
                 counts[SubsampledGaussian(noise_multiplier=sigma, sampling_rate=rate, steps=1)] += steps
             case Gaussian(noise_multiplier=sigma, count=count):
                 counts[Gaussian(noise_multiplier=sigma, count=1)] += count
@@ -86,7 +100,7 @@ def _counts(uses: tuple[Mechanism, ...]) -> Counter[Mechanism]:
     return counts
 
 
-def _interval(counts: Counter[Mechanism], scale: float) -> float:
+def _interval(counts: Counter[_Once], scale: float) -> float:
     """A grid on which the loss of one use is resolved and all of it still fits; never finer than needed.
 
     Coarser grids remain upper bounds, only looser ones.
@@ -96,7 +110,7 @@ def _interval(counts: Counter[Mechanism], scale: float) -> float:
     return max(wanted, scale / _POINTS, max(losses) * 10 / _POINTS)
 
 
-def _typical_loss(use: Mechanism) -> float:
+def _typical_loss(use: _Once) -> float:
     """The order of magnitude of the privacy loss of one use."""
     match use:
         case SubsampledGaussian(noise_multiplier=sigma, sampling_rate=rate):
@@ -107,7 +121,7 @@ def _typical_loss(use: Mechanism) -> float:
             return 1 / scale
 
 
-def _distribution(use: Mechanism, count: int, interval: float) -> PrivacyLossDistribution:
+def _distribution(use: _Once, count: int, interval: float) -> PrivacyLossDistribution:
     from dp_accounting.pld import privacy_loss_distribution as library  # scipy behind it takes a second
 
     match use:

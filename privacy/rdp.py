@@ -17,6 +17,9 @@ Sources:
     discrete Gaussian     Canonne, Kamath, Steinke 2020, "The Discrete Gaussian for Differential Privacy",
                           proposition 5 and theorem 14: alpha / (2 sigma^2) too, on the lattice in any
                           number of coordinates, whatever the sigma
+    distributed Gaussian  as the subsampled Gaussian, and 3 tau d for the sum of n discrete Gaussians, tau = 10 sum
+                          over k < n of exp(-2 pi^2 sigma^2 k / (k+1)) (Kairouz, Liu, Steinke 2021, theorem 1), with
+                          d the most coordinates that there can be: see `DistributedGaussian`
     Laplace               Mironov 2017, proposition 6 and table II; sensitivity 1 in L1. In several coordinates
                           the divergence is a sum of convex functions of the coordinates' shifts, each zero at
                           zero, so that one coordinate that carries the whole shift is the worst case
@@ -29,7 +32,13 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from privacy.mechanisms import Laplace, Mechanism, SubsampledGaussian
+from privacy.mechanisms import (
+    MAXIMUM_COORDINATES,
+    DistributedGaussian,
+    Laplace,
+    Mechanism,
+    SubsampledGaussian,
+)
 
 ORDERS: Final[tuple[int, ...]] = (
     2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
@@ -63,6 +72,8 @@ def one_use(mechanism: Mechanism) -> tuple[Decimal, ...]:
             return _laplace(float(mechanism.scale))
         case SubsampledGaussian() if mechanism.sampling_rate < 1:
             return _subsampled_gaussian(float(mechanism.noise_multiplier), float(mechanism.sampling_rate))
+        case DistributedGaussian():
+            return _distributed_gaussian(mechanism)
         case _:
             # A discrete Gaussian has the bound of the continuous one: see the sources above.
             return _gaussian(float(mechanism.noise_multiplier))
@@ -101,6 +112,16 @@ def _subsampled_gaussian(noise_multiplier: float, sampling_rate: float) -> tuple
             binomial = binomial * (order - k) // (k + 1)
         costs.append(UP.divide(ln_up(moment), Decimal(order - 1)))
     return tuple(costs)
+
+
+def _distributed_gaussian(mechanism: DistributedGaussian) -> tuple[Decimal, ...]:
+    """As subsampled, at every order more by what a sum of discrete Gaussians is not one itself."""
+    sigma, rate = float(mechanism.noise_multiplier), float(mechanism.sampling_rate)
+    costs = _subsampled_gaussian(sigma, rate) if rate < 1 else _gaussian(sigma)
+    # pi^2 > 9.8 and k / (k+1) >= 1/2: every term of tau is at most exp(-9.8 sigma^2).
+    largest = exp_up(UP.multiply(Decimal("-9.8"), Decimal(4**mechanism.share_bits)))
+    apart = UP.multiply(Decimal(3 * 10 * (mechanism.shares - 1) * MAXIMUM_COORDINATES), largest)
+    return tuple(UP.add(cost, apart) for cost in costs)
 
 
 @lru_cache(maxsize=1024)

@@ -60,10 +60,21 @@ def outcome_of(made: Aggregate) -> str:
 
 
 def encoding_of(plan: Plan) -> Encoding:
-    """The plan's fixed-point encoding; an update's L2 clip bounds every coordinate too."""
-    update = plan.update
-    bound = update.clip_l2 if update.coordinate_clip is None else min(update.clip_l2, update.coordinate_clip)
-    return Encoding(lane_bits=update.lane_bits, bound=bound, maximum_sites=update.maximum_sites)
+    """The plan's fixed-point encoding, with room for distributed noise where there is some."""
+    update, share = plan.update, plan.noise_share
+    return Encoding(
+        lane_bits=update.lane_bits,
+        bound=update.bound,
+        maximum_sites=update.maximum_sites,
+        lanes_per_unit=None if share is None else share.scale,
+    )
+
+
+def check_resolution(plan: Plan) -> None:
+    """Raise `ResolutionError` if the plan's network has more weights than its lanes can round beside the noise."""
+    share = plan.noise_share
+    if share is not None:
+        share.require_resolution(model_size(plan), clip_l2=plan.update.clip_l2)
 
 
 def packing_of(plan: Plan, step: Step) -> Packing:
@@ -148,7 +159,7 @@ def aggregate(
     encoding, count = encoding_of(plan), lane_count(plan, "training")
     lanes = list(lanes_from_bytes(opened, count=count * len(sizes)).reshape(len(sizes), count))
     if plan.robust is None:
-        norm_micro = encoding.sum_norm_micro(lanes[0], sites=sizes[0])
+        norm_micro = encoding.sum_norm_micro(lanes[0], sites=sizes[0], share=plan.noise_share)
         mean = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
         robust = Scores()
     else:

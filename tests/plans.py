@@ -44,3 +44,16 @@ def tiny_plan(**fields: object) -> Plan:
     value = yaml.safe_load(TINY_PLAN)
     value.update(fields)
     return approved(Plan.from_value(value, what="plan"))
+
+
+DISTRIBUTED = {
+    "noise": "distributed", "colluding": 1, "sampling_rate": 0.2, "steps": 1, "noise_multiplier": 1.0,
+    "clip_l2": 1.0, "learning_rate": 0.1, "nominal_batch_patients": 10.0,
+}  # fmt: skip
+"""One patient moves a site's update by 0.01."""
+
+
+def distributed_plan(**fields: object) -> Plan:
+    """The tiny plan, one step a round, each site adding its share of the noise."""
+    update = {"clip_l2": 0.5, "lane_bits": 32, "maximum_sites": 4, "server_learning_rate": 1.0}
+    return tiny_plan(**{"training": DISTRIBUTED, "update": update, **fields})

@@ -29,6 +29,7 @@ async def publish(coordinator: Coordinator, plan: Plan) -> PlanPublished:
     known = coordinator.state.plans.get(digest)
     if known is not None:
         return known
+    await coordinator.worker.call(CoordinatorSession.check_network, plan)
     if plan.base == "latest":
         base_digest = coordinator.state.latest_model(plan.study)
         if base_digest is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ledger import canonical
-from ledger.errors import PolicyViolation, Violation
+from ledger.errors import CodedError, PolicyViolation, Violation
 from policies.code import running_code_digest, running_policy_digest
 from policies.cost import plan_cost
 from policies.disclosure import public_code
@@ -80,6 +80,7 @@ async def accept(site: Site, published: Published) -> None:
     if isinstance(published, InquiryPublished):
         found.extend(_table(site))
     else:
+        found.extend(await _network(site, published))
         found.extend(await _base_model(site, published))
     found.extend(await _policy(site, published))
     if found:
@@ -128,6 +129,15 @@ async def witness_registration(site: Site, published: PlanPublished) -> None:
             timeout_s=patience_s(published.plan),
             waiting_for="the registration",
         )
+
+
+async def _network(site: Site, published: PlanPublished) -> list[Violation]:
+    """What the plan's numbers have against its network, found here whatever the coordinator says it found."""
+    try:
+        await site.worker.call(SiteSession.check_network, published.plan)
+    except CodedError as error:
+        return [Violation(error.code, error.public_message)]
+    return []
 
 
 async def _base_model(site: Site, published: PlanPublished) -> list[Violation]:

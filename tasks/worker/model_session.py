@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from policies.inquiry import AnyPlan
 from policies.plan import Plan
-from tasks.aggregate import Aggregate, aggregate
+from tasks.aggregate import Aggregate, aggregate, check_resolution
 from tasks.summing import GroupSum, open_groups
 from tasks.train import network, weights
 from tasks.train.weights import Weights
@@ -17,6 +17,10 @@ from tasks.train.weights import Weights
 class ModelSession:
     def initial_model(self, plan: Plan) -> bytes:
         return weights.to_bytes(network.initial(plan.network, plan.data, plan.seed))
+
+    def check_network(self, plan: Plan) -> None:
+        """Raise what the plan's numbers have against the network that it names."""
+        check_resolution(plan)
 
     def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
         """The opened sums of all groups, one behind the other, as this party finds them."""

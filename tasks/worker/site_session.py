@@ -31,6 +31,7 @@ from tasks import progress
 from tasks.aggregate import encode_counts, encoding_of, support_of
 from tasks.progress import Progress
 from tasks.score import evaluation_counts, exact_auc, patient_scores, score
+from tasks.site_noise import noised_update
 from tasks.summing import SumTerms
 from tasks.train import network, weights
 from tasks.train.examples import Examples
@@ -136,6 +137,9 @@ class SiteSession(TableSession):
         delta, self._delta = self._delta, None
         if delta is None:
             raise NothingTrainedError("there is no update to protect")
+        cohort = self._trained_on or self._present().train()
+        if plan.noise_share is not None:
+            return self._protected(plan, terms, noised_update(plan, delta), cohort, sealed)
         encoding, round_number = encoding_of(plan), terms.context.round
         start = self._weights(plan, base)
         before = None if previous is None else self._weights(plan, previous)
@@ -152,7 +156,6 @@ class SiteSession(TableSession):
         if carry is not None:
             carry.keep(whole, encoding.decode_sum(lanes, sites=1), chosen)
             self._residuals(plan.content_digest()).write(str(round_number), carry.to_bytes())
-        cohort = self._trained_on or self._present().train()
         return self._protected(plan, terms, lanes, cohort, sealed)
 
     def protect_evaluation(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ledger import canonical
 from privacy.mechanisms import (
     DiscreteGaussian,
+    DistributedGaussian,
     Gaussian,
     Laplace,
     Mechanism,
@@ -24,6 +25,14 @@ RATES = st.floats(0, 1, exclude_min=True)
 STEPS = st.integers(1, 10_000_000)
 MECHANISMS: st.SearchStrategy[Mechanism] = st.one_of(
     st.builds(SubsampledGaussian, noise_multiplier=SIGMAS, sampling_rate=RATES, steps=STEPS),
+    st.builds(
+        DistributedGaussian,
+        noise_multiplier=SIGMAS,
+        sampling_rate=RATES,
+        steps=STEPS,
+        shares=st.integers(1, 50),
+        share_bits=st.integers(6, 24),
+    ),
     st.builds(Gaussian, noise_multiplier=SIGMAS, count=STEPS),
     st.builds(DiscreteGaussian, noise_multiplier=SIGMAS, count=STEPS),
     st.builds(Laplace, scale=SIGMAS, count=STEPS),
