@@ -46,13 +46,6 @@ class HomeError(InputError):
     code = "home.invalid"
 
 
-class SourceConfig(Document):
-    """Where a site's cohort comes from; see `adapters.sources.discovery`."""
-
-    kind: Literal["dicom", "npz"]
-    path: str
-
-
 class ConsentConfig(Document):
     """On what basis patients are taken in. `records`: only who consented (`adapters.consent`). `waiver`: an ethics
     board waived consent for the whole source, and the hospital answers for it."""
@@ -62,16 +55,39 @@ class ConsentConfig(Document):
     """The versions of the consent policy that this site publishes on the ledger with its next run."""
 
 
-class TableConfig(Document):
+class TableLayout(Document):
+    """What a site's table calls things."""
+
+    patient_column: Annotated[str, Field(min_length=1)] = "patient_id"
+    columns: dict[Name, str] = Field(default_factory=dict)
+    """The plan's or inquiry's name for a column → its header in the file, where the two differ."""
+    missing: tuple[str, ...] = ()
+    """Words that stand for a missing value, besides an empty field."""
+
+
+class TableConfig(TableLayout):
     """Where a site's table for joint statistics lies (`adapters.sources.table`); `path` is absolute or relative to
     the home."""
 
     path: str
-    patient_column: Annotated[str, Field(min_length=1)] = "patient_id"
-    columns: dict[Name, str] = Field(default_factory=dict)
-    """The inquiry's name for a column → its header in the file, where the two differ."""
-    missing: tuple[str, ...] = ()
-    """Words that stand for a missing value, besides an empty field."""
+
+
+class FeatureLayout(TableLayout):
+    """Of a table that is learned from (`adapters.sources.feature_table`)."""
+
+    words: dict[Name, dict[str, str]] = Field(default_factory=dict)
+    """By the plan's name for a column: what a field says → what the plan says for it (`{disease: {yes: "1"}}`)."""
+    sex_column: str | None = None
+    """Header of the column with the sex, for subgroups; else the one that is called sex, if there is one."""
+
+
+class SourceConfig(Document):
+    """Where a site's cohort comes from; see `adapters.sources.discovery`."""
+
+    kind: Literal["dicom", "npz", "nifti", "table"]
+    path: str
+    table: FeatureLayout | None = None
+    """Of `table` alone, where the file has other words or headers than the plan."""
 
 
 class SiteConfig(Document):

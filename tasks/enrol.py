@@ -37,6 +37,7 @@ def enrol(root: Path, contract: DataContract, terms: ConsentTerms, *, now_s: int
         home.resolve(config.source.path),
         site=config.name,
         secret=home.patient_secret(),
+        layout=config.source.table,
     )
     cohort = source.load(contract)
     ConsentStore.open(home).add(

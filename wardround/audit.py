@@ -50,7 +50,7 @@ def privacy(
     from tasks.audit import audit
     from tasks.planning import read_plan
     from wardround.display import Display
-    from wardround.plans import EXAMPLES
+    from wardround.examples import EXAMPLES
 
     read = read_plan(EXAMPLES / "phantom.yaml" if plan is None else plan)
     with Display():

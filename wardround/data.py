@@ -13,7 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -26,7 +26,10 @@ from tasks import progress
 from tasks.planning import read_plan
 from tasks.progress import Progress
 from wardround.display import Display
-from wardround.plans import EXAMPLES
+from wardround.examples import example_for
+
+if TYPE_CHECKING:
+    from adapters.sources.discovery import SourceKind
 
 PUBLIC_TEST = "public-test"
 SIZE_CHECK = "minimum-patients"
@@ -76,7 +79,7 @@ def check(
     Parameters
     ----------
     path
-        A folder with one sub-folder of DICOM files per site, or a MedMNIST .npz.
+        A folder with one sub-folder of DICOM or NIfTI files or one table per site, or a MedMNIST .npz.
     """
     if not 3 <= sites <= 26:
         raise DataOptionError("--sites must be 3 to 26")
@@ -87,8 +90,7 @@ def check(
     from adapters.sources.discovery import discover
 
     found = discover(path)
-    example = "chest-xray.yaml" if found.kind == "medmnist" else "phantom.yaml"
-    used = read_plan(EXAMPLES / example if plan is None else plan)
+    used = read_plan(example_for(found) if plan is None else plan)
     with tempfile.TemporaryDirectory(prefix="wardround-") as scratch, Display() as display:
         if found.kind == "medmnist":
             from adapters.sources.medmnist import write_shards
@@ -101,8 +103,7 @@ def check(
             sources = dict(found.sites)
             if found.public_test is not None:
                 sources[PUBLIC_TEST] = found.public_test
-        kind = "npz" if found.kind == "medmnist" else "dicom"
-        findings = [_look(name, kind, where, used.data) for name, where in sources.items()]
+        findings = [_look(name, found.source, where, used.data) for name, where in sources.items()]
     if details is not None:
         _write_details(details, findings)
     if json:
@@ -112,7 +113,7 @@ def check(
     _judge(findings, details)
 
 
-def _look(site: str, kind: str, path: Path, contract: DataContract) -> Finding:
+def _look(site: str, kind: SourceKind, path: Path, contract: DataContract) -> Finding:
     """Read one site and validate it. Nothing of ours is raised: everything is collected first."""
     from adapters.sources.discovery import open_source
     from tasks.select import select
@@ -124,9 +125,7 @@ def _look(site: str, kind: str, path: Path, contract: DataContract) -> Finding:
     checks: tuple[tuple[str, bool], ...] = ()
     try:
         # A secret of this run alone: the keys of patients are made, used and forgotten here.
-        source = open_source(
-            "npz" if kind == "npz" else "dicom", path, site=site, secret=secrets.token_bytes(32)
-        )
+        source = open_source(kind, path, site=site, secret=secrets.token_bytes(32))
         cohort = select(source, contract, None)  # data are looked at, not used
         patients = bucket(cohort.patient_count)
         progress.tell(Progress(site, "validate"))

@@ -24,13 +24,14 @@ from privacy.accounting import MICRO
 from tasks import progress
 from tasks.progress import Progress
 from wardround.display import Display
+from wardround.examples import EXAMPLES, example_for
 
 MARKER = ".wardround-demo"
-EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
 CONSENT_DOCUMENT = EXAMPLES / "consent-2026-1.md"
 _WITHDRAWS = "consent/demo-patient"
 DELTA = 1e-5
 DEFAULT_SITES = 4
+_WORDS = {"dicom": "DICOM files", "nifti": "NIfTI files", "table": "tables", "npz": "shards"}
 
 
 class OutError(InputError):
@@ -54,7 +55,7 @@ def demo(
     *,
     data: Path | None = None,
     sites: Annotated[
-        int, Parameter(help="Number of hospitals, 3 to 26. A DICOM folder brings its own.")
+        int, Parameter(help="Number of hospitals, 3 to 26. A folder brings its own.")
     ] = DEFAULT_SITES,
     rounds: int | None = None,
     epsilon_cap: Annotated[
@@ -83,7 +84,8 @@ def demo(
     Parameters
     ----------
     data
-        A folder with one sub-folder of DICOM files per site, or a MedMNIST .npz that is split over the sites.
+        A folder with one sub-folder of DICOM or NIfTI files or one table per site, or a MedMNIST .npz that is
+        split over the sites.
         Without it, synthetic DICOM studies are written.
     rounds
         Rounds to train, instead of the plan's.
@@ -228,10 +230,10 @@ def _set_aside(out: Path, *inputs: Path | None) -> Path | None:
 def _read_plan(
     path: Path | None, data: Path | None, *, rounds: int | None, seed: int, scheme: Scheme | None
 ) -> Plan:
+    from adapters.sources.discovery import discover
     from tasks.planning import approved, read_plan
 
-    example = "phantom.yaml" if data is None or data.is_dir() else "chest-xray.yaml"
-    plan = read_plan(EXAMPLES / example if path is None else path)
+    plan = read_plan(example_for(None if data is None else discover(data)) if path is None else path)
     plan = plan.with_fields({"seed": seed, "rounds": plan.rounds if rounds is None else rounds})
     if scheme is not None:
         plan = plan.with_fields({"protection": {**plan.protection.to_json(), "scheme": scheme}})
@@ -327,9 +329,9 @@ def _prepare_data(out: Path, data: Path | None, *, sites: int, seed: int, displa
         return Prepared(sources, ("npz", shards.public_test), note)
     if len(found.sites) < 3:
         raise OptionError(f"{data} holds {len(found.sites)} sites; a protected sum needs at least 3")
-    sources = {name: ("dicom", path.resolve()) for name, path in found.sites.items()}
-    test = None if found.public_test is None else ("dicom", found.public_test.resolve())
-    return Prepared(sources, test, f"Data: DICOM files of {len(sources)} sites in {data}")
+    sources = {name: (str(found.source), path.resolve()) for name, path in found.sites.items()}
+    test = None if found.public_test is None else (found.source, found.public_test.resolve())
+    return Prepared(sources, test, f"Data: {_WORDS[found.source]} of {len(sources)} sites in {data}")
 
 
 def _run(

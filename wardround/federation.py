@@ -27,6 +27,8 @@ RESERVED = {"coordinator", "public-test"}
 MICRO = 1_000_000
 EXAMPLE_DOCUMENT = Path(__file__).resolve().parent.parent / "deployments" / "examples" / "consent-2026-1.md"
 
+FILES = (".npz", ".csv", ".parquet")
+
 app = App(name="federation", help="Found a federation.")
 
 
@@ -45,8 +47,8 @@ def new(
     site: Annotated[
         list[str],
         Parameter(
-            help="NAME=PATH, once a hospital: its name, and its folder of DICOM files with labels.csv "
-            "or its .npz shard.",
+            help="NAME=PATH, once a hospital: its name, and its folder of DICOM files with labels.csv or of NIfTI "
+            "files with patients.csv, its table (.csv, .parquet), or its .npz shard.",
             negative_iterable=(),
         ),
     ],
@@ -120,8 +122,8 @@ def _sources(given: list[str], wrong: list[str]) -> dict[str, Path]:
             wrong.append(f"--site {site}: given twice")
         elif not Path(path).exists():
             wrong.append(f"--site {site}: its path does not exist")
-        elif Path(path).is_file() and Path(path).suffix.lower() != ".npz":
-            wrong.append(f"--site {site}: its path is neither a folder nor an .npz file")
+        elif Path(path).is_file() and Path(path).suffix.lower() not in FILES:
+            wrong.append(f"--site {site}: its path is neither a folder nor a file of {', '.join(FILES)}")
         else:
             sources[site] = Path(path)
     if not wrong and not 3 <= len(sources) <= 50:
@@ -183,5 +185,6 @@ def _write(
 
 def _source(path: Path) -> SourceConfig:
     from adapters.home import SourceConfig
+    from adapters.sources.discovery import source_kind
 
-    return SourceConfig(kind="npz" if path.is_file() else "dicom", path=str(path.resolve()))
+    return SourceConfig(kind=source_kind(path) or "npz", path=str(path.resolve()))

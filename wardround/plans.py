@@ -28,8 +28,8 @@ from privacy import accounting
 from privacy.accounting import MICRO, Curve
 from privacy.statistics import lane_count
 from tasks.planning import parse_either, read_either
+from wardround.examples import EXAMPLES
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "deployments" / "examples"
 DEFAULT_EXAMPLE = "chest-xray"
 DRAFT = "plan.no-code"
 """A draft is warned of: it approves no code, and is never published."""

@@ -87,6 +87,18 @@ def assemble(
     return Cohort(inputs, label_array, patients, groups, keys, facts, masks)
 
 
+def require_images(contract: DataContract, *, site: str) -> None:
+    """Raises DataRefusedError (data.kind) unless the plan learns labels of images of two dimensions, which is all
+    that DICOM files and shards give."""
+    if contract.image is None or contract.image.depth_px is not None or contract.target == "mask":
+        raise DataRefusedError(
+            f"site {site}: the plan learns from a table, from volumes or masks, and the site's source is images.",
+            code="data.kind",
+            remedy="Convert series and masks to NIfTI (kind: nifti), or name a table (kind: table), under source in "
+            "institution.yaml.",
+        )
+
+
 def _sizes(inputs: NDArray[np.float32]) -> dict[str, object]:
     """The columns of the facts that the items themselves give."""
     names = {2: ("values",), 4: ("rows", "columns"), 5: ("depth", "rows", "columns")}[inputs.ndim]

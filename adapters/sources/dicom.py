@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.sources import dicom_image
-from adapters.sources.assembly import assemble
+from adapters.sources.assembly import assemble, require_images
 from adapters.sources.cohort import Cohort, canonical_identifier
 from adapters.sources.findings import DataRefusedError, Findings, UnusableError
 from adapters.sources.labels import FILE_NAME as LABELS
@@ -50,10 +50,11 @@ class DicomSource:
     def load(self, contract: DataContract) -> Cohort:
         """Read all images, area-resized to the contract's size.
 
-        Raises DataRefusedError: data.missing, data.empty, data.symlink, data.dicom-*, data.patient-missing,
-        data.modality, data.labels-*, data.secret. Everything wrong with files, patients and labels is
-        collected first.
+        Raises DataRefusedError: data.kind, data.missing, data.empty, data.symlink, data.dicom-*,
+        data.patient-missing, data.modality, data.labels-*, data.secret. Everything wrong with files, patients
+        and labels is collected first.
         """
+        require_images(contract, site=self._site)
         folder, findings = self._existing(), Findings(self._site)
         files = _image_files(folder, findings)
         if not files:

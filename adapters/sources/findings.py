@@ -38,6 +38,49 @@ _WORDS: dict[str, tuple[str, str]] = {
         "images whose rescaling is not usable",
         "Rescale Slope must be a finite number other than zero, Rescale Intercept a finite number.",
     ),
+    "data.volume-path": (
+        "files named in patients.csv that lie outside the folder",
+        "Copy them into the site's folder and name them relative to it.",
+    ),
+    "data.volume-missing": (
+        "files named in patients.csv that are not there",
+        "Name every file relative to the site's folder.",
+    ),
+    "data.volume-unreadable": ("files that cannot be read as NIfTI", "Export them again as .nii or .nii.gz."),
+    "data.volume-type": (
+        "NIfTI images whose values are not plain real numbers",
+        "Export grey-scale images, one number a voxel.",
+    ),
+    "data.volume-dimensions": (
+        "NIfTI images of other dimensions than the plan's",
+        "A plan with depth_px learns from volumes, one without from single slices; neither from series over time.",
+    ),
+    "data.volume-size": (
+        "NIfTI images without a voxel or of more than 134 million",
+        "Crop or resample them.",
+    ),
+    "data.volume-values": (
+        "NIfTI images with values that are not finite numbers",
+        "Replace them, by the value of the background, say.",
+    ),
+    "data.mask-missing": ("images without a mask", "Name one for every image under mask in patients.csv."),
+    "data.mask-shape": (
+        "masks of another shape than their images",
+        "Export masks on the grid of their image.",
+    ),
+    "data.mask-place": (
+        "masks that lie elsewhere in space than their images",
+        "Export masks on the grid of their image, orientation and origin included.",
+    ),
+    "data.mask-values": (
+        "masks with values outside the plan's data.labels",
+        "Keep the plan's labels alone in a mask.",
+    ),
+    "data.patients-malformed": (
+        "rows of patients.csv with another number of fields than its header",
+        "Write every row with the header's fields.",
+    ),
+    "data.patients-twice": ("files that patients.csv names more than once", "Keep one row a file."),
     "data.patient-missing": ("images without one patient identifier", "Every image needs a Patient ID."),
     "data.modality": (
         "images of a modality that the plan does not list",
@@ -71,7 +114,16 @@ _WORDS: dict[str, tuple[str, str]] = {
     "data.table-number": (
         "fields of the table that are not numbers",
         "Write numbers with a decimal point, leave missing ones empty, or list the word that stands for them under "
-        "statistics.missing in institution.yaml.",
+        "missing (of statistics, or of source.table) in institution.yaml.",
+    ),
+    "data.table-word": (
+        "fields of the table with a word that the plan does not list",
+        "Write the plan's words, or what stands for them under source.table.words in institution.yaml.",
+    ),
+    "data.table-label": (
+        "rows of the table whose label is not one of the plan's",
+        "Labels are whole numbers from the plan's data.labels, in every row; name what stands for them under "
+        "source.table.words in institution.yaml.",
     ),
     "data.labels-contradict": ("patients with contradicting labels", "A patient has one label."),
 }

@@ -9,14 +9,13 @@ without images may be listed. Reading and checking lives here; what the labels m
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from adapters.sources.cohort import canonical_identifier
-from adapters.sources.findings import DataRefusedError, Findings
+from adapters.sources.findings import DataRefusedError, Findings, UnusableError
+from adapters.sources.table_rows import NOT_OPENED, csv_rows
 
 FILE_NAME = "labels.csv"
 _INTEGER = re.compile(r"^-?[0-9]{1,3}$")
@@ -55,23 +54,17 @@ def read_labels(folder: Path, *, site: str, allowed: Sequence[int], findings: Fi
 
 def _rows(path: Path, site: str) -> list[list[str]]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        refused = DataRefusedError(
-            f"site {site}: labels.csv is missing or cannot be opened.",
-            code="data.labels-missing",
-            remedy="Put labels.csv (patient_id,label) into the site's folder.",
-            diagnostics=f"{path}: {type(error).__name__}",
-        )
-    except UnicodeDecodeError:
-        refused = _malformed(site, path, "not UTF-8")
-    else:
-        try:
-            return list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        except csv.Error:
-            refused = _malformed(site, path, "not CSV")
-    # Raised outside the handlers: a chained exception would carry the file's content along.
-    raise refused
+        return csv_rows(path)
+    except UnusableError as unusable:
+        missing, detail = unusable.code == NOT_OPENED, unusable.detail
+    if not missing:
+        raise _malformed(site, path, detail)
+    raise DataRefusedError(
+        f"site {site}: labels.csv is missing or cannot be opened.",
+        code="data.labels-missing",
+        remedy="Put labels.csv (patient_id,label) into the site's folder.",
+        diagnostics=f"{path}: {detail}",
+    )
 
 
 def _malformed(site: str, path: Path, detail: str) -> DataRefusedError:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.sources.assembly import assemble
+from adapters.sources.assembly import assemble, require_images
 from adapters.sources.cohort import Cohort
 from adapters.sources.findings import DataRefusedError, Findings
 from adapters.sources.npz import read_arrays, require_form
@@ -59,8 +59,9 @@ class NpzSource:
         self._secret = secret
 
     def load(self, contract: DataContract) -> Cohort:
-        """Raises DataRefusedError: data.missing, data.npz-*, data.empty, data.modality, data.labels-value,
-        data.labels-contradict, data.patient-missing, data.secret."""
+        """Raises DataRefusedError: data.kind, data.missing, data.npz-*, data.empty, data.modality,
+        data.labels-value, data.labels-contradict, data.patient-missing, data.secret."""
+        require_images(contract, site=self._site)
         what = f"site {self._site}: its .npz shard"
         arrays = read_arrays(
             self._path, ("images", "labels", "patients", "modality"), what=what, optional=("sexes",)

@@ -1,4 +1,4 @@
-"""A site's table for joint statistics: one row a patient, read from CSV under an inquiry's contract.
+"""A site's table for joint statistics: one row a patient, read from CSV or Parquet under an inquiry's contract.
 
     patient_id,age,sex,cholesterol
     INVENTED-0001,63,male,233
@@ -16,26 +16,21 @@ table lives in `privacy.statistics_lanes`.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from adapters.home import TableConfig
 from adapters.sources.cohort import canonical_identifier, patient_key
-from adapters.sources.findings import DataRefusedError, Findings
+from adapters.sources.findings import DataRefusedError, Findings, UnusableError
+from adapters.sources.table_rows import find_columns, is_number, table_rows
 from policies.inquiry import Column, TableContract
 from privacy.statistics import Numbers
 from privacy.statistics_lanes import Table
-
-_NUMBER: Final = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -99,7 +94,7 @@ def read_table(
             findings.add("data.table-twice", where)
         found[key] = [fields[place].strip() for place in places[1:]]
         for column, text in zip(contract.columns, found[key], strict=True):
-            if column.kind == "number" and not _is_number(text, config.missing):
+            if column.kind == "number" and text and text not in config.missing and not is_number(text):
                 findings.add("data.table-number", f"{where}, column {column.name}")
     findings.refuse()
     keys = tuple(sorted(found))
@@ -116,29 +111,11 @@ def read_table(
     return PatientTable(keys, numbers, words)
 
 
-def _is_number(text: str, missing: Sequence[str]) -> bool:
-    if not text or text in missing:
-        return True
-    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
-
-
 def _places(
     config: TableConfig, header: Sequence[str], columns: Sequence[Column], *, site: str, path: Path
 ) -> list[int]:
     """Where the patient and each column stand; refuses naming every column that is not there exactly once."""
-    headers = [text.strip() for text in header]
-    wanted = [
-        (config.patient_column, config.patient_column),
-        *((one.name, config.columns.get(one.name)) for one in columns),
-    ]
-    places, lacking = [], []
-    for name, exact in wanted:
-        here = [place for place, text in enumerate(headers) if text == exact]
-        if not here and exact is None:
-            here = [place for place, text in enumerate(headers) if _plain(text) == name]
-        places += here[:1]
-        if len(here) != 1:
-            lacking.append(name)
+    places, lacking = find_columns(config, header, [one.name for one in columns])
     if lacking:
         raise DataRefusedError(
             f"site {site}: the table for statistics has not exactly one column for {', '.join(lacking)}.",
@@ -150,24 +127,14 @@ def _places(
     return places
 
 
-def _plain(text: str) -> str:
-    return text.lower().replace("_", "-").replace(" ", "-")
-
-
 def _rows(path: Path, site: str) -> list[list[str]]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except OSError:
-        detail = "cannot be opened"
-    except UnicodeDecodeError:
-        detail = "is not UTF-8"
-    except csv.Error:
-        detail = "is not CSV"
-    # Outside the handlers: a chained exception would carry the file's content along.
+        return table_rows(path)
+    except UnusableError as unusable:
+        detail = unusable.detail
     raise DataRefusedError(
         f"site {site}: the table for statistics {detail}.",
         code="data.table-unreadable",
-        remedy="Name a CSV file in UTF-8 under statistics.path in institution.yaml.",
+        remedy="Name a CSV file in UTF-8, or a Parquet file, under statistics.path in institution.yaml.",
         diagnostics=str(path),
     )

@@ -50,6 +50,7 @@ class CoordinatorSession(ModelSession):
             self._home.resolve(self._config.public_test.path),
             site="public-test",
             secret=b"public images need no secret",
+            layout=self._config.public_test.table,
         )
         cohort = source.load(plan.data)
         module = network.build(plan.network, plan.data)

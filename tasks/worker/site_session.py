@@ -69,6 +69,7 @@ class SiteSession(TableSession):
             self._home.resolve(self._config.source.path),
             site=self._config.name,
             secret=self._home.patient_secret(),
+            layout=self._config.source.table,
         )
         self._cohort = SiteCohort(source, plan.data, consent=self._consent_for(plan), tell=self._tell)
         return Prepared(self._cohort.suite_digest)

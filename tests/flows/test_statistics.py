@@ -30,7 +30,7 @@ from tasks.worker.site_session import SiteSession
 from tests.consents import RECORDS, WAIVER
 from tests.consortium import SITES, Consortium, Outcome, site_worker
 from tests.inquiries import heart_inquiry
-from wardround.plans import EXAMPLES
+from wardround.examples import EXAMPLES
 
 pytestmark = pytest.mark.xdist_group("statistics")
 

@@ -111,7 +111,7 @@ def test_new_names_everything_wrong_and_leaves_nothing(
     assert wardround("federation", "new", "--out", out, *data[:2]).code == 2
     (tmp_path / "notes.txt").write_text("x")
     done = wardround("federation", "new", "--out", out, *data, f"--site=x={tmp_path / 'notes.txt'}")
-    assert done.code == 2 and "neither a folder nor an .npz" in done.error
+    assert done.code == 2 and "neither a folder nor a file of .npz" in done.error
 
     def fail(*arguments: object, **options: object) -> None:
         raise CodedError("the disk is full")

@@ -15,7 +15,7 @@ from privacy.accounting import MICRO
 from tasks.planning import parse_either
 from tests.consortium import tiny_plan
 from tests.wardround.conftest import Command
-from wardround.plans import EXAMPLES
+from wardround.examples import EXAMPLES
 
 
 def write(path: Path, **fields: object) -> Path:

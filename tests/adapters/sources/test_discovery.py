@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from adapters.sources.dicom import DicomSource
-from adapters.sources.discovery import discover, open_source
+from adapters.sources.discovery import discover, open_source, source_kind
+from adapters.sources.feature_table import FeatureTableSource
 from adapters.sources.findings import DataRefusedError
 from adapters.sources.medmnist import NpzSource
+from adapters.sources.volumes import NiftiSource
 
 from .conftest import MARKER, SECRET, WriteSite, public_surface
 
@@ -28,7 +31,10 @@ def test_sites_and_public_test(write_site: WriteSite, tmp_path: Path) -> None:
     (tmp_path / "README.txt").write_text("synthetic")
     (tmp_path / ".cache").mkdir()
     found = discover(tmp_path)
-    assert found.kind == "dicom-sites" and list(found.sites) == ["hospital-a", "hospital-b"]
+    assert (found.kind, found.source) == ("sites", "dicom") and list(found.sites) == [
+        "hospital-a",
+        "hospital-b",
+    ]
     assert found.public_test == tmp_path / "public-test"
 
 
@@ -70,6 +76,29 @@ def test_a_linked_site_is_refused(write_site: WriteSite, tmp_path: Path) -> None
     assert refused_code(tmp_path) == "data.symlink"
 
 
+def test_tables_and_volumes(tmp_path: Path, write_site: WriteSite) -> None:
+    tables, volumes = tmp_path / "tables", tmp_path / "volumes"
+    tables.mkdir()
+    for name in ("hospital-b.csv", "hospital-a.parquet", "public-test.csv", "README.csv"):
+        (tables / name).write_text("looked into later")
+    found = discover(tables)
+    assert (found.source, list(found.sites)) == ("table", ["hospital-a", "hospital-b"])
+    assert found.public_test == tables / "public-test.csv"
+    (tables / "hospital-a.csv").write_text("which of the two?")
+    assert refused_code(tables) == "data.layout"
+    for name in ("hospital-a", "public-test"):
+        (volumes / name).mkdir(parents=True)
+        (volumes / name / "patients.csv").write_text("looked into later")
+    found = discover(volumes)
+    assert (found.source, list(found.sites)) == ("nifti", ["hospital-a"])
+    shutil.move(write_site(site="hospital-b", patients=1), volumes / "hospital-b")
+    assert refused_code(volumes) == "data.kind"
+
+
 def test_sources_by_kind(tmp_path: Path) -> None:
     assert isinstance(open_source("dicom", tmp_path, site="a", secret=SECRET), DicomSource)
     assert isinstance(open_source("npz", tmp_path, site="a", secret=SECRET), NpzSource)
+    assert isinstance(open_source("nifti", tmp_path, site="a", secret=SECRET), NiftiSource)
+    assert isinstance(open_source("table", tmp_path, site="a", secret=SECRET), FeatureTableSource)
+    kinds = {name: source_kind(tmp_path / name) for name in ("a.npz", "a.csv", "a.PARQUET", "a.txt", "")}
+    assert list(kinds.values()) == ["npz", "table", "table", None, "dicom"]
