@@ -30,6 +30,11 @@ class ModelVersion:
     version: int
 
 
+def folder_of(round_number: int) -> str:
+    """Of a round, among the run's artifacts."""
+    return f"round-{round_number}"
+
+
 def store_uri(home: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
 
@@ -91,11 +96,18 @@ class Lineage:
         ]
         self._client.log_inputs(self.run_id, inputs)
 
+    def log_files(self, place: str, files: Mapping[str, bytes]) -> None:
+        """Keep files beside the run, in the folder `place` of its artifacts; "" is the topmost."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in files.items():
+                (Path(folder) / name).write_bytes(data)
+            self._client.log_artifacts(self.run_id, folder, place or None)
+
     def register(
         self, round_number: int, model: bytes, card: str, *, tags: Mapping[str, str]
     ) -> ModelVersion:
         """Store the model and its card as artifacts and register a version, which becomes the candidate."""
-        place = f"round-{round_number}"
+        place = folder_of(round_number)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / MODEL_FILE).write_bytes(model)
             (Path(folder) / CARD_FILE).write_text(card)

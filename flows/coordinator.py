@@ -124,7 +124,7 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
             passed = True
         finally:
             await recording.settle()
-            await finish_lineage(coordinator, lineage, passed=passed)
+            await finish_lineage(coordinator, published, lineage, passed=passed)
     except PolicyViolation:
         with suppress(CodedError):  # the violation is what the run fails with
             await record_evidence(coordinator, published, ended)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from adapters.lineage import Lineage, ModelVersion
+from adapters.lineage import Lineage, ModelVersion, folder_of
 from policies.events import ModelRegistered, PlanPublished
 from policies.receipt import Step
+from policies.state import FederationState
 from privacy.accounting import MICRO
 from tasks.coordinator.card import model_card
 from tasks.coordinator.party import Coordinator
+from tasks.coordinator.plots import course_svg, reliability_svg, roc_svg
+from tasks.coordinator.scores import course, round_metrics, score_figures
 from tasks.step import step
 
 
@@ -67,7 +70,8 @@ async def record_round(
         if site.pool is not None
     }
     datasets = _commitments(coordinator, digest, round_number, "training")
-    await asyncio.to_thread(lineage.log_round, round_number, {**metrics, **spent}, datasets)
+    figures = round_metrics(state, published, round_number)
+    await asyncio.to_thread(lineage.log_round, round_number, {**figures, **metrics, **spent}, datasets)
     card = model_card(state, published, round_number, public_auc=public_auc)
     model_digest = state.released[digest, round_number].model_digest
     version = await asyncio.to_thread(
@@ -101,9 +105,27 @@ async def record_round(
 
 
 @step
-async def finish_lineage(coordinator: Coordinator, lineage: Lineage, *, passed: bool) -> None:
+async def finish_lineage(
+    coordinator: Coordinator, published: PlanPublished, lineage: Lineage, *, passed: bool
+) -> None:
+    """End the run, and draw how it went."""
     coordinator.tell("finished" if passed else "failed")
     await asyncio.to_thread(lineage.finish, passed=passed)
+    await asyncio.to_thread(_keep_plots, lineage, coordinator.state, published)
+
+
+def _keep_plots(lineage: Lineage, state: FederationState, published: PlanPublished) -> None:
+    """Of the last round that was evaluated, and of the whole course. Not of every round, as drawing takes as long as
+    a round may; whoever has the ledger can draw the others."""
+    rounds = [number for digest, number in state.evaluated if digest == published.plan_digest]
+    if not rounds:
+        return
+    figures = score_figures(state, published, max(rounds))
+    if figures is not None:
+        drawn = {"roc.svg": roc_svg(figures), "reliability.svg": reliability_svg(figures)}
+        files = {name: data for name, data in drawn.items() if data is not None}
+        lineage.log_files(folder_of(max(rounds)), files)
+    lineage.log_files("", {"rounds.svg": course_svg(course(state, published, max(rounds)))})
 
 
 def _commitments(coordinator: Coordinator, plan_digest: str, round_number: int, kind: Step) -> dict[str, str]:

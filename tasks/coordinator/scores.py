@@ -1,0 +1,76 @@
+"""What a round's released histogram says of its model: for MLflow, plots and cards, from the ledger alone.
+
+Whoever has the ledger arrives at the same figures; every one carries the histogram's noise. Nothing here decides: the
+gates have their own AUC, in whole micro-units (`policies.opening`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies.cost import epsilon_micro, plan_cost
+from policies.events import PlanPublished
+from policies.opening import histogram_lanes
+from policies.state import FederationState
+from privacy.accounting import MICRO
+from privacy.histogram import OTHER, SUBGROUPS
+from privacy.scores import ScoreFigures, of_histogram
+
+
+def score_figures(state: FederationState, published: PlanPublished, round_number: int) -> ScoreFigures | None:
+    """Of all held-out patients together; None where the round was not evaluated."""
+    key = (published.plan_digest, round_number)
+    evaluated, terms = state.evaluated.get(key), published.plan.evaluation
+    if evaluated is None:
+        return None
+    rows = histogram_lanes(evaluated.histogram).astype(np.int64).reshape(-1, 2, terms.bins)
+    # Each site's noise is on each cell of each subgroup's histogram.
+    noises = len(state.closed[*key, "evaluation"].receipts) * len(rows)
+    return of_histogram(rows.sum(axis=0), noise_std=float(terms.noise_std * noises**0.5))
+
+
+def round_metrics(state: FederationState, published: PlanPublished, round_number: int) -> dict[str, float]:
+    """By the name under which MLflow keeps them."""
+    key = (published.plan_digest, round_number)
+    found: dict[str, float] = {}
+    released, evaluated = state.released.get(key), state.evaluated.get(key)
+    if released is not None:
+        found["update_norm_l2"] = released.norm_l2_micro / MICRO
+    figures = score_figures(state, published, round_number)
+    if evaluated is not None and figures is not None:
+        found |= {f"{name}_federated": value for name, value in figures.numbers().items() if name != "auc"}
+        names = [name for name in SUBGROUPS[published.plan.evaluation.subgroups] if name != OTHER]
+        groups = zip(names, evaluated.subgroup_auc_micro, strict=False)
+        found |= {f"auc_federated.{name}": micro / MICRO for name, micro in groups if micro is not None}
+    found["epsilon_of_plan"] = _epsilon(published, round_number)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a plan went, by round: what of it is on the ledger so far."""
+
+    rounds: tuple[int, ...]
+    auc: tuple[float | None, ...]
+    norm_l2: tuple[float | None, ...]
+    epsilon: tuple[float, ...]
+    """What the plan's rounds up to this one cost a patient of each site, at the plan's δ."""
+
+
+def course(state: FederationState, published: PlanPublished, last: int) -> Course:
+    digest, rounds = published.plan_digest, tuple(range(1, last + 1))
+    evaluated = [state.evaluated.get((digest, number)) for number in rounds]
+    released = [state.released.get((digest, number)) for number in rounds]
+    return Course(
+        rounds,
+        tuple(None if one is None or one.auc_micro is None else one.auc_micro / MICRO for one in evaluated),
+        tuple(None if one is None else one.norm_l2_micro / MICRO for one in released),
+        tuple(_epsilon(published, number) for number in rounds),
+    )
+
+
+def _epsilon(published: PlanPublished, rounds: int) -> float:
+    plan = published.plan
+    return epsilon_micro(plan_cost(plan, rounds=rounds), plan.budget.delta) / MICRO
