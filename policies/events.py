@@ -199,6 +199,8 @@ class AggregateReleased(Document):
     openings confirm them with the model."""
     outliers: Annotated[tuple[Annotated[int, Field(ge=0, lt=50)], ...], Field(max_length=50)] = ()
     """Which of the opened clusters, counted from 0, point against the others or are longer than their clip allows."""
+    server_state_digest: Digest | None = None
+    """Of the plan's server optimiser after the round, if it keeps a state; the openings confirm it too."""
     openings: Openings
 
 

@@ -98,20 +98,24 @@ def sum_digest_of(lanes: Lanes) -> str:
 
 
 def outcome_digest_of(
-    *, model_digest: str, norm_l2_micro: int, cosines_micro: tuple[int, ...], outliers: tuple[int, ...]
+    *,
+    model_digest: str,
+    norm_l2_micro: int,
+    cosines_micro: tuple[int, ...],
+    outliers: tuple[int, ...],
+    server_state_digest: str | None,
 ) -> str:
-    """What follows from a round's opened sums, in one digest: the model, and the figures that gates and quarantine
-    rest on."""
-    return canonical.digest(
-        canonical.encode(
-            {
-                "model_digest": model_digest,
-                "norm_l2_micro": norm_l2_micro,
-                "cosines_micro": list(cosines_micro),
-                "outliers": list(outliers),
-            }
-        )
-    )
+    """What follows from a round's opened sums, in one digest: the model, the figures that gates and quarantine rest
+    on, and the state of the server's optimiser if it has one."""
+    outcome: dict[str, canonical.JsonValue] = {
+        "model_digest": model_digest,
+        "norm_l2_micro": norm_l2_micro,
+        "cosines_micro": list(cosines_micro),
+        "outliers": list(outliers),
+    }
+    if server_state_digest is not None:
+        outcome["server_state_digest"] = server_state_digest
+    return canonical.digest(canonical.encode(outcome))
 
 
 def histogram_lane_count(evaluation: Evaluation) -> int:

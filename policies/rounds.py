@@ -258,6 +258,12 @@ def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
         found.append(Violation("aggregate.not-closed", "nothing is opened before its round is closed"))
     elif not _about_clusters(state, body):
         found.append(Violation("aggregate.clusters", "the figures are not those of the opened clusters"))
+    elif (body.server_state_digest is not None) != state.plans[
+        body.plan_digest
+    ].plan.update.server.keeps_state:
+        found.append(
+            Violation("aggregate.server-state", "a state of the server is named without reason, or none is")
+        )
     if (body.plan_digest, body.round) in state.released:
         found.append(Violation("aggregate.twice", "the sum of this round is released already"))
     outcome = opening.outcome_digest_of(
@@ -265,6 +271,7 @@ def release(state: FederationState, body: AggregateReleased) -> list[Violation]:
         norm_l2_micro=body.norm_l2_micro,
         cosines_micro=body.cosines_micro,
         outliers=body.outliers,
+        server_state_digest=body.server_state_digest,
     )
     return found + opened(
         state,

@@ -108,3 +108,8 @@ class Server(Document):
     tau: PositiveFloat = 1e-3
     schedule: Literal["constant", "linear"] = "constant"
     """`linear`: the server's learning rate falls to zero after the last round."""
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a round's step depends on the sums of the rounds before it."""
+        return self.optimizer != "average"

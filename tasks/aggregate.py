@@ -23,7 +23,8 @@ from privacy.encoding import Encoding
 from privacy.packing import Lanes, Packing
 from privacy.sum_context import Step
 from privacy.support import Support, scatter, support, support_seed, support_size
-from tasks.train import network, weights
+from tasks.train import network, server_optimizer, weights
+from tasks.train.server_optimizer import Row, ServerState, ServerStateError
 from tasks.train.weights import Weights
 
 _LARGEST_LANE = 2**30
@@ -47,6 +48,12 @@ class Aggregate:
     sites were like its own, so that one cluster beyond its bound is not hidden by the others."""
     cosines_micro: tuple[int, ...] = ()
     outliers: tuple[int, ...] = ()
+    server_state: bytes | None = None
+    """With which the server's optimiser goes on; None of one that remembers nothing."""
+
+    @property
+    def server_state_digest(self) -> str | None:
+        return None if self.server_state is None else canonical.digest(self.server_state)
 
 
 def outcome_of(made: Aggregate) -> str:
@@ -56,6 +63,7 @@ def outcome_of(made: Aggregate) -> str:
         norm_l2_micro=made.norm_l2_micro,
         cosines_micro=made.cosines_micro,
         outliers=made.outliers,
+        server_state_digest=made.server_state_digest,
     )
 
 
@@ -145,13 +153,16 @@ def aggregate(
     *,
     sizes: tuple[int, ...],
     previous: bytes | None,
+    server_state: bytes | None = None,
 ) -> Aggregate:
-    """The model after a round: base + server_learning_rate * mean update, in float64 and rounded once to float32.
+    """The model after a round, and the state after it: the plan's server optimiser takes the mean update as its
+    step, in float64 and rounded once to float32 (`tasks.train.server_optimizer`). `server_state` is that after the
+    round before, as `tasks.summing` finds it.
 
     `opened` holds the sums of the groups, one behind the other, and `sizes` how many sites are in each. Each site
     weighs the same: a weight by patients would release the number of patients. Of several groups' means the median
-    is taken, coordinate by coordinate. Only additions, multiplications, divisions and comparisons of IEEE 754 doubles
-    are used, so that all machines agree on every bit.
+    is taken, coordinate by coordinate. Only additions, multiplications, divisions, square roots and comparisons of
+    IEEE 754 doubles are used, so that all machines agree on every bit.
     """
     like = network.template(plan.network, plan.data)
     start = weights.from_bytes(base, like)
@@ -160,19 +171,20 @@ def aggregate(
     lanes = list(lanes_from_bytes(opened, count=count * len(sizes)).reshape(len(sizes), count))
     if plan.robust is None:
         norm_micro = encoding.sum_norm_micro(lanes[0], sites=sizes[0], share=plan.noise_share)
-        mean = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
+        mean: Row | None = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
         robust = Scores()
     else:
         norm_micro, mean, robust = _median(
             encoding, lanes, sizes, terms=plan.robust, clip_l2=plan.update.clip_l2
         )
     chosen = support_of(plan, round_number, start, before)
-    model = weights.to_bytes(_moved(start, plan.update.server_learning_rate, mean, chosen))
+    model, after = _moved(plan, round_number, start, mean, chosen=chosen, server_state=server_state)
     return Aggregate(
-        model=model,
+        model=weights.to_bytes(model),
         norm_l2_micro=norm_micro,
         cosines_micro=robust.cosines_micro,
         outliers=robust.outliers,
+        server_state=after,
     )
 
 
@@ -184,7 +196,7 @@ class Scores:
 
 def _median(
     encoding: Encoding, sums: list[Lanes], sizes: tuple[int, ...], *, terms: Robust, clip_l2: float
-) -> tuple[int, npt.NDArray[np.float64], Scores]:
+) -> tuple[int, Row | None, Scores]:
     """(norm, median of the clusters' means, scores). A cluster that is longer than its clips allow, or opened to no
     sum at all, is proof of a hostile site and is left out. Where more are proven than the plan survives, nothing
     moves and no norm is small enough for the gate."""
@@ -195,8 +207,7 @@ def _median(
     kept = [number for number in range(len(sums)) if number not in proven]
     if len(proven) > terms.hostile or len(kept) < least_opened(terms.hostile, proven=len(proven)):
         outliers = tuple(sorted(proven))
-        nothing = np.zeros(len(sums[0]), dtype=np.float64)
-        return NEVER, nothing, Scores(cosines_micro=(0,) * len(sums), outliers=outliers)
+        return NEVER, None, Scores(cosines_micro=(0,) * len(sums), outliers=outliers)
     total = sum(sizes)
     norm_micro = max(
         -(-encoding.sum_norm_micro(sums[number], sites=sizes[number]) * total // sizes[number])
@@ -223,8 +234,32 @@ def _median(
 
 
 def _moved(
-    base: Weights, learning_rate: float, mean: npt.NDArray[np.float64], chosen: Support | None
-) -> Weights:
-    start = weights.flatten(base).astype(np.float64)
-    whole = mean if chosen is None else scatter(mean, chosen, len(start))
-    return weights.unflatten((start + learning_rate * whole).astype(np.float32), base)
+    plan: Plan,
+    round_number: int,
+    base: Weights,
+    mean: Row | None,
+    *,
+    chosen: Support | None,
+    server_state: bytes | None,
+) -> tuple[Weights, bytes | None]:
+    """The weights after the round, and the server's state after it. Without a mean nothing moves."""
+    terms, start = plan.update.server, weights.flatten(base).astype(np.float64)
+    if (server_state is not None) != (terms.keeps_state and round_number > 1):
+        raise ServerStateError(
+            "a round begins with the server's state after the last one, if its plan keeps one"
+        )
+    state = ServerState.fresh(terms, len(start)) if terms.keeps_state else None
+    if server_state is not None:
+        state = ServerState.from_bytes(server_state, size=len(start))
+    if mean is None:
+        return base, None if state is None else state.to_bytes()
+    moved, after = server_optimizer.step(
+        start,
+        mean if chosen is None else scatter(mean, chosen, len(start)),
+        state,
+        terms=terms,
+        learning_rate=server_optimizer.learning_rate_at(
+            terms, plan.update.server_learning_rate, round_number=round_number, rounds=plan.rounds
+        ),
+    )
+    return weights.unflatten(moved, base), None if after is None else after.to_bytes()

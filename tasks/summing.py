@@ -153,6 +153,19 @@ def previous_model(
     return None if before is None else objects.load(exchange, before)
 
 
+def server_state(
+    exchange: Exchange, state: FederationState, published: PlanPublished, round_number: int
+) -> bytes | None:
+    """The state with which the server's optimiser begins a round, as the ledger names it; None where it has none:
+    an average never has, and every plan begins without."""
+    if round_number == 1 or not published.plan.update.server.keeps_state:
+        return None
+    released = state.released.get((published.plan_digest, round_number - 1))
+    if released is None or released.server_state_digest is None:
+        return None
+    return objects.load(exchange, released.server_state_digest)
+
+
 def _form(plan: AnyPlan, step: Step) -> tuple[Packing, int]:
     """How a step's lanes lie in the sum, and how many there are."""
     if isinstance(plan, Inquiry):

@@ -26,7 +26,7 @@ from tasks.coordinator.opening import confirm, open_sum
 from tasks.coordinator.party import Coordinator
 from tasks.opening import ImpossibleSumError, Opened
 from tasks.step import step
-from tasks.summing import previous_model
+from tasks.summing import previous_model, server_state
 from tasks.worker.coordinator_session import CoordinatorSession
 
 
@@ -44,8 +44,11 @@ async def release_model(
         total.lanes,
         sizes=total.sizes,
         previous=previous_model(coordinator.exchange, coordinator.state, published, round_number),
+        server_state=server_state(coordinator.exchange, coordinator.state, published, round_number),
     )
     openings = await confirm(coordinator, published, round_number, "training", total, outcome_of(aggregate))
+    if aggregate.server_state is not None:
+        objects.store(coordinator.exchange, aggregate.server_state)
     await coordinator.say(
         AggregateReleased(
             plan_digest=published.plan_digest,
@@ -55,6 +58,7 @@ async def release_model(
             norm_l2_micro=aggregate.norm_l2_micro,
             cosines_micro=aggregate.cosines_micro,
             outliers=aggregate.outliers,
+            server_state_digest=aggregate.server_state_digest,
             openings=openings,
         )
     )

@@ -27,7 +27,7 @@ from tasks.opening import ImpossibleSumError, open_closed
 from tasks.site.party import Site, patience_s
 from tasks.site.sums import own_terms, sealed_key
 from tasks.step import step
-from tasks.summing import GroupSum, answers_wanted, load_reports, needs_updates, previous_model
+from tasks.summing import GroupSum, answers_wanted, load_reports, needs_updates, previous_model, server_state
 from tasks.worker.site_session import SiteSession
 from tasks.worker.sum_session import Complaint
 
@@ -188,6 +188,7 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
         norm_l2_micro=found.norm_l2_micro,
         cosines_micro=found.cosines_micro,
         outliers=found.outliers,
+        server_state_digest=found.server_state_digest,
     )
     if told != outcome_of(aggregate):
         raise PolicyViolation(
@@ -200,7 +201,7 @@ async def _aggregate(
     site: Site, published: PlanPublished, base: bytes, round_number: int, opened: bytes
 ) -> Aggregate:
     """What follows from the opened sums, computed in this site's process; once a round, whoever asks."""
-    key = (canonical.digest(base), canonical.digest(opened))
+    key = (round_number, canonical.digest(base), canonical.digest(opened))
     if site.aggregated is None or site.aggregated[0] != key:
         groups = opened_groups(site.state, published.plan_digest, round_number, "training")
         made = await site.worker.call(
@@ -211,6 +212,17 @@ async def _aggregate(
             opened,
             sizes=tuple(len(sites) for _, sites in groups),
             previous=previous_model(site.exchange, site.state, published, round_number),
+            server_state=_server_state(site, published, round_number),
         )
         site.aggregated = (key, made)
     return site.aggregated[1]
+
+
+def _server_state(site: Site, published: PlanPublished, round_number: int) -> bytes | None:
+    """The state that this site computed in the last round, or else, if it is another run's, the ledger's."""
+    released = site.state.released.get((published.plan_digest, round_number - 1))
+    if released is not None and site.aggregated is not None:
+        own = site.aggregated[1]
+        if own.server_state_digest == released.server_state_digest:
+            return own.server_state
+    return server_state(site.exchange, site.state, published, round_number)

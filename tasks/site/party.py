@@ -67,8 +67,9 @@ class Site:
         self.drawn: dict[tuple[str, int], Drawing] = {}
         """What this run reserved, by plan and round. Of an earlier run's reservations nothing is known, so that they
         are settled as if all of them had been used."""
-        self.aggregated: tuple[tuple[str, str], Aggregate] | None = None
-        """What followed from the sums of the last round, by the digests of its base model and of the sums."""
+        self.aggregated: tuple[tuple[int, str, str], Aggregate] | None = None
+        """What followed from the sums of the last round, by its number and the digests of its base model and of the
+        sums."""
         self.signer: Signer = home.signer("signing", config.name)
         self._replica, self._background, self._clock = replica, background, clock
 

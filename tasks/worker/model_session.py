@@ -35,9 +35,12 @@ class ModelSession:
         *,
         sizes: tuple[int, ...],
         previous: bytes | None,
+        server_state: bytes | None = None,
     ) -> Aggregate:
         """What follows from a round's opened sums."""
-        return aggregate(plan, round_number, base, opened, sizes=sizes, previous=previous)
+        return aggregate(
+            plan, round_number, base, opened, sizes=sizes, previous=previous, server_state=server_state
+        )
 
     def _weights(self, plan: Plan, data: bytes) -> Weights:
         return weights.from_bytes(data, network.template(plan.network, plan.data))

@@ -61,8 +61,11 @@ async def test_what_does_not_follow_from_the_sums_finds_no_key_holder_and_is_rel
             *,
             sizes: tuple[int, ...],
             previous: bytes | None,
+            server_state: bytes | None = None,
         ) -> Aggregate:
-            honest = super().next_model(plan, round_number, base, opened, sizes=sizes, previous=previous)
+            honest = super().next_model(
+                plan, round_number, base, opened, sizes=sizes, previous=previous, server_state=server_state
+            )
             if lie == "norm":
                 return replace(honest, norm_l2_micro=0)
             other = network.initial(plan.network, plan.data, plan.seed + 1)

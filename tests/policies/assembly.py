@@ -306,10 +306,11 @@ class Assembly:
             "norm_l2_micro": 1_000_000,
             "cosines_micro": (900_000,) * len(groups),
             "outliers": (),
+            "server_state_digest": named(f"state {number}") if self.plan.update.server.keeps_state else None,
             **changed,
         }
         if "openings" not in fields:
-            told = ("model_digest", "norm_l2_micro", "cosines_micro", "outliers")
+            told = ("model_digest", "norm_l2_micro", "cosines_micro", "outliers", "server_state_digest")
             outcome = outcome_digest_of(**{name: fields[name] for name in told})
             fields["openings"] = self.openings(
                 "training", fields["sum_digest"], round_number=number, outcome_digest=outcome

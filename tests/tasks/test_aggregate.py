@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,10 +20,12 @@ from tasks.aggregate import (
     encoding_of,
     lane_count,
     lanes_to_bytes,
+    outcome_of,
     packing_of,
     void_lanes,
 )
 from tasks.train import network, weights
+from tasks.train.server_optimizer import ServerStateError
 from tests.plans import tiny_plan
 
 CLIP_L2 = 8.0
@@ -89,6 +93,37 @@ def test_where_more_clusters_are_void_than_may_be_hostile_nothing_moves_and_no_g
         sums[number] = void_lanes(plan)
     base, found = aggregated(plan, sums)
     assert found.model == base and found.norm_l2_micro == NEVER and found.outliers == voids
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "yogi"])
+def test_where_nothing_moves_the_servers_state_stays_too(optimizer: str) -> None:
+    plan = robust_plan(server={"optimizer": optimizer})
+    sums = three(plan)
+    base, first = aggregated(plan, sums)
+    assert first.model != base and first.server_state is not None
+    opened = b"".join(lanes_to_bytes(void_lanes(plan)) for _ in sums)
+    second = aggregate(
+        plan, 2, first.model, opened, sizes=(4, 4, 4), previous=None, server_state=first.server_state
+    )
+    assert second.norm_l2_micro == NEVER
+    assert (second.model, second.server_state) == (first.model, first.server_state)
+
+
+def test_a_round_begins_with_the_state_after_the_last_one_and_a_plan_with_none() -> None:
+    """Never with fresh state half-way, and never with another plan's: its base may be the newest model, its state is
+    its own."""
+    average, adam = robust_plan(), robust_plan(server={"optimizer": "adam"})
+    sums = three(adam)
+    base, first = aggregated(adam, sums)
+    opened = b"".join(lanes_to_bytes(lanes) for lanes in sums)
+    assert first.server_state is not None and outcome_of(first) != outcome_of(
+        replace(first, server_state=None)
+    )
+    wrong = [(adam, 2, None), (adam, 1, first.server_state), (average, 1, first.server_state)]
+    wrong += [(average, 2, first.server_state), (adam, 2, first.server_state[:-16])]
+    for plan, number, state in wrong:
+        with pytest.raises(ServerStateError):
+            aggregate(plan, number, base, opened, sizes=(4, 4, 4), previous=None, server_state=state)
 
 
 def test_no_sum_that_opens_is_taken_for_a_void_one() -> None:
