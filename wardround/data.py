@@ -1,4 +1,5 @@
-"""`wardround data`: read a site's data and hold them against a plan's contract, without training anything.
+"""`wardround data`: read a site's data and hold them against a plan's contract, without training anything; and make
+data to try plans on, synthetic volumes and the public heart tables.
 
 What is printed is what a steward may pass on: bucketed sizes, yes or no by check, codes with counts. File names,
 which may hold patients' names, go only to the file of `--details`, which is the steward's own.
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 PUBLIC_TEST = "public-test"
 SIZE_CHECK = "minimum-patients"
 
-app = App(name="data", help="Look at a site's data before anybody trains on them.")
+app = App(name="data", help="Look at a site's data before anybody trains on them, or make some.")
 
 
 class DataOptionError(InputError):
@@ -111,6 +112,68 @@ def check(
     else:
         _show(used.name, findings)
     _judge(findings, details)
+
+
+@app.command
+def volumes(
+    out: Path,
+    /,
+    *,
+    sites: Annotated[int, Parameter(help="How many hospitals, 3 to 26.")] = 4,
+    patients: Annotated[int, Parameter(help="Of a hospital, on average; sizes differ.")] = 60,
+    seed: Annotated[int, Parameter(help="Everything follows from it.")] = 0,
+) -> None:
+    """Write synthetic volumes with masks of lesions, as NIfTI files of hospitals with different scanners.
+
+    Parameters
+    ----------
+    out
+        A folder to write, one sub-folder a hospital and one of public test volumes.
+    """
+    wrong = [] if 3 <= sites <= 26 else ["--sites must be 3 to 26"]
+    wrong += [] if 3 <= patients <= 10_000 else ["--patients must be 3 to 10000"]
+    wrong += [] if 0 <= seed < 2**32 else ["--seed must be 0 to 4294967295"]
+    if wrong:
+        raise DataOptionError("; ".join(wrong))
+    from adapters.sources.volume_phantoms import write_volume_phantoms
+
+    names = [f"hospital-{chr(ord('a') + number)}" for number in range(sites)]
+    with Display():
+        write_volume_phantoms(
+            out, sites=names, seed=seed, patients_per_site=patients,
+            on_progress=lambda done, total: progress.tell(Progress("data", "write volumes", 0, done, total)),
+        )  # fmt: skip
+    _next(out, "phantom-volumes")
+
+
+@app.command
+def heart(
+    path: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="A folder to write, one table a hospital.")],
+    keep_incomplete: Annotated[
+        bool, Parameter(help="Also patients with missing fields, whom FLamby leaves out.", negative="")
+    ] = False,
+) -> None:
+    """Write the UCI heart disease data as four hospitals' tables.
+
+    Parameters
+    ----------
+    path
+        The folder with UCI's files processed.cleveland.data, processed.hungarian.data and so on.
+    """
+    from adapters.sources.heart import write_heart_tables
+
+    write_heart_tables(path, out, keep_incomplete=keep_incomplete)
+    _next(out, "heart-disease")
+
+
+def _next(out: Path, example: str) -> None:
+    console = Console(highlight=False)
+    console.print(f"Written to {out}. Next:", soft_wrap=True)
+    console.print(f"  wardround data check {out}", soft_wrap=True)
+    console.print(f"  wardround demo --data {out}     (the example plan {example})", soft_wrap=True)
 
 
 def _look(site: str, kind: SourceKind, path: Path, contract: DataContract) -> Finding:

@@ -116,3 +116,39 @@ def test_paths_that_hold_no_data(wardround: Command, tmp_path: Path) -> None:
     assert wardround("data", "check", empty, "--sites", "2").code == 2
     assert wardround("data", "check", empty, "--seed", "-1").code == 2
     assert wardround("data", "check", tmp_path / "broken.npz", "--plan", tmp_path / "no.yaml").code == 2
+
+
+def test_synthetic_volumes_and_the_heart_tables_are_made(wardround: Command, tmp_path: Path) -> None:
+    out = tmp_path / "volumes"
+    done = wardround("data", "volumes", out, "--sites", "3", "--patients", "4", "--seed", "1")
+    assert done.code == 0 and "wardround data check" in done.out, done.err
+    assert sorted(path.name for path in out.iterdir()) == [*SITES, "public-test"]
+    assert wardround("data", "volumes", out, "--sites", "3").error.startswith("[data.exists]")
+    wrong = wardround("data", "volumes", tmp_path / "x", "--sites", "2", "--patients", "1", "--seed", "-1")
+    assert wrong.code == 2 and all(name in wrong.error for name in ("--sites", "--patients", "--seed"))
+    for name in ("cleveland", "hungarian", "switzerland", "va"):
+        (tmp_path / f"processed.{name}.data").write_text("63,1,1,145,233,1,2,150,0,2.3,3,0,6,0\n")
+    done = wardround("data", "heart", tmp_path, "--out", tmp_path / "heart")
+    assert done.code == 0 and len(list((tmp_path / "heart").iterdir())) == 4
+    refused = wardround("data", "heart", out, "--out", tmp_path / "none")
+    assert refused.code == 2 and refused.error.startswith("[data.missing]")
+
+
+def test_tables_are_checked_under_their_plan(wardround: Command, tmp_path: Path) -> None:
+    table = {"features": [{"kind": "number", "name": "age", "lower": 0, "upper": 100}], "label": "ill"}
+    data = {"table": table, "labels": [0, 1], "minimum_patients": 5, "held_out_fraction": 0.4}
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump(tiny_plan(data=data).to_json()))
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for site in SITES:
+        rows = [f"P{number},{number},{number % 2}" for number in range(3 if site == SITES[0] else 30)]
+        (folder / f"{site}.csv").write_text("\n".join(["patient_id,age,ill", *rows]) + "\n")
+    done = wardround("data", "check", folder, "--plan", plan, "--json")
+    assert done.code == 3 and done.out.count("contract.minimum-patients") == 1
+    assert "hospital-a: The site has fewer patients" in done.error
+    (folder / f"{SITES[1]}.csv").write_text("patient_id,age,ill\nSMITH,old,1\n")
+    done = wardround("data", "check", folder, "--plan", plan)
+    assert (
+        done.code == 2 and done.error.startswith("[data.table-number]") and "SMITH" not in done.out + done.err
+    )
