@@ -20,6 +20,7 @@ from rich.console import Console
 from ledger.errors import InputError
 
 if TYPE_CHECKING:
+    from adapters.home import FeatureLayout
     from adapters.sources.items import Unusable
     from tasks.model.exported import ExportedModel
     from tasks.model.predicting import Prediction
@@ -70,7 +71,7 @@ def predict(
         raise PredictOptionError("--out is for models that predict masks")
     head = None if home is None else _head(home, opened)
     predictor = Predictor(opened, head=head, device=_device(device))
-    rows = _rows(predictor.predict(read_items(path, opened.about.data)), out)
+    rows = _rows(predictor.predict(read_items(path, opened.about.data, _layout(home))), out)
     faults, console = 0, Console(highlight=False)
     with ExitStack() as stack:
         table = None
@@ -108,7 +109,7 @@ def _rows(
         else:
             row["mask_px"], row["volume_ml"] = int(one.mask.sum()), one.volume_ml
             if out is not None:
-                row["mask_file"] = str(write_mask(out, one.name, one.mask))
+                row["mask_file"] = str(write_mask(out, one.name, one.mask, one.affine))
         yield row
 
 
@@ -129,6 +130,13 @@ def _head(home: Path, model: ExportedModel) -> CalibrationHead | None:
     where = "the site's calibration head" if found is not None else "this home"
     sys.stderr.write(f"{where} {said}\n")
     return found
+
+
+def _layout(home: Path | None) -> FeatureLayout | None:
+    """How the site's own tables are written."""
+    from adapters.home import Home, SiteConfig
+
+    return None if home is None else Home(home).read(SiteConfig).source.table
 
 
 def _device(wanted: str) -> str:

@@ -81,7 +81,9 @@ class FeatureTableSource:
             texts = [fields[place] for place in places[1:-1]]
             inputs.append(self._values(contract.table.features, texts, where=where, findings=findings))
             labels.append(self._label(contract, fields[places[-1]], where=where, findings=findings))
-            sexes.append("" if sex_at is None else _SEXES.get(plain(self._meant("sex", fields[sex_at])), ""))
+            sexes.append(
+                "" if sex_at is None else _SEXES.get(plain(meant(self._layout, "sex", fields[sex_at])), "")
+            )
         findings.refuse()
         return assemble(
             contract,
@@ -130,36 +132,48 @@ class FeatureTableSource:
         self, features: Sequence[Feature], texts: Sequence[str], *, where: str, findings: Findings
     ) -> NDArray[np.float32]:
         """One row as the network sees it, (values,); faulty fields are 0.0 and among the findings."""
-        values: list[float] = []
-        for feature, text in zip(features, texts, strict=True):
-            known = self._meant(feature.name, text)
-            if isinstance(feature, NumberFeature):
-                usable = not known or is_number(known)
-                values.append(_scaled(feature, float(known)) if known and usable else 0.0)
-            else:
-                word = plain(known)
-                usable = not word or word in feature.categories
-                values += [float(word == category) for category in feature.categories]
-            if not usable:
-                code = "data.table-number" if isinstance(feature, NumberFeature) else "data.table-word"
-                findings.add(code, f"{where}, column {feature.name}")
-        return np.array(values, np.float32)
+        values, faults = feature_values(self._layout, features, texts)
+        for code, column in faults:
+            findings.add(code, f"{where}, column {column}")
+        return values
 
     def _label(self, contract: DataContract, text: str, *, where: str, findings: Findings) -> int:
         name = "label" if contract.table is None else contract.table.label
-        whole = _WHOLE.fullmatch(self._meant(name, text))
+        whole = _WHOLE.fullmatch(meant(self._layout, name, text))
         label = None if whole is None else int(whole[1])
         if label is None or label not in contract.labels:
             findings.add("data.table-label", where)
             return contract.labels[0]
         return label
 
-    def _meant(self, column: str, text: str) -> str:
-        """What a field stands for; an empty text for a missing value."""
-        stripped = text.strip()
-        if not stripped or stripped in self._layout.missing:
-            return ""
-        return self._layout.words.get(column, {}).get(stripped, stripped)
+
+def feature_values(
+    layout: FeatureLayout, features: Sequence[Feature], texts: Sequence[str]
+) -> tuple[NDArray[np.float32], list[tuple[str, str]]]:
+    """One row as the network sees it, (values,), and code and column of each faulty field; its values are 0.0."""
+    values: list[float] = []
+    faults: list[tuple[str, str]] = []
+    for feature, text in zip(features, texts, strict=True):
+        known = meant(layout, feature.name, text)
+        if isinstance(feature, NumberFeature):
+            usable = not known or is_number(known)
+            values.append(_scaled(feature, float(known)) if known and usable else 0.0)
+        else:
+            word = plain(known)
+            usable = not word or word in feature.categories
+            values += [float(word == category) for category in feature.categories]
+        if not usable:
+            code = "data.table-number" if isinstance(feature, NumberFeature) else "data.table-word"
+            faults.append((code, feature.name))
+    return np.array(values, np.float32), faults
+
+
+def meant(layout: FeatureLayout, column: str, text: str) -> str:
+    """What a field stands for; an empty text for a missing value."""
+    stripped = text.strip()
+    if not stripped or stripped in layout.missing:
+        return ""
+    return layout.words.get(column, {}).get(stripped, stripped)
 
 
 def _scaled(feature: NumberFeature, number: float) -> float:

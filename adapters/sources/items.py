@@ -3,8 +3,9 @@
     PATH                     a file, or a folder with any sub-folders
     *.npz                    `images` of a shard, else `test_images` of MedMNIST: one item an image, FILE#NUMBER
     *.png, *.jpg, *.jpeg     grey-scale; 8 bits are divided by 255, as of .npz, 16 bits scaled as DICOM's
-    *.nii, *.nii.gz          one volume, or slice (`volumes`)
-    *.csv, *.parquet         of a table's contract: one item a row, FILE#NUMBER (`feature_table`)
+    *.nii, *.nii.gz          one volume or slice (`nifti`)
+    *.csv, *.parquet         under a contract of a table, which takes nothing else: one item a row, FILE#ROW as the
+                             file numbers them (`feature_table`)
     anything else            one DICOM image (`dicom_image`)
 
 Nothing is refused as a whole: a file that cannot be used is an `Unusable` with its code, and the next one is read. No
@@ -14,22 +15,26 @@ patient's identifier is read or needed. What is scored, and where it goes, is no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.sources import dicom_image
+from adapters.home import FeatureLayout
+from adapters.sources import dicom_image, nifti
 from adapters.sources.dicom import silent_pydicom
+from adapters.sources.feature_table import feature_values
 from adapters.sources.findings import DataRefusedError, UnusableError
 from adapters.sources.npz import read_arrays
 from adapters.sources.resize import area_resize
-from policies.data_contract import DataContract
+from adapters.sources.table_rows import find_columns, table_rows
+from policies.data_contract import DataContract, FeatureTable
 
 _SKIPPED_NAMES = {"labels.csv", "patients.csv", "DICOMDIR"}
 _SKIPPED_SUFFIXES = {".txt", ".json", ".md", ".yaml"}
+_TABLES = {".csv", ".parquet"}
 _PICTURES = {".png", ".jpg", ".jpeg"}
 _LARGEST_PX = 2**26
 
@@ -42,7 +47,7 @@ class Item:
     size: tuple[int, ...]
     """([depth,] height, width) as it is stored; () of a row. Masks are brought back to it."""
     affine: NDArray[np.float64] | None = None
-    """Of a NIfTI volume: (4, 4), from voxels to millimetres."""
+    """Of NIfTI: (4, 4), from places in `size`, its axes in reverse, to millimetres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,11 @@ class Unusable:
     code: str
 
 
-def read_items(path: Path, contract: DataContract) -> Iterator[Item | Unusable]:
-    """Every item under `path`, sorted by file. Raises DataRefusedError: data.missing, data.empty."""
+def read_items(
+    path: Path, contract: DataContract, layout: FeatureLayout | None = None
+) -> Iterator[Item | Unusable]:
+    """Every item under `path`, sorted by file; `layout` is of tables. Raises DataRefusedError: data.missing,
+    data.empty."""
     if not path.exists():
         raise DataRefusedError(
             "the path to predict on does not exist.", code="data.missing", remedy="Check it."
@@ -66,7 +74,10 @@ def read_items(path: Path, contract: DataContract) -> Iterator[Item | Unusable]:
         for file in files:
             name = str(file.relative_to(path.parent if path.is_file() else path))
             try:
-                yield from _read(file, name, contract)
+                if contract.table is not None:
+                    yield from _rows(file, name, contract.table, layout or FeatureLayout())
+                else:
+                    yield from _read(file, name, contract)
             except UnusableError as unusable:
                 yield Unusable(name, unusable.code)
             except DataRefusedError as refused:
@@ -86,14 +97,38 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _read(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
-    if contract.table is not None:
-        raise UnusableError("data.not-table")
-    if contract.imaged().depth_px is not None:
-        raise UnusableError("data.not-volume")
     suffix = path.suffix.lower()
-    readers: dict[str, Callable[[Path, str, DataContract], Iterator[Item]]] = {".npz": _arrays}
-    readers |= dict.fromkeys(_PICTURES, _picture)
-    yield from readers.get(suffix, _dicom)(path, name, contract)
+    if path.name.lower().endswith(nifti.SUFFIXES):
+        grid = nifti.read_grid(path, dimensions=len(contract.shape) - 1)
+        scaled = nifti.scaled(grid, contract.shape[1:])[None]
+        yield Item(name, scaled, grid.values.shape, nifti.turned_affine(grid))
+    elif contract.imaged().depth_px is not None:
+        raise UnusableError("data.volume-dimensions")
+    elif suffix == ".npz":
+        yield from _arrays(path, name, contract)
+    else:
+        yield (_picture if suffix in _PICTURES else _dicom)(path, name, contract)
+
+
+def _rows(path: Path, name: str, table: FeatureTable, layout: FeatureLayout) -> Iterator[Item | Unusable]:
+    """Needs the columns of the features alone: no patient, no label."""
+    if path.suffix.lower() not in _TABLES:
+        raise UnusableError("data.not-table")
+    header, *rows = table_rows(path) or [[]]
+    names = [feature.name for feature in table.features]
+    places, lacking = find_columns(layout, header, names, patient=False)
+    if lacking:
+        raise UnusableError("data.table-columns")
+    for number, fields in enumerate(rows, start=2):
+        if not any(text.strip() for text in fields):
+            continue
+        label = f"{name}#{number}"
+        if len(fields) != len(header):
+            yield Unusable(label, "data.table-row")
+            continue
+        texts = [fields[place] for place in places]
+        values, faults = feature_values(layout, table.features, texts)
+        yield Unusable(label, faults[0][0]) if faults else Item(label, values, ())
 
 
 def _image(name: str, scaled: NDArray[np.float64], contract: DataContract) -> Item:
@@ -111,7 +146,7 @@ def _arrays(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
         yield _image(f"{name}#{number}", image.astype(np.float64) / 255.0, contract)
 
 
-def _picture(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
+def _picture(path: Path, name: str, contract: DataContract) -> Item:
     from PIL import Image
 
     try:
@@ -126,14 +161,13 @@ def _picture(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
     if pixels.ndim != 2:
         raise UnusableError("data.picture-color")
     if mode in ("L", "1"):
-        yield _image(name, pixels / (255.0 if mode == "L" else 1.0), contract)
-    elif mode.startswith("I"):
-        yield _image(name, dicom_image.to_unit(pixels, np.ones(pixels.shape, np.bool_)), contract)
-    else:
-        raise UnusableError("data.picture-color")
+        return _image(name, pixels / (255.0 if mode == "L" else 1.0), contract)
+    if mode.startswith("I"):
+        return _image(name, dicom_image.to_unit(pixels, np.ones(pixels.shape, np.bool_)), contract)
+    raise UnusableError("data.picture-color")
 
 
-def _dicom(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
+def _dicom(path: Path, name: str, contract: DataContract) -> Item:
     from pydicom import dcmread
 
     try:
@@ -146,4 +180,4 @@ def _dicom(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
         raise UnusableError("data.dicom-unreadable")
     if modality not in contract.imaged().modalities:
         raise UnusableError("data.modality")
-    yield _image(name, dicom_image.scaled_image(dataset)[0], contract)
+    return _image(name, dicom_image.scaled_image(dataset)[0], contract)

@@ -141,6 +141,18 @@ def _turned(values: NDArray[np.generic], affine: NDArray[np.float64]) -> NDArray
     raise UnusableError("data.volume-unreadable", failure)
 
 
+def turned_affine(grid: Grid) -> NDArray[np.float64]:
+    """(4, 4), from places in `values`, its axes in reverse, to millimetres."""
+    from nibabel import orientations
+
+    if grid.values.ndim == 2:
+        return grid.affine
+    found, turned = orientations.io_orientation(grid.affine), grid.values.shape[::-1]
+    stored = tuple(turned[int(axis)] for axis in found[:, 0])
+    whole: NDArray[np.float64] = grid.affine @ orientations.inv_ornt_aff(found, stored)
+    return whole
+
+
 @contextmanager
 def _silent_nibabel() -> Iterator[None]:
     logger = logging.getLogger(_LOGGER)

@@ -90,18 +90,17 @@ def _text(value: object) -> str:
 
 
 def find_columns(
-    layout: TableLayout, header: Sequence[str], names: Sequence[str]
+    layout: TableLayout, header: Sequence[str], names: Sequence[str], *, patient: bool = True
 ) -> tuple[list[int], list[str]]:
-    """(places of the patient and of each name, those that are not there exactly once).
+    """(places of the patient, unless none is wanted, and of each name, those that are not there exactly once).
 
     A column is found by the header that the layout has for it, else by its name, in any case and with `_` or a blank
     for `-`. The places are of use only where nothing is lacking.
     """
     headers = [text.strip() for text in header]
-    wanted = [
-        (layout.patient_column, layout.patient_column),
-        *((name, layout.columns.get(name)) for name in names),
-    ]
+    wanted: list[tuple[str, str | None]] = [(name, layout.columns.get(name)) for name in names]
+    if patient:
+        wanted.insert(0, (layout.patient_column, layout.patient_column))
     places, lacking = [], []
     for name, exact in wanted:
         here = [place for place, text in enumerate(headers) if text == exact]
