@@ -37,8 +37,8 @@ class NumberFeature(Document):
 
     kind: Literal["number"]
     name: Name
-    lower: float
-    upper: float
+    lower: Annotated[float, Field(ge=-1e300, le=1e300)]
+    upper: Annotated[float, Field(ge=-1e300, le=1e300)]
 
     @model_validator(mode="after")
     def _ordered(self) -> NumberFeature:
@@ -53,6 +53,12 @@ class WordFeature(Document):
     kind: Literal["word"]
     name: Name
     categories: Annotated[tuple[Name, ...], Field(min_length=2, max_length=64)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> WordFeature:
+        if len(set(self.categories)) != len(self.categories):
+            raise ValueError("categories must differ from each other")
+        return self
 
 
 Feature = Annotated[NumberFeature | WordFeature, Field(discriminator="kind")]
@@ -84,7 +90,7 @@ class DataContract(Document):
     table: FeatureTable | None = None
     target: Literal["label", "mask"] = "label"
     """What is learned of an image: one label, or a mask of its own shape whose values are the labels."""
-    labels: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)]
+    labels: Annotated[tuple[Annotated[int, Field(ge=-128, le=127)], ...], Field(min_length=2, max_length=2)]
     minimum_patients: Annotated[int, Field(ge=1)]
     held_out_fraction: Annotated[float, Field(gt=0, le=0.5)]
 
@@ -114,4 +120,6 @@ class DataContract(Document):
             raise ValueError("either an image or a table must be described")
         if self.target == "mask" and self.image is None:
             raise ValueError("a mask is one of an image")
+        if self.target == "mask" and min(self.labels) < 0:
+            raise ValueError("labels of a mask are 0 to 127")
         return self

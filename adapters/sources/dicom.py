@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ from adapters.sources.labels import read_labels
 from adapters.sources.resize import area_resize
 from policies.data_contract import DataContract
 
+LARGEST_BYTES: Final = 2**30
 _SKIPPED_NAMES = {LABELS, "DICOMDIR"}
 _SKIPPED_SUFFIXES = {".txt", ".json"}
 _PYDICOM_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
@@ -139,15 +141,18 @@ def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int,
     """(image (height_px, width_px), bits stored, identifier, modality, sex as it is given). Raises UnusableError."""
     from pydicom import dcmread
 
-    failure = ""
+    failure, large = "", False
     try:
-        dataset = dcmread(path, specific_tags=dicom_image.TAGS)
+        large = path.stat().st_size > LARGEST_BYTES
+        dataset = dcmread(path, specific_tags=dicom_image.TAGS, stop_before_pixels=large)
         modality = str(dataset.get("Modality", "")).strip()
         identifier = dataset.get("PatientID", "")
         sex = str(dataset.get("PatientSex", ""))
         failure = "" if "PixelData" in dataset else "no pixel data"  # a report, or a file cut before them
     except Exception as error:  # whatever a damaged file makes the parser raise
         failure = type(error).__name__
+    if large:
+        raise UnusableError("data.dicom-size")
     if failure:
         raise UnusableError("data.dicom-unreadable", failure)
     if modality not in contract.imaged().modalities:

@@ -9,12 +9,15 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.sources.findings import DataRefusedError
 
+LARGEST_BYTES: Final = 2**32
+"""Of all arrays unpacked: a small file may hold far more than its size says."""
 _EXPECTED = "See the README for the arrays that it must hold."
 
 
@@ -24,6 +27,7 @@ def read_arrays(
     """The named arrays of `path`, and those of `optional` that are there; others are ignored.
 
     Raises DataRefusedError: data.missing, data.npz-unreadable (not a zip, cut short, damaged),
+    data.npz-size,
     data.npz-arrays (names missing, or pickled objects, which are never loaded). `what` names the file publicly.
     """
     if not path.is_file():
@@ -33,14 +37,15 @@ def read_arrays(
             remedy="Check the path.",
             diagnostics=str(path),
         )
-    unreadable, pickled, missing = "", False, []
+    unreadable, pickled, missing, too_large = "", False, [], False
     arrays: dict[str, NDArray[np.generic]] = {}
     try:
         # The zip layer first: np.load would take a bare .npy or a pickle for what it is not.
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy") for name in archive.namelist()}
+            too_large = sum(member.file_size for member in archive.infolist()) > LARGEST_BYTES
         missing = [name for name in names if name not in members]
-        if not missing:
+        if not missing and not too_large:
             with np.load(path, allow_pickle=False) as stored:
                 for name in [*names, *(name for name in optional if name in members)]:
                     try:
@@ -52,6 +57,13 @@ def read_arrays(
         unreadable = type(error).__name__
     except (NotImplementedError, RuntimeError) as error:  # unknown compression, encrypted
         unreadable = type(error).__name__
+    if too_large:
+        raise DataRefusedError(
+            f"{what}: holds more than {LARGEST_BYTES >> 30} GiB.",
+            code="data.npz-size",
+            remedy="Split it, or shrink its images.",
+            diagnostics=str(path),
+        )
     if missing:
         raise DataRefusedError(
             f"{what}: arrays missing: {', '.join(missing)}.",

@@ -15,12 +15,26 @@ from adapters.sources.assembly import MemorySource
 from adapters.sources.cohort import Cohort
 from ledger.errors import PolicyViolation
 from policies.contract import suite, suite_digest
-from policies.data_contract import DataContract, Image
+from policies.data_contract import DataContract, FeatureTable, Image, NumberFeature
 from tasks.validate import Verdict, require, validate
 
 MARKER = "ZZCANARY^MARKER"
 CONTRACT = DataContract(
     image=Image(height_px=8, width_px=9, modalities=("CR", "DX")),
+    labels=(0, 1),
+    minimum_patients=5,
+    held_out_fraction=0.2,
+)
+MASKS = CONTRACT.model_copy(
+    update={"image": Image(depth_px=8, height_px=8, width_px=9, modalities=("CR",)), "target": "mask"}
+)
+ROWS = DataContract(
+    table=FeatureTable(
+        features=tuple(
+            NumberFeature(kind="number", name=name, lower=0, upper=1) for name in ("age", "weight")
+        ),
+        label="ill",
+    ),
     labels=(0, 1),
     minimum_patients=5,
     held_out_fraction=0.2,
@@ -87,6 +101,57 @@ def test_a_missing_or_additional_column_fails() -> None:
     assert {"columns", "labels"} <= set(validate(missing, CONTRACT).failed)
     more = dataclasses.replace(base, facts=base.facts.assign(name="x"))
     assert validate(more, CONTRACT).failed == ("columns",)
+
+
+def of_masks(
+    *, shape: tuple[int, ...] = (8, 8, 9), mask_shape: tuple[int, ...] | None = None, value: int = 1
+) -> Cohort:
+    inputs = np.full((5, 1, *shape), 0.5, np.float32)
+    masks = np.zeros((5, 1, *(mask_shape or shape)), np.uint8)
+    masks[0, 0, 0, 0, 0] = value
+    names = [f"p{number}" for number in range(5)]
+    return MemorySource(inputs, [], names, site="s", secret=bytes(32), masks=masks).load(MASKS)
+
+
+def of_rows(value: float = 0.5, *, values: int = 2, patients: int = 5) -> Cohort:
+    names = [f"p{number}" for number in range(patients)]
+    inputs = np.full((patients, values), value, np.float32)
+    return MemorySource(inputs, [0] * patients, names, site="s", secret=bytes(32)).load(ROWS)
+
+
+def test_good_volumes_masks_and_rows_pass_every_check_of_theirs() -> None:
+    volumes, rows = validate(of_masks(), MASKS), validate(of_rows(), ROWS)
+    assert volumes.passed and {"depth", "mask-shape", "mask-values"} == {
+        name for name, _ in volumes.checks
+    } - {*NAMES}
+    assert rows.passed and {"values", "bounds"} == {name for name, _ in rows.checks} - {*NAMES}
+    assert len({volumes.suite_digest, rows.suite_digest, suite_digest(CONTRACT)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("broken", "contract", "failed"),
+    [
+        (of_masks(shape=(9, 8, 9)), MASKS, {"depth"}),
+        (of_masks(mask_shape=(8, 8, 8)), MASKS, {"mask-shape"}),
+        (of_masks(value=2), MASKS, {"mask-values"}),
+        (of_rows(1.01), ROWS, {"bounds"}),
+        (of_rows(-1.01), ROWS, {"bounds"}),
+        (of_rows(float("nan")), ROWS, {"complete", "finite"}),
+        (of_rows(values=3), ROWS, {"values"}),
+        (of_rows(patients=3), ROWS, {"minimum-patients"}),
+    ],
+)  # fmt: skip
+def test_each_check_of_volumes_masks_and_rows_catches_its_fault(
+    broken: Cohort, contract: DataContract, failed: set[str]
+) -> None:
+    assert set(validate(broken, contract).failed) == failed
+
+
+def test_items_of_another_kind_fail_the_contract() -> None:
+    """Whatever a source hands out: rows under a contract of images, slices under one of volumes."""
+    assert "columns" in validate(of_rows(), CONTRACT).failed
+    assert "columns" in validate(cohort(), MASKS).failed
+    assert "columns" in validate(of_masks(), ROWS).failed
 
 
 def test_require_names_every_failed_check_without_a_count() -> None:

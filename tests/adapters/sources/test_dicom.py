@@ -313,3 +313,15 @@ def test_the_sex_of_a_record_is_read_and_a_contradiction_is_other(
     del data.PatientSex
     data.save_as(folder / "study-3" / "IM0")
     assert np.bincount(load(folder, contract).sexes(), minlength=3).tolist() == [1, 1, 3]
+
+
+def test_a_huge_file_is_refused_unread(write_site: WriteSite, contract: DataContract) -> None:
+    folder = write_site()
+    with (folder / "study-0" / "huge").open("wb") as file:
+        file.truncate(2**31)  # a hole, of no size on the disk
+    refused = refusal(folder, contract)
+    assert refused.codes == ("data.dicom-size",)
+
+
+def test_volumes_and_masks_are_not_to_be_had_of_dicom(write_site: WriteSite, contract: DataContract) -> None:
+    assert refusal(write_site(), contract.model_copy(update={"target": "mask"})).code == "data.kind"

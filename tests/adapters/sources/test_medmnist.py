@@ -285,3 +285,30 @@ def test_pickled_sexes_are_never_loaded(source: Path, tmp_path: Path, contract: 
     with pytest.raises(DataRefusedError) as refused:
         load(path, contract)
     assert "pickled" in str(refused.value)
+
+
+def test_a_small_file_that_unpacks_to_far_too_much_is_refused(
+    tmp_path: Path, contract: DataContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"{MARKER}.npz"
+    np.savez_compressed(path, **shard(images=np.zeros((4, 1000, 1000), np.uint8)))  # type: ignore[arg-type]
+    assert load(path, contract).inputs.shape == (4, 1, 28, 28)
+    monkeypatch.setattr("adapters.sources.npz.LARGEST_BYTES", 1_000_000)
+    with pytest.raises(DataRefusedError) as refused:
+        load(path, contract)
+    assert refused.value.code == "data.npz-size" and MARKER not in public_surface(refused.value)
+
+
+@pytest.mark.parametrize("field", ["depth", "mask", "table"])
+def test_a_shard_is_no_source_of_volumes_masks_or_rows(
+    tmp_path: Path, contract: DataContract, field: str
+) -> None:
+    np.savez(tmp_path / "x.npz", **shard())  # type: ignore[arg-type]
+    other = {
+        "depth": contract.model_copy(update={"image": contract.imaged().model_copy(update={"depth_px": 8})}),
+        "mask": contract.model_copy(update={"target": "mask"}),
+        "table": contract.model_copy(update={"image": None}),
+    }[field]
+    with pytest.raises(DataRefusedError) as refused:
+        load(tmp_path / "x.npz", other)
+    assert refused.value.code == "data.kind"
