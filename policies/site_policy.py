@@ -8,7 +8,7 @@ document.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -23,8 +23,8 @@ from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.rego import installed_rules
 
-Family = Literal["Classifier"]
-"""Model families that a plan can name (`policies.plan.Network`)."""
+Family = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,62}$")]
+"""Model families: the names that a plan can give its network (`policies.plan.Network`)."""
 
 
 class SitePolicy(Document):

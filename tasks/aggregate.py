@@ -23,7 +23,7 @@ from privacy.encoding import Encoding
 from privacy.packing import Lanes, Packing
 from privacy.sum_context import Step
 from privacy.support import Support, scatter, support, support_seed, support_size
-from tasks.train import network, server_optimizer, weights
+from tasks.train import networks, server_optimizer, weights
 from tasks.train.server_optimizer import Row, ServerState, ServerStateError
 from tasks.train.weights import Weights
 
@@ -107,7 +107,7 @@ def void_lanes(plan: Plan) -> Lanes:
 
 def model_size(plan: Plan) -> int:
     """How many weights the plan's network has."""
-    return sum(tensor.size for tensor in network.template(plan.network, plan.data).values())
+    return sum(tensor.size for tensor in networks.template(plan.network, plan.data).values())
 
 
 def lane_count(plan: Plan, step: Step) -> int:
@@ -164,7 +164,7 @@ def aggregate(
     is taken, coordinate by coordinate. Only additions, multiplications, divisions, square roots and comparisons of
     IEEE 754 doubles are used, so that all machines agree on every bit.
     """
-    like = network.template(plan.network, plan.data)
+    like = networks.template(plan.network, plan.data)
     start = weights.from_bytes(base, like)
     before = None if previous is None else weights.from_bytes(previous, like)
     encoding, count = encoding_of(plan), lane_count(plan, "training")

@@ -30,7 +30,7 @@ from privacy.noise import NoiseStream
 from privacy.one_run_audit import CONFIDENCE, Bound
 from tasks import progress
 from tasks.progress import Progress
-from tasks.train import network as networks
+from tasks.train import networks
 from tasks.train.examples import Examples
 from tasks.train.private import Running, run_steps, train_private
 from tasks.train.sampling import PatientSampler

@@ -45,12 +45,12 @@ class Predictor:
     def __init__(
         self, model: ExportedModel, *, head: CalibrationHead | None = None, device: str = "cpu"
     ) -> None:
-        from tasks.train import network, weights
+        from tasks.train import networks, weights
 
         about = model.about
-        self._module: torch.nn.Module = network.build(about.network, about.data)
-        like = network.template(about.network, about.data)
-        network.load(self._module, weights.from_bytes(model.weights, like))
+        self._module: torch.nn.Module = networks.build(about.network, about.data)
+        like = networks.template(about.network, about.data)
+        networks.load(self._module, weights.from_bytes(model.weights, like))
         self._data, self._head, self._device = about.data, head, device
 
     def predict(self, items: Iterable[Item | Unusable]) -> Iterator[Prediction | Unusable]:

@@ -20,7 +20,7 @@ from ledger.errors import CodedError
 from policies.training import Training
 from privacy.clipping.clipped_sum import ClippingError
 from privacy.noise import NoiseStream
-from tasks.train import network as networks
+from tasks.train import networks
 from tasks.train.averaging import Averaging
 from tasks.train.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from tasks.train.examples import Examples

@@ -19,7 +19,7 @@ from privacy.masking import closed_set
 from privacy.protected_sum import Report
 from tasks.score import exact_auc, patient_scores, score
 from tasks.summing import SumTerms, end_of
-from tasks.train import network
+from tasks.train import networks
 from tasks.worker.model_session import ModelSession
 
 
@@ -53,7 +53,7 @@ class CoordinatorSession(ModelSession):
             layout=self._config.public_test.table,
         )
         cohort = source.load(plan.data)
-        module = network.build(plan.network, plan.data)
-        network.load(module, self._weights(plan, model))
+        module = networks.build(plan.network, plan.data)
+        networks.load(module, self._weights(plan, model))
         scores = score(module, cohort.inputs)
         return exact_auc(*patient_scores(scores, cohort.positives(plan.data), cohort.patients))

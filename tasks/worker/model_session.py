@@ -10,13 +10,13 @@ from policies.inquiry import AnyPlan
 from policies.plan import Plan
 from tasks.aggregate import Aggregate, aggregate, check_resolution
 from tasks.summing import GroupSum, open_groups
-from tasks.train import network, weights
+from tasks.train import networks, weights
 from tasks.train.weights import Weights
 
 
 class ModelSession:
     def initial_model(self, plan: Plan) -> bytes:
-        return weights.to_bytes(network.initial(plan.network, plan.data, plan.seed))
+        return weights.to_bytes(networks.initial(plan.network, plan.data, plan.seed))
 
     def check_network(self, plan: Plan) -> None:
         """Raise what the plan's numbers have against the network that it names."""
@@ -43,4 +43,4 @@ class ModelSession:
         )
 
     def _weights(self, plan: Plan, data: bytes) -> Weights:
-        return weights.from_bytes(data, network.template(plan.network, plan.data))
+        return weights.from_bytes(data, networks.template(plan.network, plan.data))

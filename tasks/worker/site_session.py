@@ -33,7 +33,7 @@ from tasks.progress import Progress
 from tasks.score import evaluation_counts, exact_auc, patient_scores, score
 from tasks.site_noise import noised_update
 from tasks.summing import SumTerms
-from tasks.train import network, weights
+from tasks.train import networks, weights
 from tasks.train.examples import Examples
 from tasks.train.local_only import train_local
 from tasks.train.private import Running, clipped_update, train_private
@@ -101,8 +101,8 @@ class SiteSession(TableSession):
         began = time.monotonic()
         cohort = self._present().begin_round()
         self._patients_by_round[round_number] = cohort.patient_count
-        module = network.build(plan.network, plan.data)
-        network.load(module, self._weights(plan, base))
+        module = networks.build(plan.network, plan.data)
+        networks.load(module, self._weights(plan, base))
         running = Running(
             device=self._device,
             on_step=lambda done, total: self._tell("train", round_number, done, total),
@@ -173,8 +173,8 @@ class SiteSession(TableSession):
         """What this site gains: its own model, trained alone, beside the federation's, on its own held-out
         patients. Exact figures: for the site's report, which never leaves it."""
         train, held_out = self._present().train(), self._present().held_out()
-        module = network.build(plan.network, plan.data)
-        network.load(module, network.initial(plan.network, plan.data, plan.seed))
+        module = networks.build(plan.network, plan.data)
+        networks.load(module, networks.initial(plan.network, plan.data, plan.seed))
         with NoiseStream() as sampling:
             train_local(
                 module,
@@ -188,7 +188,7 @@ class SiteSession(TableSession):
                     withdrawn=self._present().withdrawn_from(train),
                 ),
             )
-        own = network.extract(module)
+        own = networks.extract(module)
         write_atomically(self._home.root / "local-only.safetensors", weights.to_bytes(own), mode=0o600)
         local = exact_auc(*self._patient_scores(plan, own, held_out))
         federated = exact_auc(*self._patient_scores(plan, self._weights(plan, model), held_out))
@@ -208,8 +208,8 @@ class SiteSession(TableSession):
     def _patient_scores(
         self, plan: Plan, model: Weights, cohort: Cohort
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        module = network.build(plan.network, plan.data)
-        network.load(module, model)
+        module = networks.build(plan.network, plan.data)
+        networks.load(module, model)
         scores = score(module, cohort.inputs, self._device)
         return patient_scores(scores, cohort.positives(plan.data), cohort.patients)
 

@@ -98,16 +98,16 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
     import torch
     from sklearn.metrics import roc_auc_score
 
-    from tasks.train import network, weights
+    from tasks.train import networks, weights
     from tasks.train.examples import Examples
     from tasks.train.private import Running, run_steps
     from tasks.train.sampling import PatientSampler
 
     torch.set_num_threads(1)
     sets = {name: _read(Path(shards) / f"{name}.npz") for name in (*SITES, "public-test")}
-    start = network.initial(NETWORK, DATA, seed)
+    start = networks.initial(NETWORK, DATA, seed)
     model = weights.flatten(start).astype(np.float64)
-    module = network.build(NETWORK, DATA)
+    module = networks.build(NETWORK, DATA)
     dimension, plan = len(model), f"{seed:064x}"
     encoding = Encoding(
         lane_bits=case.lane_bits, bound=case.clip_l2 / case.narrowing, maximum_sites=len(SITES)
@@ -125,7 +125,7 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
         total = np.zeros(len(chosen), dtype=np.int32)
         for name in SITES:
             images, labels = (part[_trained_on(part)] for part in sets[name])
-            network.load(module, weights.unflatten(base, start))
+            networks.load(module, weights.unflatten(base, start))
             with NoiseStream() as stream:
                 sampler = PatientSampler(np.arange(len(images)), rate=TRAINING.sampling_rate, noise=stream)
                 examples = Examples(images, labels.astype(np.float32), np.arange(len(images)))
@@ -137,7 +137,7 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
                     noise=stream if private else None,
                     running=Running(),
                 )
-                corrected = weights.flatten(network.extract(module)) - base
+                corrected = weights.flatten(networks.extract(module)) - base
                 if case.feedback:
                     corrected = carried[name].take(corrected)
                 values = clip_l2(gather(corrected, chosen), case.clip_l2)
@@ -149,7 +149,7 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
         mean = encoding.decode_sum(total, sites=len(SITES)) / len(SITES)
         model = model + scatter(mean, chosen, dimension)
         previous = scatter(total, chosen, dimension)
-        network.load(module, weights.unflatten(model.astype(np.float32), start))
+        networks.load(module, weights.unflatten(model.astype(np.float32), start))
         module.eval()
         with torch.no_grad():
             for told, (images, labels) in ((test, sets["public-test"]), (held_out, pooled)):

@@ -25,7 +25,7 @@ from adapters.prefect_server import PrefectServer
 from policies.plan import Plan
 from tasks import timing
 from tasks.timing import Timing
-from tasks.train import network, weights
+from tasks.train import networks, weights
 from tests.benchmarks.untrained import run_untrained
 from tests.consortium import Consortium, tiny_plan
 
@@ -72,7 +72,7 @@ def test_warm_round_of_five_sites(
     benchmark: BenchmarkFixture, prefect: PrefectServer, tmp_path: Path
 ) -> None:
     plan = million_parameters()
-    size = weights.flatten(network.initial(plan.network, plan.data, 0)).size
+    size = weights.flatten(networks.initial(plan.network, plan.data, 0)).size
     consortium = Consortium.found(
         tmp_path / "federation", sites=SITES, cap=1e5, patients=dict.fromkeys(SITES, 400)
     )

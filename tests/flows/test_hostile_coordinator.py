@@ -27,7 +27,7 @@ from tasks.opening import Opened
 from tasks.site.opening import answer, open_sum
 from tasks.site.party import opened_site
 from tasks.summing import GroupSum
-from tasks.train import network, weights
+from tasks.train import networks, weights
 from tasks.worker.coordinator_session import CoordinatorSession
 from tasks.worker.site_session import SiteSession
 from tests.consortium import SITES, Consortium, Outcome, coordinator_worker, site_worker
@@ -68,7 +68,7 @@ async def test_what_does_not_follow_from_the_sums_finds_no_key_holder_and_is_rel
             )
             if lie == "norm":
                 return replace(honest, norm_l2_micro=0)
-            other = network.initial(plan.network, plan.data, plan.seed + 1)
+            other = networks.initial(plan.network, plan.data, plan.seed + 1)
             return replace(honest, model=weights.to_bytes(other))
 
     consortium.coordinator = coordinator_worker(Lying)

@@ -16,7 +16,7 @@ from policies.state import FederationState
 from tasks.aggregate import Aggregate, encoding_of, lane_count, lanes_from_bytes, support_of
 from tasks.site.opening import follow_model
 from tasks.site.party import opened_site
-from tasks.train import network, weights
+from tasks.train import networks, weights
 from tasks.train.server_optimizer import ServerState
 from tasks.worker.coordinator_session import CoordinatorSession
 from tasks.worker.model_session import ModelSession
@@ -47,7 +47,7 @@ def check_by_hand(consortium: Consortium, state: FederationState, plan: Plan) ->
     """Redo every round in plain numpy out of the opened sums, from fresh state: each model and each state must be the
     one on the ledger."""
     exchange, digest, terms = exchange_of(consortium), plan.content_digest(), plan.update.server
-    like = network.template(plan.network, plan.data)
+    like = networks.template(plan.network, plan.data)
     before, base = (
         None,
         weights.from_bytes(objects.load(exchange, state.plans[digest].base_model_digest), like),

@@ -24,7 +24,7 @@ from tasks.aggregate import (
     packing_of,
     void_lanes,
 )
-from tasks.train import network, weights
+from tasks.train import networks, weights
 from tasks.train.server_optimizer import ServerStateError
 from tests.plans import tiny_plan
 
@@ -49,7 +49,7 @@ def cluster_sum(plan: Plan, random: np.random.Generator) -> Lanes:
 
 
 def aggregated(plan: Plan, sums: list[Lanes]) -> tuple[bytes, Aggregate]:
-    base = weights.to_bytes(network.initial(plan.network, plan.data, 0))
+    base = weights.to_bytes(networks.initial(plan.network, plan.data, 0))
     opened = b"".join(lanes_to_bytes(lanes) for lanes in sums)
     return base, aggregate(plan, 1, base, opened, sizes=(4,) * len(sums), previous=None)
 

@@ -15,8 +15,7 @@ import torch
 from policies.data_contract import DataContract
 from policies.training import Network, Training
 from privacy.noise import NoiseStream
-from tasks.train import network as networks
-from tasks.train import private
+from tasks.train import networks, private
 from tasks.train.checkpoint import Checkpoint, CheckpointError
 from tasks.train.examples import Examples
 from tasks.train.private import Running, train_private

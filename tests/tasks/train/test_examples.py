@@ -11,7 +11,7 @@ from policies.cost import epsilon_micro, plan_cost
 from policies.plan import Plan
 from privacy.noise import NoiseStream
 from tasks.planning import read_either
-from tasks.train import network as networks
+from tasks.train import networks
 from tasks.train.examples import Examples
 from tasks.train.private import train_private
 

@@ -11,7 +11,7 @@ from policies.data_contract import DataContract
 from policies.training import Network, Training
 from privacy.clipping.clipped_sum import ClippedSum
 from privacy.noise import NoiseStream
-from tasks.train import network as networks
+from tasks.train import networks
 from tasks.train.losses import item_losses
 from tasks.train.noisy_sgd import NoisySGD
 

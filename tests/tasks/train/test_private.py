@@ -13,7 +13,7 @@ from policies.data_contract import DataContract
 from policies.training import Network, Training
 from privacy.clipping.clipped_sum import ClippedSum
 from privacy.noise import NoiseStream
-from tasks.train import network as networks
+from tasks.train import networks
 from tasks.train.averaging import Averaging
 from tasks.train.examples import Examples
 from tasks.train.local_only import train_local

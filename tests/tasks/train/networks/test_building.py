@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from policies.data_contract import DataContract
 from policies.training import Network
-from tasks.train import network as networks
+from tasks.train import networks
 from tasks.train import weights as weight_bytes
 from tasks.train.weights import WeightsError
 

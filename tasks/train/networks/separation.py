@@ -1,0 +1,150 @@
+"""The trial that patients are separate in a network: three random items, no patient's data.
+
+An item's output must be the same alone and in company, and whoever the company is, in training as in use; a training
+pass must leave nothing behind; and every gradient must have come through its layer, where clipping sees it. Reading a
+network's layers cannot show this: a forward method may do anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from ledger.errors import CodedError
+from tasks.train.networks.errors import NetworkShapeError
+from tasks.train.networks.item_network import ItemNetwork, OutOfPlace
+
+_ROUNDING: Final = 1e-6
+"""Relative, between passes of the same shapes."""
+_OTHER_ROUNDING: Final = 1e-3
+"""Between passes of different shapes, for which torch picks different algorithms, amplified by many norms."""
+_SEED: Final = 1
+
+
+def random_items(shape: tuple[int, ...]) -> Tensor:
+    """Three items in [0, 1], (3, *shape)."""
+    return torch.rand(3, *shape)
+
+
+def outputs(network: ItemNetwork, items: Tensor) -> Tensor:
+    """Logits without gradients, under a fixed seed; NetworkShapeError where items do not go through."""
+    with torch.no_grad(), _drawn_alike():
+        return logits(network, items)
+
+
+def logits(network: ItemNetwork, items: Tensor) -> Tensor:
+    try:
+        result: Tensor = network(items)
+    except CodedError:
+        raise
+    except Exception as error:  # whatever the class makes of items that it does not like
+        shape = " x ".join(str(length) for length in network.item_shape)
+        raise NetworkShapeError(
+            f"items of {shape} do not go through the network",
+            remedy="They may be too small for its strides, or not divisible by them: change the sides, or strides, "
+            "layers and patches.",
+            diagnostics=f"{type(error).__name__}: {error}",
+        ) from None
+    return result
+
+
+@contextmanager
+def _drawn_alike() -> Iterator[None]:
+    """Dropout and its like draw the same in every pass."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        yield
+
+
+class Trial:
+    """Passes of one network in which no operation in place is let through; modules' own flags must be off already."""
+
+    def __init__(self, network: ItemNetwork) -> None:
+        self._network = network
+        self._mode = OutOfPlace()
+
+    @property
+    def met_in_place(self) -> bool:
+        """Whether any pass so far would have changed a tensor in place."""
+        return self._mode.met > 0
+
+    def outputs(self, items: Tensor) -> Tensor:
+        with self._mode:
+            return outputs(self._network, items)
+
+    def run(self, items: Tensor) -> tuple[list[str], list[str]]:
+        """(parameters that take no part, reasons why the network cannot be private)."""
+        reasons = [*self._mixes_in_use(items), *self._mixes_in_training(items)]
+        unused, hidden = self._gradients(items[:2])
+        return unused, reasons + hidden
+
+    def _mixes_in_use(self, items: Tensor) -> list[str]:
+        self._network.eval()
+        together = self.outputs(items[:2])
+        alone = torch.cat([self.outputs(one[None]) for one in items[:2]])
+        swapped = self.outputs(items[::2])
+        if _same(alone, together, _OTHER_ROUNDING) and _same(swapped[0], together[0], _ROUNDING):
+            return []
+        return ["an item's output depends on the other items of its batch"]
+
+    def _mixes_in_training(self, items: Tensor) -> list[str]:
+        """And what a training pass leaves behind, which no noise would protect."""
+        self._network.train()
+        before = {name: one.clone() for name, one in self._network.state_dict().items()}
+        first = self.outputs(items[:2])
+        after = self._network.state_dict()
+        found = [
+            f"{name}: changes in a training pass, without noise"
+            for name, one in before.items()
+            if not torch.equal(one, after[name])
+        ]
+        if not _same(self.outputs(items[::2])[0], first[0], _ROUNDING):
+            found.append("in training an item's output depends on the other items of its batch")
+        return found
+
+    def _gradients(self, pair: Tensor) -> tuple[list[str], list[str]]:
+        network = self._network.train()
+        given: list[tuple[str, Tensor, int]] = []
+
+        def hook(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+            def keep(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+                given.append((path, inputs[0], inputs[0]._version))
+
+            return keep
+
+        handles = [
+            module.register_forward_hook(hook(path))
+            for path, module in network.named_modules()
+            if any(one.requires_grad for one in module.parameters(recurse=False))
+        ]
+        try:
+            with self._mode, _drawn_alike():
+                result = logits(network, pair)
+        finally:
+            for handle in handles:
+                handle.remove()
+        overwritten = sorted({path for path, tensor, version in given if tensor._version != version})
+        if overwritten:
+            return [], [f"{path}: what it was given is overwritten later" for path in overwritten]
+        torch.autograd.backward(result.square().sum())
+        reasons = []
+        called = {path for path, _, _ in given}
+        unused = []
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if parameter.grad is None:
+                unused.append(name)
+            elif name.rpartition(".")[0] not in called:
+                reasons.append(f"{name}: is used outside its layer")
+            parameter.grad = None
+        return unused, reasons
+
+
+def _same(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    scale = max(1.0, float(other.abs().max()))
+    return bool((one - other).abs().max() <= tolerance * scale)
