@@ -205,6 +205,8 @@ class Plan(BasePlan):
             raise ValueError("with distributed noise there is one whole sum: no robust, no compression")
         # Its noise must fit the lanes: raises the reason.
         _ = self.noise_share
+        if self.training.noise == "distributed" and self.network.standardised:
+            raise ValueError("standardised weights need the noise where their gradient is: noise local")
         if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":
             raise ValueError("gates.maximum_subgroup_gap needs evaluation.subgroups")
         return self
