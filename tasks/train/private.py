@@ -128,7 +128,9 @@ def run_steps(
         for step in range(done + 1, training.steps + 1):
             if running.withdrawn is not None:
                 sampler.exclude(running.withdrawn())
+            networks.refresh_all(module)
             optimizer.noised(gradients.clipped(sampler.draw()))
+            networks.pull_back_all(module)
             optimizer.move()
             if averaging is not None:
                 averaging.take(step)

@@ -21,10 +21,11 @@ from tasks.train.networks.errors import (
     NetworkUnknownError,
 )
 from tasks.train.networks.item_network import ItemNetwork
+from tasks.train.networks.standardised import pull_back_all, refresh_all
 from tasks.train.weights import flatten, unflatten
 
 __all__ = [
     "Change", "ItemNetwork", "NetworkArgumentError", "NetworkNotPrivateError", "NetworkShapeError",
     "NetworkUnavailableError", "NetworkUnknownError", "Readiness", "build", "examine", "extract", "flatten",
-    "initial", "load", "make_ready", "template", "unflatten",
+    "initial", "load", "make_ready", "pull_back_all", "refresh_all", "template", "unflatten",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from tasks.train.networks.dp_ready import Readiness, make_ready
 from tasks.train.networks.errors import NetworkArgumentError, NetworkShapeError
 from tasks.train.networks.item_network import ItemNetwork
 from tasks.train.networks.separation import logits
+from tasks.train.networks.standardised import standardise
 from tasks.train.weights import Vector, Weights, WeightsError
 
 _TRIAL_SIDES_PX: Final = (16, 32, 64, 128)
@@ -35,6 +36,8 @@ def build(network: Network, data: DataContract) -> nn.Module:
     readiness = examine(network, data)
     module = _construct(network, data)
     readiness.apply(module, norm_groups=network.norm_groups)
+    if network.standardised:
+        standardise(module)
     return module
 
 

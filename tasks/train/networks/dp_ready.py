@@ -25,10 +25,9 @@ from tasks.train.networks.tabular import divisor
 
 CLIPPED: Final[tuple[type[nn.Module], ...]] = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
-    nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.Embedding,
+    nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.Embedding, nn.PReLU,
 )  # fmt: skip
 """Layers whose `weight` and `bias` have per-patient gradients (`privacy.clipping`)."""
-_FREEZABLE_OF_TORCH: Final = (nn.PReLU,)
 _TOLERANCE: Final = 1e-6
 _MOST_FROZEN: Final = 0.5
 
@@ -101,7 +100,7 @@ def _unsupported(network: nn.Module) -> list[str]:
             if one in seen:
                 found.append(f"{path}.{name}: is shared with {seen[one]}")
             seen[one] = f"{path}.{name}"
-        ours = (*CLIPPED, _BatchNorm, *_FREEZABLE_OF_TORCH)
+        ours = (*CLIPPED, _BatchNorm)
         if own and type(module).__module__.startswith("torch.nn.") and not isinstance(module, ours):
             found.append(f"{path}: per-patient gradients of {type(module).__name__} are not known")
     return found
@@ -158,7 +157,7 @@ def _carried(norm: nn.Module, from_norm: nn.Module) -> nn.Module:
 
 
 def _freeze(network: nn.Module) -> list[Change]:
-    """Parameters of no layer that clipping knows: of PReLU, and of MONAI's own modules."""
+    """Parameters of no layer that clipping knows: of MONAI's own modules."""
     frozen: list[Change] = []
     for path, module in network.named_modules():
         known = isinstance(module, CLIPPED)

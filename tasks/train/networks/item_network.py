@@ -70,14 +70,28 @@ class ItemNetwork(nn.Module):
         self.images = data.image is not None
         self.out_of_place = False
         """Whether operations in place are replaced in the forward pass, which costs a little where there are none."""
+        self.standardised: dict[str, Tensor | None] = {}
+        """Weights of the classifier that are standardised (`standardised`); within a step, their raw values."""
 
     def forward(self, items: Tensor) -> Tensor:
         if self.images:
             items = items - items.mean(dim=tuple(range(1, items.dim())), keepdim=True)
             items = items / _SCALE
         with OutOfPlace() if self.out_of_place else nullcontext():
-            output: object = self.classifier(items)
+            output = self._classified(items)
         return self.logits(output, len(items))
+
+    def _classified(self, items: Tensor) -> object:
+        closed = [name for name, raw in self.standardised.items() if raw is None]
+        if not closed:
+            return self.classifier(items)
+        if torch.is_grad_enabled() and self.training:
+            # The gradient would be of the raw weights, whose norm nobody clips.
+            raise RuntimeError("standardised weights are trained between refresh_all and pull_back_all")
+        from tasks.train.networks.standardised import effective  # which knows of this class
+
+        weights = {name: effective(self.classifier.get_parameter(name)) for name in closed}
+        return torch.func.functional_call(self.classifier, weights, (items,))
 
     def logits(self, output: object, items: int) -> Tensor:
         """What the class returned as logits; NetworkShapeError where it is something else."""

@@ -49,7 +49,8 @@ class MLP(nn.Module):
         for width in hidden:
             layers.append(nn.Linear(values, width))
             if norm_groups is not None:
-                layers.append(nn.GroupNorm(divisor(width, norm_groups), width))
+                # A group of one value would leave nothing of it.
+                layers.append(nn.GroupNorm(divisor(width, min(norm_groups, max(1, width // 2))), width))
             layers.append(nn.Tanh() if act == "tanh" else nn.ReLU())
             values = width
         self.layers = nn.Sequential(*layers, nn.Linear(values, 1))

@@ -48,8 +48,8 @@ COVERED = (
     Covered("DenseNet121", image_data(32, 32), norms=121),
     Covered("ResNet18", image_data(32, 32), {"widen_factor": 0.25}, norms=20, out_of_place=True),
     Covered("ResNet18", image_data(16, 16, 16), {"widen_factor": 0.25}, norms=20, out_of_place=True),
-    Covered("UNet", image_data(16, 16, mask=True), _UNET, frozen=("adn.A.weight",)),
-    Covered("UNet", image_data(16, 16, 16, mask=True), _UNET, frozen=("adn.A.weight",)),
+    Covered("UNet", image_data(16, 16, mask=True), _UNET),
+    Covered("UNet", image_data(16, 16, 16, mask=True), _UNET),
     Covered("BasicUNet", image_data(32, 32, mask=True), {"features": [4, 4, 4, 4, 4, 4]}),
     Covered("SegResNet", image_data(16, 16, 16, mask=True), {"init_filters": 8}, out_of_place=True),
     Covered(
@@ -57,7 +57,6 @@ COVERED = (
         image_data(16, 16, mask=True),
         {"channels": [4, 8], "strides": [2]},
         norms=8,
-        frozen=("adn.A.weight",),
     ),
     Covered(
         "EfficientNetBN", image_data(32, 32), {"model_name": "efficientnet-b0"}, norms=49, out_of_place=True
