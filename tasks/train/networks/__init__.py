@@ -2,6 +2,7 @@
 
 building        a plan's network as a module, its first weights, and how its weights go in and out
 monai_network   a class of `monai.networks.nets` by name
+small           one for small images under much noise
 tabular         networks for rows of values
 item_network    what every network is given and gives: scaled items, logits
 dp_ready        from a network to one whose gradient belongs to one patient

@@ -16,7 +16,7 @@ from torch import nn
 
 from policies.data_contract import DataContract
 from policies.training import Network
-from tasks.train.networks import monai_network, tabular
+from tasks.train.networks import monai_network, small, tabular
 from tasks.train.networks.dp_ready import Readiness, make_ready
 from tasks.train.networks.errors import NetworkArgumentError, NetworkShapeError
 from tasks.train.networks.item_network import ItemNetwork
@@ -85,7 +85,10 @@ def _sizes(data: DataContract) -> Iterator[DataContract]:
 
 
 def _construct(network: Network, data: DataContract) -> ItemNetwork:
-    make = tabular.construct if network.name in tabular.NAMES else monai_network.construct
+    make = monai_network.construct
+    for ours in (tabular, small):
+        if network.name in ours.NAMES:
+            make = ours.construct
     return ItemNetwork(make(network, data), data)
 
 

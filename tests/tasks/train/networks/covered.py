@@ -44,6 +44,7 @@ class Covered:
 _UNET: Arguments = {"channels": [4, 8, 8], "strides": [2, 2], "num_res_units": 1}
 
 COVERED = (
+    Covered("SmallConvNet", image_data(28, 28)),
     Covered("Classifier", image_data(16, 16), {"channels": [4, 4], "strides": [2, 2]}, norms=1),
     Covered("DenseNet121", image_data(32, 32), norms=121),
     Covered("ResNet18", image_data(32, 32), {"widen_factor": 0.25}, norms=20, out_of_place=True),
