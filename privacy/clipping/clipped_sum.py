@@ -1,57 +1,264 @@
-"""Per-patient clipped gradient sums of one logical batch, one patient at a time."""
+"""The sum over patients of clipped gradients, in one forward and one backward pass (book-keeping, Bu et al. 2023,
+arXiv:2210.00038, Algorithm 1, with patients in the place of samples).
+
+The loss of a pass is the sum over patients of the mean over the patient's items, so output gradients carry one over
+the number of items, and a patient's gradient in a layer is the plain sum over the patient's items. Norms are over all
+trainable parameters together and in float64; the factor of a patient is min(1, C (1 - slack) / norm). The slack,
+2^-16 for float32, stands for the rounding of the weighted sums: what one patient adds has a norm of at most C.
+
+A pass leaves the module as it was: layers are tapped only while it runs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ledger.errors import CodedError
+from privacy.clipping.contribution import Contribution, Kept
+from privacy.clipping.errors import BatchInvalidError, ClippingError, UnsupportedNetworkError
+from privacy.clipping.layer import Layer, tapped
+from privacy.clipping.patients import Band, Patients
+from privacy.clipping.registry import layers_of, mixing
 
-Losses = Callable[[torch.Tensor], torch.Tensor]
-
-
-class ClippingError(CodedError):
-    code = "clipping.non-finite"
+Losses = Callable[[Tensor], Tensor]
 
 
 class ClippedSum:
+    """Per-patient clipped gradient sum of one logical batch, given in as many physical ones as memory asks for.
+
+    Which parameters are trainable is settled when it is made. Raises `UnsupportedNetworkError` for a module with
+    trainable parameters whose gradients cannot be told apart by patient.
+    """
+
     def __init__(self, module: nn.Module, *, clip_l2: float) -> None:
-        self._module, self._clip = module, clip_l2
-        self._trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._sums = self._zeros()
+        if not (math.isfinite(clip_l2) and clip_l2 > 0):
+            raise BatchInvalidError("a clipping norm is a positive number")
+        self._module, self._clip_l2 = module, clip_l2
+        self._layers = layers_of(module)
+        self._parameters = [value for value in module.parameters() if value.requires_grad]
+        if not self._parameters:
+            raise UnsupportedNetworkError(["the network, which has no trainable parameter"])
+        self._places: dict[Tensor, int] = {value: place for place, value in enumerate(self._parameters)}
+        self._sums: list[Tensor] | None = None
 
-    def _zeros(self) -> list[torch.Tensor]:
-        return [torch.zeros_like(parameter) for parameter in self._trained]
+    def add(self, inputs: Tensor, losses: Losses, patients: Sequence[int]) -> None:
+        """Add sum_p clip(gradient of the mean over p's items of the loss, clip_l2).
 
-    def add(self, inputs: torch.Tensor, losses: Losses, patients: Sequence[int]) -> None:
-        each, start = losses(self._module(inputs)), 0
-        for count in patients:
-            self._clipped(
-                torch.autograd.grad(each[start : start + count].mean(), self._trained, retain_graph=True)
-            )
-            start += count
+        `inputs` (n_items, ...), a patient's items side by side; `patients`: the number of items of each patient;
+        `losses(outputs)` one loss an item, (n_items,), with outputs in the order of the inputs. All or nothing:
+        raises `ClippingError` if a patient's gradient is not finite.
+        """
+        if not patients and inputs.shape[0] == 0:
+            return
+        grouped = Patients.of(patients, items=inputs.shape[0])
+        self._refuse_mixing()
+        recording = _Recording(grouped)
+        with self._passing(recording):
+            outputs = grouped.restore(self._module(grouped.arrange(inputs)))
+            each = _checked(losses(outputs), items=inputs.shape[0])
+            shares = grouped.restore(grouped.shares()).to(each.device, _summed_type(each))
+            total = (each * shares).sum()
+            with _changes_named(), torch.autocast(inputs.device.type, enabled=False):
+                torch.autograd.backward(total)
+        contributions = recording.contributions()
+        squares = torch.zeros(len(patients), dtype=torch.float64, device=inputs.device)
+        for one in contributions:
+            squares[one.rows] += one.squares()
+        factors = self._factors(squares)
+        parts: list[Tensor | None] = [None] * len(self._parameters)
+        with _full_precision(inputs.device):
+            while contributions:
+                one = contributions.pop()  # Freed as soon as it is summed.
+                place, part = self._places[one.parameter], one.weighted(factors[one.rows])
+                before = parts[place]
+                parts[place] = part if before is None else before.add_(part)
+        self._commit(parts)
 
-    def add_one(self, chunks: Iterable[torch.Tensor], losses: Losses, items: int) -> None:
-        total = self._zeros()
+    def add_one(self, chunks: Iterable[Tensor], losses: Losses, items: int) -> None:
+        """Add one patient whose `items` items are too many for one pass, a chunk (n, ...) at a time.
+
+        `losses` is called with every chunk's outputs, in order.
+        """
+        self._refuse_mixing()
+        gradients = [torch.zeros_like(total) for total in self._zeros()]
+        seen = 0
         for chunk in chunks:
-            parts = torch.autograd.grad(losses(self._module(chunk)).sum() / items, self._trained)
-            total = [one + part for one, part in zip(total, parts, strict=True)]
-        self._clipped(total)
+            with torch.enable_grad():
+                each = _checked(losses(self._module(chunk)), items=chunk.shape[0])
+                total = each.sum(dtype=_summed_type(each)) / items
+            with _changes_named(), torch.autocast(chunk.device.type, enabled=False):
+                found = torch.autograd.grad(total, self._parameters, allow_unused=True)
+            for gradient, part in zip(gradients, found, strict=True):
+                if part is not None:
+                    gradient.add_(part)
+            seen += chunk.shape[0]
+        if items < 1 or seen != items:
+            raise BatchInvalidError("a patient's chunks hold the patient's items, no more and no fewer")
+        squares = sum(
+            (torch.linalg.vector_norm(gradient, dtype=torch.float64).square() for gradient in gradients),
+            start=torch.zeros((), dtype=torch.float64, device=gradients[0].device),
+        )
+        factor = self._factors(squares.view(1))[0]
+        self._commit([gradient.mul_(factor.to(gradient.dtype)) for gradient in gradients])
 
-    def _clipped(self, gradient: Sequence[torch.Tensor]) -> None:
-        norm = math.sqrt(sum(float((part.double() ** 2).sum()) for part in gradient))
-        if not math.isfinite(norm):
-            raise ClippingError("a gradient is not finite")
-        factor = min(1.0, self._clip / (norm + 1e-12))
-        for total, part in zip(self._sums, gradient, strict=True):
-            total += part.detach() * factor
-
-    def take(self) -> list[torch.Tensor]:
-        sums, self._sums = self._sums, self._zeros()
-        return sums
+    def take(self) -> list[Tensor]:
+        """The sums, one a trainable parameter in `module.parameters()` order, at least float32; starts anew."""
+        taken, self._sums = self._sums, None
+        return self._zeros() if taken is None else taken
 
     def close(self) -> None:
-        """Nothing is hooked."""
+        """Forget the sums. The module is as before after every pass anyway."""
+        self._sums = None
+
+    def _commit(self, parts: Sequence[Tensor | None]) -> None:
+        """Add a pass, from here on without allocating: memory that ran out before has left nothing behind."""
+        if self._sums is None:
+            self._sums = [
+                torch.zeros_like(value, dtype=_summed_type(value), requires_grad=False)
+                if part is None
+                else part
+                for value, part in zip(self._parameters, parts, strict=True)
+            ]
+            return
+        for total, part in zip(self._sums, parts, strict=True):
+            if part is not None:
+                total.add_(part)
+
+    def _zeros(self) -> list[Tensor]:
+        return [
+            torch.zeros_like(
+                value, dtype=torch.promote_types(value.dtype, torch.float32), requires_grad=False
+            )
+            for value in self._parameters
+        ]
+
+    def _refuse_mixing(self) -> None:
+        """Before every pass: a module's mode changes."""
+        if found := mixing(self._module):
+            raise UnsupportedNetworkError(found)
+
+    def _factors(self, squares: Tensor) -> Tensor:
+        """(patients,) float64 factors from squared norms."""
+        if not bool(torch.isfinite(squares).all()):
+            raise ClippingError(
+                "a patient's gradient is not finite; nothing of the batch was added",
+                remedy="Check the inputs for values that are not finite, or lower the learning rate.",
+            )
+        slack = 2.0**-40 if all(value.dtype == torch.float64 for value in self._parameters) else 2.0**-16
+        return (self._clip_l2 * (1.0 - slack) / squares.sqrt()).clamp(max=1.0)
+
+    @contextmanager
+    def _passing(self, recording: _Recording) -> Iterator[None]:
+        """Layers tapped, gradients of the caller's own put aside."""
+        aside = [value.grad for value in self._parameters]
+        anchor = torch.zeros((), device=self._parameters[0].device, requires_grad=True)
+        try:
+            for value in self._parameters:
+                value.grad = None
+            for module, layer in self._layers.items():
+                vars(module)["forward"] = tapped(layer, recording, anchor)
+            with torch.enable_grad():
+                yield
+            self._refuse_bypassed()
+        finally:
+            for module in self._layers:
+                vars(module).pop("forward", None)
+            for value, gradient in zip(self._parameters, aside, strict=True):
+                value.grad = gradient
+
+    def _refuse_bypassed(self) -> None:
+        """A parameter that got an ordinary gradient was used outside its layer, unclipped."""
+        names = [
+            f"{name}, used outside its layer"
+            for name, value in self._module.named_parameters()
+            if value in self._places and value.grad is not None
+        ]
+        if names:
+            raise UnsupportedNetworkError(names)
+
+
+class _Recording:
+    """What the layers contribute in one pass. Calls that share a parameter add up before any norm is taken."""
+
+    def __init__(self, patients: Patients) -> None:
+        self.bands: Sequence[Band] = patients.bands
+        self._items = patients.items
+        self._calls: Counter[Tensor] = Counter()
+        self._found: dict[tuple[Tensor, int], Contribution] = {}
+
+    def called(self, layer: Layer[nn.Module], inputs: Tensor) -> None:
+        if inputs.dim() < 1 or inputs.shape[0] != self._items:
+            raise UnsupportedNetworkError(
+                [f"{type(layer.module).__name__}, whose inputs do not begin with the items of the batch"]
+            )
+        self._calls.update(layer.module.parameters(recurse=False))
+
+    def alone(self, layer: Layer[nn.Module]) -> bool:
+        return all(self._calls[value] == 1 for value in layer.module.parameters(recurse=False))
+
+    def receive(self, contributions: Sequence[Contribution]) -> None:
+        for one in contributions:
+            key = (one.parameter, one.rows.start)
+            before = self._found.get(key)
+            if isinstance(before, Kept) and isinstance(one, Kept):
+                before.gradients = before.gradients + one.gradients
+            elif before is None:
+                self._found[key] = one
+            else:
+                raise AssertionError("norms of several calls were taken apart")
+
+    def contributions(self) -> list[Contribution]:
+        """All of them; the recording forgets them."""
+        found = list(self._found.values())
+        self._found.clear()
+        return found
+
+
+def _summed_type(value: Tensor) -> torch.dtype:
+    return torch.promote_types(value.dtype, torch.float32)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """A weighted sum must be of the gradients whose norms were taken: not in half precision under the caller's
+    autocast, and on CUDA not in TF32, to which convolutions may round unasked."""
+    if device.type != "cuda":
+        with torch.autocast(device.type, enabled=False):
+            yield
+        return
+    backend = torch.backends.cudnn
+    matmul = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        flags = backend.flags(
+            enabled=backend.enabled,
+            benchmark=backend.benchmark,
+            deterministic=backend.deterministic,
+            allow_tf32=False,
+        )
+        with flags, torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+
+
+def _checked(each: Tensor, *, items: int) -> Tensor:
+    if each.shape != (items,):
+        raise BatchInvalidError("losses are one number an item")
+    return each
+
+
+@contextmanager
+def _changes_named() -> Iterator[None]:
+    """Autograd refuses inputs that were changed in place after a layer used them; say so in our words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise UnsupportedNetworkError(["a layer's input that is changed in place after its use"]) from None

@@ -18,7 +18,7 @@ from torch import nn
 
 from ledger.errors import CodedError
 from policies.training import Training
-from privacy.clipping.clipped_sum import ClippingError
+from privacy.clipping.errors import ClippingError
 from privacy.noise import NoiseStream
 from tasks.train import networks
 from tasks.train.averaging import Averaging
