@@ -4,7 +4,7 @@ arXiv:2210.00038, Algorithm 1, with patients in the place of samples).
 The loss of a pass is the sum over patients of the mean over the patient's items, so output gradients carry one over
 the number of items, and a patient's gradient in a layer is the plain sum over the patient's items. Norms are over all
 trainable parameters together and in float64; the factor of a patient is min(1, C (1 - slack) / norm). The slack,
-2^-16 for float32, stands for the rounding of the weighted sums: what one patient adds has a norm of at most C.
+2^-18 for float32, stands for the rounding of the weighted sums: what one patient adds has a norm of at most C.
 
 A pass leaves the module as it was: layers are tapped only while it runs.
 """
@@ -65,18 +65,8 @@ class ClippedSum:
             total = (each * shares).sum()
             with _changes_named(), torch.autocast(inputs.device.type, enabled=False):
                 torch.autograd.backward(total)
-        contributions = recording.contributions()
-        squares = torch.zeros(len(patients), dtype=torch.float64, device=inputs.device)
-        for one in contributions:
-            squares[one.rows] += one.squares()
-        factors = self._factors(squares)
-        parts: list[Tensor | None] = [None] * len(self._parameters)
-        with _full_precision(inputs.device):
-            while contributions:
-                one = contributions.pop()  # Freed as soon as it is summed.
-                place, part = self._places[one.parameter], one.weighted(factors[one.rows])
-                before = parts[place]
-                parts[place] = part if before is None else before.add_(part)
+        with _arithmetic(inputs.device):
+            parts = self._clipped(recording.contributions(), len(patients))
         self._commit(parts)
 
     def add_one(self, chunks: Iterable[Tensor], losses: Losses, items: int) -> None:
@@ -105,6 +95,20 @@ class ClippedSum:
         )
         factor = self._factors(squares.view(1))[0]
         self._commit([gradient.mul_(factor.to(gradient.dtype)) for gradient in gradients])
+
+    def _clipped(self, contributions: list[Contribution], patients: int) -> list[Tensor | None]:
+        """The sums of one pass; takes the contributions, and frees each as soon as it is summed."""
+        squares = torch.zeros(patients, dtype=torch.float64, device=self._parameters[0].device)
+        for one in contributions:
+            squares[one.rows] += one.squares()
+        factors = self._factors(squares)
+        parts: list[Tensor | None] = [None] * len(self._parameters)
+        while contributions:
+            one = contributions.pop()
+            place, part = self._places[one.parameter], one.weighted(factors[one.rows])
+            before = parts[place]
+            parts[place] = part if before is None else before.add_(part)
+        return parts
 
     def take(self) -> list[Tensor]:
         """The sums, one a trainable parameter in `module.parameters()` order, at least float32; starts anew."""
@@ -149,7 +153,7 @@ class ClippedSum:
                 "a patient's gradient is not finite; nothing of the batch was added",
                 remedy="Check the inputs for values that are not finite, or lower the learning rate.",
             )
-        slack = 2.0**-40 if all(value.dtype == torch.float64 for value in self._parameters) else 2.0**-16
+        slack = 2.0**-40 if all(value.dtype == torch.float64 for value in self._parameters) else 2.0**-18
         return (self._clip_l2 * (1.0 - slack) / squares.sqrt()).clamp(max=1.0)
 
     @contextmanager
@@ -224,11 +228,11 @@ def _summed_type(value: Tensor) -> torch.dtype:
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def _arithmetic(device: torch.device) -> Iterator[None]:
     """A weighted sum must be of the gradients whose norms were taken: not in half precision under the caller's
     autocast, and on CUDA not in TF32, to which convolutions may round unasked."""
     if device.type != "cuda":
-        with torch.autocast(device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
         return
     backend = torch.backends.cudnn
@@ -241,7 +245,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
             deterministic=backend.deterministic,
             allow_tf32=False,
         )
-        with flags, torch.autocast(device.type, enabled=False):
+        with flags, torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(matmul)

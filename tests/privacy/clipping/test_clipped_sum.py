@@ -72,7 +72,9 @@ def test_the_order_of_patients_and_of_passes_means_nothing() -> None:
     expected = by_hand.clipped_sum(by_hand.gradients(module, inputs, losses_of, patients), 0.5)
     total = ClippedSum(module, clip_l2=0.5)
     total.add(inputs, losses_of(slice(None)), patients)
-    assert by_hand.distance(total.take(), expected) < 1e-12
+    found = total.take()
+    assert by_hand.distance(found, expected) < 1e-12
+    assert not any(part.requires_grad for part in found)
     total.add(inputs[:4], losses_of(slice(0, 4)), [3, 1])
     total.add(inputs[6:], losses_of(slice(6, 9)), [1, 2])
     total.add_one(iter([inputs[4:5], inputs[5:6]]), chunked(losses_of, start=4), 2)
