@@ -136,7 +136,7 @@ class PoolJournal:
         with self._locked():
             lacking = sorted(_uses(state, site) - self._drawn.keys(), key=Use.canonical_bytes)
             for use in lacking:
-                mechanisms = round_mechanisms(state.plan_of(use.plan_digest))
+                mechanisms = round_mechanisms(state.plan_of(use.plan_digest), use.round)
                 self._append(Draw(kind="reserved", use=use, mechanisms=mechanisms))
             return len(lacking)
 

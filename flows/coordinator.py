@@ -25,6 +25,7 @@ from ledger.errors import CodedError, PolicyViolation
 from policies.events import PlanPublished, Published, RoundClosed
 from policies.plan import Plan
 from policies.receipt import Step
+from policies.rounds import goes_on
 from privacy.accounting import MICRO
 from tasks.coordinator.collect import UNCLOSABLE, close, collect
 from tasks.coordinator.evidence import record_evidence
@@ -102,16 +103,23 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
         passed = False
         try:
             model = objects.load(coordinator.exchange, published.base_model_digest)
+            began = time.monotonic()
             for round_number in range(1, plan.rounds + 1):
                 ended = round_number
                 registered = coordinator.state.registered.get((published.plan_digest, round_number))
                 if registered is not None:  # a run that was cut off continues after its last registered round
                     model = objects.load(coordinator.exchange, registered.model_digest)
                     await record_evidence(coordinator, published, round_number)
+                    began = time.monotonic()
                     continue
-                began = time.monotonic()
-                model, outcome = await run_round(coordinator, published, round_number, model)
+                model, reported, missing = await train_round(coordinator, published, round_number, model)
+                if not plan.evaluates(round_number):
+                    continue
+                outcome = await judge_round(
+                    coordinator, published, round_number, model, reported=reported, missing=missing
+                )
                 outcome = replace(outcome, seconds=time.monotonic() - began)
+                began = time.monotonic()
                 metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
                 recording.begin(
                     round_number,
@@ -132,10 +140,10 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
     return published
 
 
-async def run_round(
+async def train_round(
     coordinator: Coordinator, published: PlanPublished, round_number: int, base: bytes
-) -> tuple[bytes, RoundOutcome]:
-    """Collect, sum, release, evaluate, judge. Returns a model that passed every gate."""
+) -> tuple[bytes, frozenset[str], Mapping[str, str]]:
+    """Collect, sum, release. Returns the model, who reported, and {missing site: code}."""
     key = (published.plan_digest, round_number)
     minimum = published.plan.participation.minimum_sites
     everyone = frozenset(site.name for site in coordinator.federation.sites())
@@ -147,7 +155,6 @@ async def run_round(
         await judge_model(coordinator, published, round_number)  # raises: it names who did not report
     closed = await close_or_end(coordinator, published, round_number, "training", missing)
     missing = {absence.site: absence.code for absence in closed.missing}
-    reported = everyone - missing.keys()
     released = coordinator.state.released.get(key)
     if released is None:
         total = await open_or_judge(coordinator, published, round_number, "training")
@@ -155,16 +162,32 @@ async def run_round(
     else:
         model = objects.load(coordinator.exchange, released.model_digest)
     await quarantine_outliers(coordinator, published, round_number)
+    if not published.plan.evaluates(round_number) and not goes_on(coordinator.state, *key):
+        await judge_model(coordinator, published, round_number)  # raises: something speaks against the sum
+    return model, everyone - missing.keys(), missing
 
+
+async def judge_round(
+    coordinator: Coordinator,
+    published: PlanPublished,
+    round_number: int,
+    model: bytes,
+    *,
+    reported: frozenset[str],
+    missing: Mapping[str, str],
+) -> RoundOutcome:
+    """Evaluate, judge. Returns what came of the rounds since the last evaluation, if the model passed every gate."""
+    key = (published.plan_digest, round_number)
+    everyone = frozenset(site.name for site in coordinator.federation.sites())
     if key not in coordinator.state.evaluated:
         absent = await collect(coordinator, published, round_number, "evaluation", reported)
-        if len(everyone - absent.keys()) >= minimum:
+        if len(everyone - absent.keys()) >= published.plan.participation.minimum_sites:
             await close_or_end(coordinator, published, round_number, "evaluation", absent)
             histogram = await open_or_judge(coordinator, published, round_number, "evaluation")
             await record_evaluation(coordinator, published, round_number, histogram)
     await judge_model(coordinator, published, round_number)
     auc_micro = coordinator.state.evaluated[key].auc_micro
-    return model, RoundOutcome(
+    return RoundOutcome(
         round=round_number,
         auc=await coordinator.worker.call(CoordinatorSession.public_auc, published.plan, model),
         auc_federated=None if auc_micro is None else auc_micro / MICRO,

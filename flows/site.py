@@ -17,6 +17,7 @@ from flows.statistics import answer_inquiry
 from ledger import canonical
 from ledger.errors import CodedError
 from policies.events import InquiryPublished, PlanPublished
+from policies.rounds import goes_on
 from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.consents import publish_consent_policies, publish_consent_state
@@ -75,7 +76,7 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     for round_number in range(1, published.plan.rounds + 1):
         following = await take_round(site, published, round_number, model, prepared)
         await settle(site, published, round_number)
-        if following is None or not await await_verdict(site, published, round_number):
+        if following is None or not await passed(site, published, round_number):
             await leave_roster(site, published)
             site.tell("plan ended", round_number)
             return
@@ -85,6 +86,13 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     await witness_registration(site, published)
     await leave_roster(site, published)
     site.tell("done")
+
+
+async def passed(site: Site, published: PlanPublished, round_number: int) -> bool:
+    """Whether the plan goes on after this round; one without an evaluation is passed by its release."""
+    if goes_on(site.state, published.plan_digest, round_number):
+        return True
+    return await await_verdict(site, published, round_number)
 
 
 async def take_round(
@@ -99,13 +107,15 @@ async def take_round(
         try:
             await report_training(site, published, round_number, base, prepared)
         except CodedError as error:
-            for kind in published.plan.steps:
+            for kind in published.plan.steps_of(round_number):
                 await withhold(site, published, round_number, kind, error)
         await answer(site, published, round_number, "training")
         await open_sum(site, published, round_number, "training", base)
     model = await follow_model(site, published, base, round_number)
     if model is None:
         return None
+    if not published.plan.evaluates(round_number):
+        return model
     if (published.plan_digest, round_number) not in site.state.evaluated:
         attempt = evaluation_attempt(site, published, round_number)
         if attempt and isinstance(prepared, Prepared):
@@ -123,8 +133,9 @@ def evaluation_attempt(site: Site, published: PlanPublished, round_number: int) 
     """The attempt under which this site owes the round an evaluation, 0 if it owes none: it did not take part
     in the training, or reported already. Read from the ledger, so that it survives a restart."""
     key = (published.plan_digest, round_number)
+    steps = published.plan.steps_of(round_number)
     trained = (*key, "training", site.name) in site.latest.receipts
-    declined = any((*key, kind, site.name) in site.latest.refusals for kind in published.plan.steps)
+    declined = any((*key, kind, site.name) in site.latest.refusals for kind in steps)
     return attempts(site, published, round_number) if trained and not declined else 0
 
 

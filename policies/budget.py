@@ -34,7 +34,7 @@ def reservation(
     if found:
         return found
     plan = state.plan_of(body.plan_digest)
-    if body.mechanisms != round_mechanisms(plan):
+    if body.mechanisms != round_mechanisms(plan, body.round):
         # Not priced: what is not the plan's could be beyond every price.
         return [Violation("budget.mechanisms", "the mechanisms are not those of the plan")]
     if body.attempt != state.attempts.get((body.plan_digest, body.round, institution), 0) + 1:
@@ -55,16 +55,19 @@ def reservation(
     return found
 
 
-def unreleased(plan: AnyPlan, released: tuple[Step, ...]) -> tuple[Mechanism, ...]:
+def unreleased(plan: AnyPlan, round_number: int, released: tuple[Step, ...]) -> tuple[Mechanism, ...]:
     """The mechanisms of the steps of one round whose `Release` was never built."""
     return tuple(
-        mechanism for step in plan.steps if step not in released for mechanism in mechanisms_of(plan, step)
+        mechanism
+        for step in plan.steps_of(round_number)
+        if step not in released
+        for mechanism in mechanisms_of(plan, step)
     )
 
 
-def given_back(plan: AnyPlan, released: tuple[Step, ...]) -> Curve:
+def given_back(plan: AnyPlan, round_number: int, released: tuple[Step, ...]) -> Curve:
     """What those would have cost."""
-    return accounting.total(unreleased(plan, released))
+    return accounting.total(unreleased(plan, round_number, released))
 
 
 def settlement(state: FederationState, institution: str, body: BudgetSpent) -> list[Violation]:
@@ -78,16 +81,15 @@ def settlement(state: FederationState, institution: str, body: BudgetSpent) -> l
         return [Violation("budget.no-reservation", f"{institution} reserved no budget for this")]
     if key in state.settled and state.settled[key].attempt == body.attempt:
         found.append(Violation("budget.settled-twice", f"{institution} has settled this attempt already"))
-    if tuple(step for step in plan.steps if step in body.released) != body.released:
+    steps = plan.steps_of(body.round)
+    if tuple(step for step in steps if step in body.released) != body.released:
         found.append(Violation("budget.steps", "the plan's steps are listed once each, in their order"))
-    reported = {
-        step for step in plan.steps if (body.plan_digest, body.round, step, institution) in state.receipts
-    }
+    reported = {step for step in steps if (body.plan_digest, body.round, step, institution) in state.receipts}
     if not reported <= set(body.released):
         found.append(Violation("budget.released", "a step with a receipt was released and is not given back"))
     if found:
         return found
-    back = given_back(plan, body.released)
+    back = given_back(plan, body.round, body.released)
     left = state.spent_by(institution) - back
     pool = None if (member := state.founded().member(institution)) is None else member.pool
     if pool is None or pool.epsilon_micro(left) != body.epsilon_total_micro:

@@ -48,17 +48,32 @@ def mechanisms_of(plan: AnyPlan, step: Step) -> tuple[Mechanism, ...]:
     return (Gaussian(noise_multiplier=plan.evaluation.noise_std, count=1),)
 
 
-def round_mechanisms(plan: AnyPlan) -> tuple[Mechanism, ...]:
-    return tuple(mechanism for step in plan.steps for mechanism in mechanisms_of(plan, step))
+def round_mechanisms(plan: AnyPlan, round_number: int) -> tuple[Mechanism, ...]:
+    """Those of one round; a round without an evaluation has those of its training alone."""
+    return tuple(mechanism for step in plan.steps_of(round_number) for mechanism in mechanisms_of(plan, step))
 
 
-def round_cost(plan: AnyPlan) -> Curve:
-    return accounting.total(round_mechanisms(plan))
+def round_cost(plan: AnyPlan, round_number: int) -> Curve:
+    return accounting.total(round_mechanisms(plan, round_number))
+
+
+def plan_mechanisms(plan: AnyPlan) -> tuple[Mechanism, ...]:
+    """Those of all rounds, one behind the other."""
+    return tuple(
+        mechanism for number in range(1, plan.rounds + 1) for mechanism in round_mechanisms(plan, number)
+    )
 
 
 def plan_cost(plan: AnyPlan, *, rounds: int | None = None) -> Curve:
-    """The cost of `rounds` rounds, by default of all of them."""
-    return round_cost(plan).scaled(plan.rounds if rounds is None else rounds)
+    """The cost of the first `rounds` rounds, by default of all: exactly the sum of what each reserves."""
+    count = plan.rounds if rounds is None else rounds
+    # The last round has all the steps of the plan.
+    whole = round_cost(plan, plan.rounds)
+    if isinstance(plan, Inquiry):
+        return whole.scaled(count)
+    evaluated = plan.evaluations(count)
+    summed = accounting.total(mechanisms_of(plan, "training"))
+    return whole.scaled(evaluated) + summed.scaled(count - evaluated)
 
 
 def epsilon_micro(cost: Curve, delta: float) -> int:

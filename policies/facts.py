@@ -157,15 +157,10 @@ def statistics_facts(state: FederationState, plan: Inquiry, plan_digest: str) ->
     }
 
 
-def release_facts(state: FederationState, plan: Plan, plan_digest: str, round_number: int) -> Facts:
-    """A round's model, as far as the round has come."""
-    key = (plan_digest, round_number)
+def continuation_facts(state: FederationState, plan: Plan, plan_digest: str, round_number: int) -> Facts:
+    """A round's sum, as far as the round has come."""
     reported = state.reported(plan_digest, round_number)
-    released, evaluated = state.released.get(key), state.evaluated.get(key)
-    auc_micro = None if evaluated is None else evaluated.auc_micro
-    in_force = state.auc_in_force(plan.study)
-    gap, regression = plan.gates.maximum_subgroup_gap, plan.gates.maximum_regression
-    subgroups = () if evaluated is None else evaluated.subgroup_auc_micro
+    released = state.released.get((plan_digest, round_number))
     return {
         "reported": len(reported),
         "minimum_sites": plan.participation.minimum_sites,
@@ -173,6 +168,18 @@ def release_facts(state: FederationState, plan: Plan, plan_digest: str, round_nu
         "opened": released is not None,
         "norm_micro": NEVER if released is None else released.norm_l2_micro,
         "norm_limit_micro": len(reported) * micro(plan.update.clip_l2),
+    }
+
+
+def release_facts(state: FederationState, plan: Plan, plan_digest: str, round_number: int) -> Facts:
+    """A round's model, as far as the round has come."""
+    evaluated = state.evaluated.get((plan_digest, round_number))
+    auc_micro = None if evaluated is None else evaluated.auc_micro
+    in_force = state.auc_in_force(plan.study)
+    gap, regression = plan.gates.maximum_subgroup_gap, plan.gates.maximum_regression
+    subgroups = () if evaluated is None else evaluated.subgroup_auc_micro
+    return {
+        **continuation_facts(state, plan, plan_digest, round_number),
         "evaluated": auc_micro is not None,
         "auc_micro": auc_micro or 0,
         "minimum_auc_micro": micro(plan.gates.minimum_auc),

@@ -46,8 +46,12 @@ def remaining_cost(state: FederationState, plan: Plan, site: str) -> Curve:
     digest = plan.content_digest()
     if has_ended(state, plan):
         return Curve.zero()
-    drawn = sum((digest, number, site) in state.attempts for number in range(1, plan.rounds + 1))
-    return round_cost(plan).scaled(plan.rounds - drawn)
+    drawn = [
+        round_cost(plan, number)
+        for number in range(1, plan.rounds + 1)
+        if (digest, number, site) in state.attempts
+    ]
+    return plan_cost(plan) - sum(drawn, Curve.zero())
 
 
 def has_ended(state: FederationState, plan: Plan) -> bool:

@@ -83,14 +83,18 @@ def lone_plan_violations(
 def release_violations(
     state: FederationState, plan_digest: str, round_number: int, *, rules: Rules | None = None
 ) -> list[Violation]:
-    """May the model of this round be registered, or do an inquiry's figures count?"""
+    """May the model of this round be registered, or do an inquiry's figures count? After a round without an
+    evaluation, may the next follow?"""
     plan = state.plan_of(plan_digest)
     if isinstance(plan, Inquiry):
         return _statistics_violations(state, plan, plan_digest, rules or installed_rules())
-    told = facts.release_facts(state, plan, plan_digest, round_number)
+    if plan.evaluates(round_number):
+        decision, told = "release", facts.release_facts(state, plan, plan_digest, round_number)
+    else:
+        decision, told = "continuation", facts.continuation_facts(state, plan, plan_digest, round_number)
     return [
         Violation(code, _release_message(code, state, plan, plan_digest, round_number))
-        for code in (rules or installed_rules()).decide("release", told)
+        for code in (rules or installed_rules()).decide(decision, told)
     ]
 
 

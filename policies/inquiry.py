@@ -70,6 +70,10 @@ class Inquiry(BasePlan):
     lane_bits: Annotated[int, Field(ge=MINIMUM_LANE_BITS, le=MAXIMUM_LANE_BITS)] = MAXIMUM_LANE_BITS
     maximum_sites: Annotated[int, Field(ge=3, le=MAXIMUM_SITES)] = MAXIMUM_SITES
 
+    def steps_of(self, round_number: int) -> tuple[Step, ...]:
+        """Those of its one round; asked as of a plan that trains."""
+        return self.steps
+
     @property
     def packing(self) -> Packing:
         """How the lanes lie in a protected sum."""

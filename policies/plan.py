@@ -143,7 +143,7 @@ class BasePlan(Document):
 
 class Plan(BasePlan):
     steps: ClassVar[tuple[Step, ...]] = ("training", "evaluation")
-    """Of each round, in order: each is one protected sum with its own mechanisms."""
+    """Of a round, in order: each is one protected sum with its own mechanisms. A round has those of `steps_of`."""
 
     base: Literal["initial", "latest"]
     """`initial`: fresh weights from `seed`. `latest`: the study's newest registered model."""
@@ -168,6 +168,19 @@ class Plan(BasePlan):
     def minimum_patients(self) -> int:
         """The smallest cohort with which a site takes part."""
         return self.data.minimum_patients
+
+    def evaluates(self, round_number: int) -> bool:
+        """Whether the round ends with an evaluation and a verdict. One that does not is followed by the next as soon
+        as its sum is released; the verdict of a later one covers it."""
+        return round_number % self.evaluation.every == 0 or round_number == self.rounds
+
+    def steps_of(self, round_number: int) -> tuple[Step, ...]:
+        return self.steps if self.evaluates(round_number) else self.steps[:1]
+
+    def evaluations(self, rounds: int) -> int:
+        """How many of the first `rounds` are evaluated."""
+        whole, rest = divmod(rounds, self.evaluation.every)
+        return whole + (1 if rest and rounds == self.rounds else 0)
 
     @property
     def noise_share(self) -> NoiseShare | None:

@@ -229,11 +229,12 @@ class Recount:
         if use.settlement is not None:
             raise RecountError("it settles a reservation that is settled", index=index)
         released = body.get("released")
-        steps = [step for step in plan.steps if not isinstance(released, list) or step not in released]
+        planned = plan.steps_of(key[2])
+        steps = [step for step in planned if not isinstance(released, list) or step not in released]
         back = tuple(mechanism for step in steps for mechanism in mechanisms_of(plan, step))
         settlement = Settlement(
             index=index,
-            released=tuple(step for step in plan.steps if step not in steps),
+            released=tuple(step for step in planned if step not in steps),
             given_back=back,
             epsilon_total_micro=0,
         )

@@ -23,6 +23,7 @@ from policies.events import (
     UpdateRefused,
 )
 from policies.gates import plan_violations, release_violations
+from policies.inquiry import Inquiry
 from policies.protection import (
     candidates,
     closing_violations,
@@ -59,8 +60,9 @@ def known_plan(state: FederationState, plan_digest: str) -> list[Violation]:
     return []
 
 
-def _step_of_plan(state: FederationState, plan_digest: str, step: Step) -> list[Violation]:
-    if step in state.plan_of(plan_digest).steps:
+def _step_of_plan(state: FederationState, plan_digest: str, round_number: int, step: Step) -> list[Violation]:
+    plan = state.plan_of(plan_digest)
+    if step in (plan.steps_of(round_number) if round_number else plan.steps):
         return []
     return [Violation("plan.step", f"the plan has no step {step}")]
 
@@ -107,24 +109,39 @@ def roster(state: FederationState, body: RosterFixed) -> list[Violation]:
 
 
 def open_round(state: FederationState, plan_digest: str, round_number: int) -> list[Violation]:
-    """The plan is known, passed its entry gate and every round before this one, and has this round."""
+    """The plan is known, passed its entry gate and every round before this one, and has this round.
+
+    A round without an evaluation is passed when its sum is released and nothing speaks against it.
+    """
     found = known_plan(state, plan_digest)
     if found:
         return found
     if round_number > state.plan_of(plan_digest).rounds:
         found.append(Violation("round.unknown", f"the plan has no round {round_number}"))
-    verdict = state.verdicts.get((plan_digest, round_number - 1))
-    if verdict is None or not verdict.passed:
+    before = (plan_digest, round_number - 1)
+    if not (state.verdicts[before].passed if before in state.verdicts else goes_on(state, *before)):
         found.append(Violation("round.not-open", f"round {round_number} is not open"))
-    if (plan_digest, round_number) in state.verdicts:
+    if (plan_digest, round_number) in state.verdicts or goes_on(state, plan_digest, round_number):
         found.append(Violation("round.over", f"round {round_number} is over"))
     return found
+
+
+def goes_on(state: FederationState, plan_digest: str, round_number: int) -> bool:
+    """Whether a round without an evaluation is over and the next may begin: its sum is released, and the rules find
+    nothing against it. Neither changes any more."""
+    key = (plan_digest, round_number)
+    plan = state.plan_of(plan_digest)
+    if key not in state.released or isinstance(plan, Inquiry) or plan.evaluates(round_number):
+        return False
+    if key not in state.going_on:
+        state.going_on[key] = not release_violations(state, plan_digest, round_number)
+    return state.going_on[key]
 
 
 def receipt(state: FederationState, institution: str, statement: Statement) -> list[Violation]:
     about = statement.predicate
     found = open_round(state, about.plan_digest, about.round)
-    found = found or _step_of_plan(state, about.plan_digest, about.step)
+    found = found or _step_of_plan(state, about.plan_digest, about.round, about.step)
     if found:
         return found
     plan = state.plan_of(about.plan_digest)
@@ -188,7 +205,9 @@ def _parent_model(state: FederationState, about: Predicate) -> list[Violation]:
 
 
 def refusal(state: FederationState, institution: str, body: UpdateRefused) -> list[Violation]:
-    found = known_plan(state, body.plan_digest) or _step_of_plan(state, body.plan_digest, body.step)
+    found = known_plan(state, body.plan_digest) or _step_of_plan(
+        state, body.plan_digest, body.round, body.step
+    )
     federation = state.federation
     if federation is None or body.site not in {site.name for site in federation.sites()}:
         found.append(Violation("refusal.unknown-site", "the refusal names no site of the federation"))
@@ -201,7 +220,7 @@ def refusal(state: FederationState, institution: str, body: UpdateRefused) -> li
 
 def closing(state: FederationState, body: RoundClosed) -> list[Violation]:
     found = open_round(state, body.plan_digest, body.round)
-    found = found or _step_of_plan(state, body.plan_digest, body.step)
+    found = found or _step_of_plan(state, body.plan_digest, body.round, body.step)
     if found:
         return found
     if (body.plan_digest, body.round, body.step) in state.closed:

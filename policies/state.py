@@ -160,6 +160,9 @@ class FederationState:
     registered: dict[tuple[str, int], ModelRegistered] = field(default_factory=dict)
     in_force: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Study → plan and round of its newest registered model."""
+    going_on: dict[tuple[str, int], bool] = field(default_factory=dict, compare=False)
+    """Plan and round without an evaluation, once released → whether the next may follow (`policies.rounds`). What
+    was found once and cannot change: no record of its own."""
     indices: dict[str, int] = field(default_factory=dict)
     """Entry digest → index, for every entry so far."""
 
@@ -259,7 +262,7 @@ class FederationState:
                 self.reserved_under[drawn] = self.policy_digest
                 self.consent_reserved[drawn] = self.consent_states[site].root
             case BudgetSpent():
-                back = given_back(self.plan_of(body.plan_digest), body.released)
+                back = given_back(self.plan_of(body.plan_digest), body.round, body.released)
                 if back != Curve.zero():
                     self.spent[site] = self.spent_by(site) - back
                 self.settled[body.plan_digest, body.round, site] = body

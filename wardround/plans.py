@@ -21,7 +21,7 @@ from ledger.canonical import JsonValue
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.clusters import required_sites
 from policies.code import running_code_digest
-from policies.cost import epsilon_micro, plan_cost, round_mechanisms
+from policies.cost import epsilon_micro, plan_cost, plan_mechanisms, round_cost
 from policies.gates import epsilon_text, lone_plan_violations
 from policies.inquiry import AnyPlan, Inquiry
 from privacy import accounting
@@ -140,7 +140,7 @@ def validate(
         warnings.append(f"the code installed here is not approved by it: {running}")
     violations = _violations(plan, epsilon_cap, sites)
     figure = _tighter(plan) if tighter else None
-    per_round, total = plan_cost(plan, rounds=1), plan_cost(plan)
+    per_round, total = round_cost(plan, plan.rounds), plan_cost(plan)
     if json:
         value: dict[str, JsonValue] = {
             "plan": plan.name,
@@ -181,7 +181,7 @@ def _violations(plan: AnyPlan, epsilon_cap: float | None, sites: int | None) -> 
 def _tighter(plan: AnyPlan) -> float:
     from privacy.loss_distribution import pld_epsilon
 
-    return pld_epsilon(round_mechanisms(plan) * plan.rounds, plan.budget.delta)
+    return pld_epsilon(plan_mechanisms(plan), plan.budget.delta)
 
 
 def _show(

@@ -153,6 +153,23 @@ release contains "evaluation.subgroup-gap" if {
 	not subgroups.close
 }
 
+# Before the next round may follow one that is not evaluated: what can be asked of its sum alone.
+
+continuation contains "participation.too-few" if not participation.enough_reported
+
+continuation contains "participation.required-missing" if not participation.required_reported
+
+continuation contains "aggregate.missing" if {
+	reports_complete
+	not evaluation.released
+}
+
+continuation contains "update.norm" if {
+	reports_complete
+	evaluation.released
+	not norm.within_bound
+}
+
 # Before the figures of joint statistics count.
 
 statistics contains "participation.too-few" if not participation.enough_reported

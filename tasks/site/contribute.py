@@ -56,7 +56,7 @@ async def reserve(site: Site, published: Published, round_number: int) -> int:
     site.tell("reserve", round_number)
     pool = site.member.pool
     assert pool is not None  # noqa: S101 - `Member` refuses a site without
-    mechanisms = round_mechanisms(published.plan)
+    mechanisms = round_mechanisms(published.plan, round_number)
     attempt = attempts(site, published, round_number) + 1
     site.journal.require_covers(site.latest, site.name)
     use = use_of(site, published, round_number, attempt)

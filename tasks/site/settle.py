@@ -30,9 +30,13 @@ async def settle(site: Site, published: Published, round_number: int) -> None:
     drawing = site.drawn.get((published.plan_digest, round_number))
     ours = drawing is not None and drawing.attempt == attempt
     released = tuple(
-        kind for kind in published.plan.steps if drawing is None or not ours or kind in drawing.begun
+        kind
+        for kind in published.plan.steps_of(round_number)
+        if drawing is None or not ours or kind in drawing.begun
     )
-    unused = unreleased(published.plan, released)
+    unused = unreleased(published.plan, round_number, released)
+    if not unused and len(published.plan.steps_of(round_number)) < len(published.plan.steps):
+        return  # of a round without an evaluation it would say nothing
     left = site.latest.spent_by(site.name) - accounting.total(unused)
     try:
         await site.say(

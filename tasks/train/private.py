@@ -83,9 +83,11 @@ def clipped_update(
     nominal_batch_patients, (total,) float64 in the order of `networks.flatten`. The module stays as it is.
 
     One patient moves it by at most learning_rate * clip_l2 / nominal_batch_patients. It is patients' data until the
-    noise is on it; `noise` draws the sample alone.
+    noise is on it; `noise` draws the sample alone. A crash before that costs no second reservation: the step is taken
+    anew, since nothing of the first one left the site.
     """
     running = running or Running()
+    _keep(module, None, 0, running.checkpoints)
     sampler = PatientSampler(examples.patients, rate=training.sampling_rate, noise=noise)
     module.to(running.device).train()
     gradients = PatientGradients(module, examples, training=training, device=running.device)

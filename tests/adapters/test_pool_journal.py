@@ -17,7 +17,7 @@ from privacy.accounting import Curve, total
 from privacy.mechanisms import Gaussian
 from tests.policies.assembly import SITES, at, plan
 
-ROUND = round_mechanisms(plan())
+ROUND = round_mechanisms(plan(), 1)
 NARROW = Pool.of(epsilon_cap_micro=4_000_000, delta=1e-5)
 """Room for two rounds of the tiny plan, not for three."""
 
@@ -38,7 +38,7 @@ def use(number: int, *, origin: str = "wardround/one/term-1", attempt: int = 1) 
 
 def room(pool: Pool = NARROW) -> int:
     """How many rounds the pool admits."""
-    return pool.rdp_cap_micro // pool.rdp_micro(round_cost(plan()))
+    return pool.rdp_cap_micro // pool.rdp_micro(round_cost(plan(), 1))
 
 
 def test_two_federations_draw_on_one_register(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_admission_of_a_reservation(benchmark: BenchmarkFixture) -> None:
     engine = bare("reservation")
     site = told.state.founded().sites()[0]
     known = facts.reservation_facts(
-        told.state, told.plan, told.digest, site, cost=round_cost(told.plan), log_time_s=assembly.NOW_S
+        told.state, told.plan, told.digest, site, cost=round_cost(told.plan, 1), log_time_s=assembly.NOW_S
     )
     assert engine(known) == []
     rates: list[tuple[float, float]] = []
@@ -104,7 +104,7 @@ def drawn_on(mechanisms: int) -> FederationState:
 @pytest.mark.benchmark(group="gates")
 def test_a_plan_against_pools_with_a_long_past(benchmark: BenchmarkFixture) -> None:
     young, old, plan = drawn_on(0), drawn_on(MECHANISMS), assembly.plan(rounds=2)
-    assert old.spent_by(SITES[0]) == round_cost(plan).scaled(MECHANISMS // 2)
+    assert old.spent_by(SITES[0]) == round_cost(plan, 1).scaled(MECHANISMS // 2)
 
     def seconds(state: FederationState) -> float:
         start = time.process_time()

@@ -66,9 +66,9 @@ async def test_what_never_began_is_given_back_on_the_ledger_and_in_the_journal(t
     plan = tiny_plan()
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
-    back = given_back(plan, ("training",))
-    assert outcome.state.spent_by(D) == round_cost(plan) - back != round_cost(plan)
-    assert outcome.state.spent_by(A) == round_cost(plan)
+    back = given_back(plan, 1, ("training",))
+    assert outcome.state.spent_by(D) == round_cost(plan, 1) - back != round_cost(plan, 1)
+    assert outcome.state.spent_by(A) == round_cost(plan, 1)
     for site in (A, D):
         pool = journal_of(consortium, site)
         assert pool.epsilon_spent_micro() == pool._pool.epsilon_micro(outcome.state.spent_by(site))

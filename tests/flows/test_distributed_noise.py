@@ -10,6 +10,7 @@ import pytest
 
 from adapters import objects
 from adapters.exchange import DirectoryExchange
+from policies.cost import epsilon_micro, plan_cost, round_cost
 from policies.plan import Plan
 from privacy.encoding import Vector
 from privacy.mechanisms import DistributedGaussian
@@ -18,7 +19,7 @@ from tasks import site_noise
 from tasks.aggregate import lanes_from_bytes, model_size
 from tasks.worker import site_session
 from tasks.worker.coordinator_session import CoordinatorSession
-from tests.consortium import SITES, Consortium, coordinator_worker, site_worker
+from tests.consortium import SITES, Consortium, PowerCut, coordinator_worker, site_worker
 from tests.plans import distributed_plan
 
 pytestmark = pytest.mark.xdist_group("rounds-1")
@@ -104,3 +105,73 @@ async def test_a_network_too_large_for_the_lanes_is_refused_before_anything_is_d
     refused = {site: code for (_, number, _, site), code in outcome.state.refusals.items() if number == 0}
     assert refused == dict.fromkeys(SITES, "privacy.resolution")
     assert not outcome.state.receipts and not outcome.state.spent
+
+
+async def test_rounds_between_evaluations_are_summed_and_charged_and_the_last_is_judged(
+    tmp_path: Path,
+) -> None:
+    consortium = Consortium.found(tmp_path)
+    plan = distributed_plan(rounds=5, evaluation={"bins": 4, "noise_std": 3.0, "every": 3})
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    digest, state = plan.content_digest(), outcome.state
+    assert {number for (_, number) in state.verdicts} == {0, 3, 5}
+    assert {number for (_, number) in state.released} == {1, 2, 3, 4, 5}
+    assert (
+        {number for (_, number) in state.evaluated} == {number for (_, number) in state.registered} == {3, 5}
+    )
+    assert all(state.spent_by(site) == plan_cost(plan) for site in SITES)
+    assert [row["round"] for row in consortium.report()["rounds"]] == [3, 5]
+    packages = (consortium.founded.coordinator / "evidence").glob(f"{digest[:16]}*.zip")
+    assert sorted(path.stem.rpartition("-")[2] for path in packages) == ["3", "5"]
+
+
+@pytest.mark.parametrize("moment", ["train", "submit", "collect (training)", "release the model"])
+async def test_a_run_cut_off_between_evaluations_goes_on_and_trains_no_round_twice(
+    tmp_path: Path, moment: str
+) -> None:
+    consortium = Consortium.found(tmp_path)
+    plan = distributed_plan(rounds=3, evaluation={"bins": 4, "noise_std": 3.0, "every": 3})
+    cut = await consortium.run(plan, cut_at=lambda told: told.step == moment and told.round == 2)
+    assert any(isinstance(error, PowerCut) for error in cut.errors.values())
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    digest = plan.content_digest()
+    assert outcome.state.verdicts[digest, 3].passed
+    spent = {outcome.state.spent_by(site) for site in SITES}
+    # A site that had reserved and not begun reserves anew.
+    assert spent <= {plan_cost(plan), plan_cost(plan) + round_cost(plan, 2)}
+    assert spent == {plan_cost(plan)} or moment != "release the model"
+
+
+async def test_a_poisoned_sum_between_evaluations_ends_the_plan_for_everybody(tmp_path: Path) -> None:
+    class Poisoner(site_session.SiteSession):
+        def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
+            return super().train(plan, base, round_number, attempt)
+
+        def _protected(self, plan: Plan, terms: object, lanes: Lanes, *rest: object) -> object:  # type: ignore[override]
+            share = plan.noise_share
+            assert share is not None
+            lanes = np.full(len(lanes), int(0.9 * 0.5 * share.scale), dtype=np.int32)
+            return super()._protected(plan, terms, lanes, *rest)  # type: ignore[arg-type]
+
+    consortium = Consortium.found(tmp_path)
+    consortium.workers["hospital-d"] = site_worker(Poisoner)
+    plan = distributed_plan(rounds=3, evaluation={"bins": 4, "noise_std": 3.0, "every": 3})
+    outcome = await consortium.run(plan, leave=True)
+    assert outcome.code("coordinator") == "update.norm"
+    assert {number for (_, number) in outcome.state.released} == {1}
+    assert not outcome.state.verdicts[plan.content_digest(), 1].passed
+
+
+async def test_the_cap_refuses_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    """The pool has room for what the plan costs, until another plan draws on it: here two plans at once."""
+    plan = distributed_plan(rounds=4, evaluation={"bins": 4, "noise_std": 3.0, "every": 4})
+    cap = epsilon_micro(plan_cost(plan), 1e-5) / 1e6 * 1.05
+    consortium = Consortium.found(tmp_path, cap=cap)
+    outcome = await consortium.run(plan)
+    spent = {site: outcome.state.spent_by(site) for site in SITES}
+    again = plan.with_fields({"edition": "2"})
+    outcome = await consortium.run(again, wait_s=2.0)
+    assert outcome.code("coordinator") == "budget.pool-cap"
+    assert {site: outcome.state.spent_by(site) for site in SITES} == spent

@@ -64,7 +64,7 @@ async def test_a_release_that_was_built_is_sent_again_byte_for_byte(consortium: 
     assert outbox.kept(slot) == built
     receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
     assert receipt.entry_digest == entry_digest(built[2])
-    assert outcome.state.spent_by("hospital-b") == round_cost(plan)
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan, 1)
 
 
 async def test_a_training_that_was_cut_off_goes_on_under_its_reservation(consortium: Consortium) -> None:
@@ -72,14 +72,14 @@ async def test_a_training_that_was_cut_off_goes_on_under_its_reservation(consort
     plan = tiny_plan()
     cut = await consortium.run(plan, cut_at=at("hospital-b", "train"))
     assert isinstance(cut.errors["hospital-b"], PowerCut)
-    assert consortium.state().spent_by("hospital-b") == round_cost(plan)
+    assert consortium.state().spent_by("hospital-b") == round_cost(plan, 1)
     training = Home(consortium.founded.sites["hospital-b"]).root / "training"
     kept = [path.read_bytes() for path in training.rglob("*") if path.is_file()]
     assert kept and all(data.startswith(b"WRSF") and b"weight/" not in data for data in kept)
 
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
-    assert outcome.state.spent_by("hospital-b") == round_cost(plan)
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan, 1)
     receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
     assert receipt.statement.predicate.attempt == 1
     assert not [path for path in training.rglob("*") if path.is_file()]
@@ -93,7 +93,7 @@ async def test_a_training_without_a_checkpoint_is_paid_for_again(consortium: Con
 
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
-    assert outcome.state.spent_by("hospital-b") == round_cost(plan).scaled(2)
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan, 1).scaled(2)
     receipt = outcome.state.receipts[plan.content_digest(), 1, "training", "hospital-b"]
     assert receipt.statement.predicate.attempt == 2
 
@@ -106,4 +106,4 @@ async def test_a_checkpoint_of_another_attempt_or_model_is_not_taken_up(consorti
 
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
-    assert outcome.state.spent_by("hospital-b") == round_cost(plan).scaled(2)
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan, 1).scaled(2)

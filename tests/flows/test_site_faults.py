@@ -82,7 +82,9 @@ async def test_a_site_that_fails_is_named_with_its_code_and_takes_part_in_the_ne
     ]
     assert consortium.registered_versions() == 7
     # What it spent is spent: each training was begun, and only evaluations that never began are given back.
-    assert outcome.state.spent_by("hospital-d") == plan_cost(plan) - given_back(plan, ("training",)).scaled(6)
+    assert outcome.state.spent_by("hospital-d") == plan_cost(plan) - given_back(
+        plan, 1, ("training",)
+    ).scaled(6)
     # The report says the same to people, and the reason itself stays where it happened.
     assert consortium.report()["rounds"][0]["sites_missing"] == {"hospital-d": "site.withheld"}
     assert RAISED_TEXT in consortium.site_log("hospital-d")

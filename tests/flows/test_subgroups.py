@@ -27,7 +27,7 @@ async def test_every_subgroup_has_its_figure_and_costs_nothing_more(tmp_path: Pa
         gates={"minimum_auc": 0.0, "maximum_subgroup_gap": 1.0},
     )
     together = tiny_plan(evaluation={"bins": 4, "noise_std": 1.0})
-    assert round_cost(told_apart) == round_cost(together)
+    assert round_cost(told_apart, 1) == round_cost(together, 1)
     outcome = await consortium.run(told_apart)
     assert outcome.errors == {}
     evaluated = outcome.state.evaluated[told_apart.content_digest(), 1]

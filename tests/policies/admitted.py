@@ -43,6 +43,14 @@ ADMITTED: Final[dict[str, Document]] = {
         "expected_consent_root": DIGEST,
         "quarantined": False,
     },
+    "continuation": {
+        "reported": 3,
+        "minimum_sites": 3,
+        "missing_required": [],
+        "opened": True,
+        "norm_micro": 8,
+        "norm_limit_micro": 8,
+    },
     "release": {
         "reported": 3,
         "minimum_sites": 3,

@@ -203,19 +203,20 @@ class Assembly:
         return ConsentState(**{"cadence": NOW_S // 86_400, "root": named(f"consents {site}"), **changed})
 
     def settlement(self, site: str, *released: Step, **changed: Any) -> BudgetSpent:  # noqa: ANN401
-        left = self.state.spent_by(site) - given_back(self.plan, released)
+        left = self.state.spent_by(site) - given_back(self.plan, changed.get("round", 1), released)
         fields = {"plan_digest": self.digest, "round": 1, "attempt": 1, "released": released}
         return BudgetSpent(**{**fields, "epsilon_total_micro": pool(self.cap).epsilon_micro(left), **changed})
 
     def reservation(self, site: str, **changed: Any) -> BudgetReserved:  # noqa: ANN401
-        total = pool(self.cap).epsilon_micro(self.state.spent_by(site) + round_cost(self.plan))
-        attempt = self.state.attempts.get((self.digest, changed.get("round", 1), site), 0) + 1
+        number = changed.get("round", 1)
+        total = pool(self.cap).epsilon_micro(self.state.spent_by(site) + round_cost(self.plan, number))
+        attempt = self.state.attempts.get((self.digest, number, site), 0) + 1
         return BudgetReserved(
             **{
                 "plan_digest": self.digest,
                 "round": 1,
                 "attempt": attempt,
-                "mechanisms": round_mechanisms(self.plan),
+                "mechanisms": round_mechanisms(self.plan, number),
                 "epsilon_total_micro": total,
                 **changed,
             }

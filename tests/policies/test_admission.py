@@ -76,7 +76,7 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     ("keyed", A, lambda a: a.reservation(A, round=2), {"round.not-open"}),
     ("keyed", A, lambda a: a.reservation(A, round=3), {"round.unknown", "round.not-open"}),
     ("judged", A, lambda a: a.reservation(A), {"round.over"}),
-    ("consented", A, lambda a: a.reservation(A, mechanisms=round_mechanisms(a.plan)[:1]),
+    ("consented", A, lambda a: a.reservation(A, mechanisms=round_mechanisms(a.plan, 1)[:1]),
      {"budget.mechanisms"}),
     ("consented", A, lambda a: a.reservation(A, attempt=2), {"budget.attempt"}),
     ("reserved", A, lambda a: a.reservation(A, attempt=1), {"budget.attempt"}),
@@ -113,7 +113,7 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     (
         "reserved",
         A,
-        lambda a: a.receipt(A, mechanisms=round_mechanisms(a.plan)),
+        lambda a: a.receipt(A, mechanisms=round_mechanisms(a.plan, 1)),
         {"receipt.mechanisms"},
     ),
     ("reserved", A, lambda a: a.receipt(A, code_digest=named("other")), {"receipt.code"}),
@@ -259,7 +259,7 @@ def test_a_second_attempt_over_the_cap_is_refused_though_the_plan_passed() -> No
     assembly = at("reserved", plan=plan(), cap=CAP_FOR_ONE_ROUND)
     spent = assembly.state.spent_by(A)
     assert assembly.refusals(assembly.entry(A, assembly.reservation(A))) == {"budget.pool-cap"}
-    assert assembly.state.spent_by(A) == spent == round_cost(assembly.plan)
+    assert assembly.state.spent_by(A) == spent == round_cost(assembly.plan, 1)
 
 
 def test_a_plan_that_continues_names_the_newest_registered_model() -> None:
@@ -280,7 +280,7 @@ def test_the_founding_names_this_log() -> None:
 CAP_FOR_ONE_ROUND = next(
     cap / 10
     for cap in range(1, 500)
-    if pool(cap / 10).rdp_cap_micro >= pool(cap / 10).rdp_micro(round_cost(plan()))
+    if pool(cap / 10).rdp_cap_micro >= pool(cap / 10).rdp_micro(round_cost(plan(), 1))
 )
 EVERYBODY = f"{COORDINATOR} {' '.join(SITES)}"
 
@@ -290,7 +290,7 @@ def test_what_is_given_back_can_be_drawn_again_and_gets_no_receipt() -> None:
     whole = assembly.state.spent_by(A)
     assembly.say(A, assembly.settlement(A, "training"))
     left = assembly.state.spent_by(A)
-    assert left != whole == round_cost(assembly.plan)
+    assert left != whole == round_cost(assembly.plan, 1)
     twice = assembly.settlement(A, "training", "evaluation")
     assert assembly.refusals(assembly.entry(A, twice)) == {"budget.settled-twice"}
     assembly.say(A, assembly.receipt(A))

@@ -13,7 +13,7 @@ from tests.policies.assembly import plan, pool
 
 
 def test_a_pool_pins_its_order() -> None:
-    cost = round_cost(plan())
+    cost = round_cost(plan(), 1)
     told = {order: Pool(epsilon_cap_micro=1, delta=1e-5, order=order).epsilon_micro(cost) for order in ORDERS}
     assert len(set(told.values())) > len(ORDERS) // 2
     assert min(told.values()) == accounting.epsilon_micro(cost, 1e-5)
@@ -31,7 +31,7 @@ def test_an_order_is_one_of_the_published(order: int) -> None:
 
 def test_what_the_cap_admits_is_what_its_epsilon_says() -> None:
     """The rule compares Rényi divergence at the order, people read epsilon: they never disagree."""
-    cost, mine = round_cost(plan()), pool(12.0)
+    cost, mine = round_cost(plan(), 1), pool(12.0)
     spent = Curve.zero()
     while mine.rdp_micro(spent + cost) <= mine.rdp_cap_micro:
         spent = spent + cost

@@ -127,7 +127,7 @@ def test_an_edition_on_the_ledger_is_continued_but_not_run_twice() -> None:
 
 def test_a_run_that_continues_is_asked_for_the_rest_alone() -> None:
     """Its first round is in the pool already. To ask for the whole again would stop a run that fits."""
-    wanted, one = plan(rounds=2), round_cost(plan(rounds=2))
+    wanted, one = plan(rounds=2), round_cost(plan(rounds=2), 1)
     cap = next(
         cap / 100
         for cap in range(100, 2000)

@@ -170,10 +170,10 @@ def test_any_changed_byte_name_or_file_of_the_code_is_another_digest(tmp_path: P
 def test_costs_are_the_same_integers_on_every_machine() -> None:
     """Golden figures of the tiny plan: a change here changes what is on every ledger."""
     tiny = plan(rounds=3)
-    assert [mechanism.kind for mechanism in round_mechanisms(tiny)] == ["subsampled-gaussian", "gaussian"]
-    assert plan_cost(tiny) == round_cost(tiny).scaled(3)
+    assert [mechanism.kind for mechanism in round_mechanisms(tiny, 1)] == ["subsampled-gaussian", "gaussian"]
+    assert plan_cost(tiny) == round_cost(tiny, 1).scaled(3)
     assert epsilon_micro(Curve.zero(), 1e-5) == 0
-    assert (epsilon_micro(round_cost(tiny), 1e-5), epsilon_micro(plan_cost(tiny), 1e-5)) == GOLDEN
+    assert (epsilon_micro(round_cost(tiny, 1), 1e-5), epsilon_micro(plan_cost(tiny), 1e-5)) == GOLDEN
 
 
 GOLDEN = (1_669_208, 2_922_934)

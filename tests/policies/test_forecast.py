@@ -54,7 +54,7 @@ def test_nights_left_is_what_admitting_them_one_by_one_comes_to(
     training = {**plan().to_json()["training"], "noise_multiplier": noise}  # type: ignore[dict-item]
     wanted = nightly(rounds=rounds, training=training)
     for site, count in drawn.items():
-        state.spent[site] = round_cost(plan(rounds=2)).scaled(count)
+        state.spent[site] = round_cost(plan(rounds=2), 1).scaled(count)
     left = nights_left(state, wanted)
     assert left is not None
     most = 12
@@ -88,7 +88,7 @@ def test_a_night_that_is_under_way_draws_its_rest_before_the_next_is_counted() -
     state = at("passed", plan=wanted).state
     assert remaining_cost(state, wanted, A) == plan_cost(wanted)
     begun = at("reserved", plan=wanted).state
-    assert remaining_cost(begun, wanted, A) == round_cost(wanted)
+    assert remaining_cost(begun, wanted, A) == round_cost(wanted, 1)
     # Nothing was drawn yet by the one and a round by the other: it is the same plan and comes to the same.
     assert nights_left(state, wanted) == nights_left(begun, wanted)
     fresh = at("founded").state

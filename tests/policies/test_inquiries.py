@@ -71,7 +71,7 @@ class Asking(Assembly):
             "study": self.plan.study,
             "step": step,
             "parent_model_digest": self.digest,
-            "mechanisms": round_mechanisms(self.plan),
+            "mechanisms": round_mechanisms(self.plan, 1),
             "validation": Validation(passed=True, suite_digest=contract_digest(self.plan)),
             "norm_bound_micro": None,
             "receipt_sequence": 0 if chain is None else chain.sequence,
@@ -201,7 +201,7 @@ def test_a_report_that_is_not_the_inquiry_s_is_refused(changed: dict[str, Any], 
 
 def test_the_reservation_is_that_of_the_queries_and_nothing_else() -> None:
     assembly = asking("consented")
-    fewer = round_mechanisms(assembly.plan)[1:]
+    fewer = round_mechanisms(assembly.plan, 1)[1:]
     assert refused(assembly, A, assembly.reservation(A, mechanisms=fewer)) == {"budget.mechanisms"}
     assert refused(assembly, A, assembly.reservation(A, round=2)) >= {"round.unknown"}
     assembly.say(A, assembly.reservation(A))

@@ -18,7 +18,7 @@ from tests.policies.assembly import COORDINATOR, SIGNERS, SITES, Assembly, feder
 
 PLAN = plan(rounds=3)
 DIGEST = PLAN.content_digest()
-TRAINING, EVALUATION = round_mechanisms(PLAN)
+TRAINING, EVALUATION = round_mechanisms(PLAN, 1)
 POOL = federation().member("site-a").pool  # type: ignore[union-attr]
 
 

@@ -10,7 +10,7 @@ FIRST, SECOND = plan(rounds=1, study="one-study"), plan(rounds=1, study="another
 CAP = next(
     cap / 10
     for cap in range(1, 500)
-    if pool(cap / 10).rdp_cap_micro >= pool(cap / 10).rdp_micro(round_cost(FIRST))
+    if pool(cap / 10).rdp_cap_micro >= pool(cap / 10).rdp_micro(round_cost(FIRST, 1))
 )
 """Room for one round of either, not for two."""
 
