@@ -154,7 +154,8 @@ class ClippedSum:
                 remedy="Check the inputs for values that are not finite, or lower the learning rate.",
             )
         slack = 2.0**-40 if all(value.dtype == torch.float64 for value in self._parameters) else 2.0**-18
-        return (self._clip_l2 * (1.0 - slack) / squares.sqrt()).clamp(max=1.0)
+        # A norm from Gram matrices that is zero may come out a little below.
+        return (self._clip_l2 * (1.0 - slack) / squares.clamp(min=0.0).sqrt()).clamp(max=1.0)
 
     @contextmanager
     def _passing(self, recording: _Recording) -> Iterator[None]:

@@ -297,3 +297,12 @@ def test_items_patients_and_losses_must_fit() -> None:
             ClippedSum(nn.Linear(3, 1), clip_l2=clip_l2)
     with pytest.raises(UnsupportedNetworkError):
         ClippedSum(nn.ReLU(), clip_l2=1.0)
+
+
+def test_a_norm_that_rounding_left_below_zero_is_none() -> None:
+    clipped = ClippedSum(nn.Linear(2, 1), clip_l2=1.0)
+    assert clipped._factors(torch.tensor([-1e-18, 0.0, 4.0], dtype=torch.float64)).tolist() == [
+        1.0,
+        1.0,
+        0.5 * (1 - 2.0**-18),
+    ]
