@@ -49,6 +49,7 @@ class RoundOutcome:
     round: int
     auc: float | None
     auc_federated: float | None
+    dice_federated: float | None
     sites_reported: tuple[str, ...]
     sites_missing: dict[str, str]
     seconds: float
@@ -58,6 +59,7 @@ class RoundOutcome:
             "round": self.round,
             "auc": self.auc,
             "auc_federated": self.auc_federated,
+            "dice_federated": self.dice_federated,
             "sites_reported": list(self.sites_reported),
             "sites_missing": dict(self.sites_missing),
             "seconds": self.seconds,
@@ -120,7 +122,11 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
                 )
                 outcome = replace(outcome, seconds=time.monotonic() - began)
                 began = time.monotonic()
-                metrics = {"auc_federated": outcome.auc_federated, "auc_public_test": outcome.auc}
+                metrics = {
+                    "auc_federated": outcome.auc_federated,
+                    "dice_federated": outcome.dice_federated,
+                    "auc_public_test": outcome.auc,
+                }
                 recording.begin(
                     round_number,
                     model,
@@ -186,11 +192,13 @@ async def judge_round(
             histogram = await open_or_judge(coordinator, published, round_number, "evaluation")
             await record_evaluation(coordinator, published, round_number, histogram)
     await judge_model(coordinator, published, round_number)
-    auc_micro = coordinator.state.evaluated[key].auc_micro
+    evaluated = coordinator.state.evaluated[key]
+    auc_micro, dice_micro = evaluated.auc_micro, evaluated.dice_micro
     return RoundOutcome(
         round=round_number,
         auc=await coordinator.worker.call(CoordinatorSession.public_auc, published.plan, model),
         auc_federated=None if auc_micro is None else auc_micro / MICRO,
+        dice_federated=None if dice_micro is None else dice_micro / MICRO,
         sites_reported=tuple(sorted(reported)),
         sites_missing=dict(missing),
         seconds=0.0,

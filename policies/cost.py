@@ -6,13 +6,19 @@ ledger arrive at the same integers. How a mechanism is priced lives in `privacy.
 
 from __future__ import annotations
 
+from typing import Final
+
 from ledger.errors import InputError
 from policies.inquiry import AnyPlan, Inquiry
+from policies.plan import Plan
 from policies.receipt import Step
 from privacy import accounting
 from privacy.accounting import Curve
 from privacy.mechanisms import DistributedGaussian, Gaussian, Mechanism, SubsampledGaussian
 from privacy.statistics import mechanisms
+
+INVERSE_ROOT_2: Final = 0.70710678
+"""1/√2, rounded down by more than the rounding of a product: the noise never counts as more than it is."""
 
 
 class StepUnknownError(InputError):
@@ -44,8 +50,14 @@ def mechanisms_of(plan: AnyPlan, step: Step) -> tuple[Mechanism, ...]:
                 steps=plan.training.steps,
             ),
         )
-    # A patient has one score, hence one count in one cell: sensitivity 1 in L2.
-    return (Gaussian(noise_multiplier=plan.evaluation.noise_std, count=1),)
+    return (evaluation_mechanism(plan),)
+
+
+def evaluation_mechanism(plan: Plan) -> Gaussian:
+    """A patient has one score, hence one count in one cell: a sensitivity of 1 in L2. Of masks there are two figures,
+    each in a cell of its own: a sensitivity of √2."""
+    share = 1.0 if plan.data.target == "label" else INVERSE_ROOT_2
+    return Gaussian(noise_multiplier=plan.evaluation.noise_std * share, count=1)
 
 
 def round_mechanisms(plan: AnyPlan, round_number: int) -> tuple[Mechanism, ...]:

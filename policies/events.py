@@ -213,7 +213,19 @@ class EvaluationRecorded(Document):
     auc_micro: Micro | None
     subgroup_auc_micro: Annotated[tuple[Micro | None, ...], Field(max_length=8)]
     """Of the plan's subgroups, in their order; none where it has none."""
+    dice_micro: Micro | None = None
+    """The mean Dice of patients' masks, where masks are learned; there is no AUC then."""
+    subgroup_dice_micro: Annotated[tuple[Micro | None, ...], Field(max_length=8)] = ()
     openings: Openings
+
+    @property
+    def figure_micro(self) -> int | None:
+        """What the gates judge."""
+        return self.auc_micro if self.dice_micro is None else self.dice_micro
+
+    @property
+    def subgroup_figures_micro(self) -> tuple[int | None, ...]:
+        return self.subgroup_dice_micro or self.subgroup_auc_micro
 
 
 class StatisticsReleased(Document):

@@ -174,21 +174,22 @@ def continuation_facts(state: FederationState, plan: Plan, plan_digest: str, rou
 def release_facts(state: FederationState, plan: Plan, plan_digest: str, round_number: int) -> Facts:
     """A round's model, as far as the round has come."""
     evaluated = state.evaluated.get((plan_digest, round_number))
-    auc_micro = None if evaluated is None else evaluated.auc_micro
-    in_force = state.auc_in_force(plan.study)
+    figure_micro = None if evaluated is None else evaluated.figure_micro
+    in_force = state.figure_in_force(plan)
     gap, regression = plan.gates.maximum_subgroup_gap, plan.gates.maximum_regression
-    subgroups = () if evaluated is None else evaluated.subgroup_auc_micro
+    subgroups = () if evaluated is None else evaluated.subgroup_figures_micro
     return {
         **continuation_facts(state, plan, plan_digest, round_number),
-        "evaluated": auc_micro is not None,
-        "auc_micro": auc_micro or 0,
-        "minimum_auc_micro": micro(plan.gates.minimum_auc),
-        "in_force": {"known": in_force is not None, "auc_micro": in_force or 0},
+        # The AUC of labels, the mean Dice of masks.
+        "evaluated": figure_micro is not None,
+        "figure_micro": figure_micro or 0,
+        "minimum_figure_micro": micro(plan.minimum_figure),
+        "in_force": {"known": in_force is not None, "figure_micro": in_force or 0},
         "maximum_regression_micro": MICRO if regression is None else micro(regression),
         "subgroups": {
             "wanted": gap is not None,
             # A subgroup without a figure is one too few.
-            "auc_micro": [] if None in subgroups else list(subgroups),
+            "figure_micro": [] if None in subgroups else list(subgroups),
         },
         "maximum_subgroup_gap_micro": MICRO if gap is None else micro(gap),
     }

@@ -171,20 +171,20 @@ def _release_message(
     if said is not None:
         return said
     evaluated = state.evaluated.get(key)
-    auc = "none" if evaluated is None else auc_text(evaluated.auc_micro)
-    groups = () if evaluated is None else evaluated.subgroup_auc_micro
+    figure, kind = "none" if evaluated is None else figure_text(evaluated.figure_micro), plan.figure
+    groups = () if evaluated is None else evaluated.subgroup_figures_micro
     return {
         "aggregate.missing": f"the sum of round {round_number} was not opened",
         "update.norm": f"the sum of round {round_number} is larger than {len(reported)} updates within the plan's "
         "clip can be",
         "evaluation.missing": f"round {round_number} has no federated evaluation",
-        "evaluation.below-floor": f"the federated AUC of round {round_number} is {auc}, under the plan's floor of "
-        f"{gates.minimum_auc:g}",
-        "evaluation.regression": f"the federated AUC of round {round_number} is {auc}, more than "
-        f"{gates.maximum_regression or 0:g} under {auc_text(state.auc_in_force(plan.study))} of the model in force",
-        "evaluation.subgroups-missing": f"round {round_number} has no AUC for every subgroup",
-        "evaluation.subgroup-gap": f"the AUCs of subgroups in round {round_number} are "
-        f"{', '.join(map(auc_text, groups))}, further apart than {gates.maximum_subgroup_gap or 0:g}",
+        "evaluation.below-floor": f"the federated {kind} of round {round_number} is {figure}, under the plan's floor "
+        f"of {plan.minimum_figure:g}",
+        "evaluation.regression": f"the federated {kind} of round {round_number} is {figure}, more than "
+        f"{gates.maximum_regression or 0:g} under {figure_text(state.figure_in_force(plan))} of the model in force",
+        "evaluation.subgroups-missing": f"round {round_number} has no {kind} for every subgroup",
+        "evaluation.subgroup-gap": f"the {kind}s of subgroups in round {round_number} are "
+        f"{', '.join(map(figure_text, groups))}, further apart than {gates.maximum_subgroup_gap or 0:g}",
     }.get(code, f"the rule {code} refuses the model")
 
 
@@ -210,7 +210,7 @@ def _participation_message(
     }.get(code)
 
 
-def auc_text(micro: int | None) -> str:
+def figure_text(micro: int | None) -> str:
     return "not defined" if micro is None else f"{micro / MICRO:.3f}"
 
 

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from ledger import canonical
 from policies.document import Base64, Digest, Document, Origin
 from policies.federation import Federation
-from policies.plan import Evaluation
+from policies.plan import Evaluation, Plan
 from policies.receipt import Step
 from policies.signed_document import read_signed
-from privacy.histogram import OTHER, SUBGROUPS, Histogram, auc
+from privacy.histogram import OTHER, SUBGROUPS, Histogram, auc, mean
 from privacy.packing import Lanes
 
 PAYLOAD_TYPE = "application/vnd.wardround.opening+json"
@@ -45,6 +47,16 @@ class Opening(Document):
 class OpeningSignature(Document):
     keyid: Digest
     sig: Annotated[Base64, Field(max_length=128)]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFigures:
+    """In micro-units: the AUC of labels, or the mean Dice of masks, of everybody and of the plan's subgroups."""
+
+    auc: int | None
+    subgroup_aucs: tuple[int | None, ...]
+    dice: int | None
+    subgroup_dices: tuple[int | None, ...]
 
 
 class SignedOpening(Document):
@@ -119,8 +131,17 @@ def outcome_digest_of(
 
 
 def histogram_lane_count(evaluation: Evaluation) -> int:
-    """Lanes of one histogram: for every subgroup a row of patients without the finding and one with it."""
+    """Lanes of one histogram: for every subgroup two rows, of patients without the finding and with it, or of Dice
+    and of the Hausdorff distance."""
     return 2 * max(1, len(SUBGROUPS[evaluation.subgroups])) * evaluation.bins
+
+
+def figures_micro_of(lanes: Lanes, plan: Plan) -> EvaluationFigures:
+    """What everybody reads off a plan's summed, noised histogram."""
+    figures, groups = (aucs_micro_of if plan.figure == "AUC" else dices_micro_of)(lanes, plan.evaluation)
+    if plan.figure == "AUC":
+        return EvaluationFigures(figures, groups, None, ())
+    return EvaluationFigures(None, (), figures, groups)
 
 
 def aucs_micro_of(lanes: Lanes, evaluation: Evaluation) -> tuple[int | None, tuple[int | None, ...]]:
@@ -129,6 +150,18 @@ def aucs_micro_of(lanes: Lanes, evaluation: Evaluation) -> tuple[int | None, tup
     rows = lanes.astype(np.int64).reshape(-1, 2, evaluation.bins)
     groups = zip(SUBGROUPS[evaluation.subgroups], rows, strict=False)
     return _auc_micro(rows.sum(axis=0)), tuple(_auc_micro(row) for name, row in groups if name != OTHER)
+
+
+def dices_micro_of(lanes: Lanes, evaluation: Evaluation) -> tuple[int | None, tuple[int | None, ...]]:
+    """The same of the mean Dice, which the first row counts."""
+    rows = lanes.astype(np.int64).reshape(-1, 2, evaluation.bins)[:, 0]
+    groups = zip(SUBGROUPS[evaluation.subgroups], rows, strict=False)
+    return _mean_micro(rows.sum(axis=0)), tuple(_mean_micro(row) for name, row in groups if name != OTHER)
+
+
+def _mean_micro(row: npt.NDArray[np.int64]) -> int | None:
+    value = mean(row)
+    return None if value is None else round(value * MICRO)
 
 
 def _auc_micro(histogram: Histogram) -> int | None:

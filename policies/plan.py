@@ -89,7 +89,8 @@ class Robust(Document):
 
 
 class Evaluation(Document):
-    """Noised score histograms of held-out patients: one count a patient, Gaussian noise on every cell."""
+    """Noised histograms of held-out patients, Gaussian noise on every cell: one count a patient of scores, or where
+    masks are learned two, one of Dice and one of the Hausdorff distance."""
 
     bins: Annotated[int, Field(ge=4, le=256)]
     noise_std: PositiveFloat
@@ -111,11 +112,14 @@ class Budget(Document):
 class Gates(Document):
     """What a new model must meet to be registered. All figures are the federated, noised ones."""
 
-    minimum_auc: Annotated[float, Field(ge=0, le=1)]
+    minimum_auc: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of a plan that learns labels, and needed there."""
+    minimum_dice: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of a plan that learns masks, and needed there: the mean over patients."""
     maximum_regression: Annotated[float, Field(ge=0, le=1)] | None = None
-    """How far its AUC may lie under that of the study's newest registered model."""
+    """How far its AUC or Dice may lie under that of the study's newest registered model."""
     maximum_subgroup_gap: Annotated[float, Field(ge=0, le=1)] | None = None
-    """How far the AUCs of two subgroups may lie apart."""
+    """How far the AUCs, or Dices, of two subgroups may lie apart."""
 
 
 class BasePlan(Document):
@@ -183,6 +187,18 @@ class Plan(BasePlan):
         return whole + (1 if rest and rounds == self.rounds else 0)
 
     @property
+    def figure(self) -> Literal["AUC", "Dice"]:
+        """By what a model is judged."""
+        return "Dice" if self.data.target == "mask" else "AUC"
+
+    @property
+    def minimum_figure(self) -> float:
+        """The least AUC, or Dice, of a model that is registered."""
+        floor = self.gates.minimum_dice if self.figure == "Dice" else self.gates.minimum_auc
+        assert floor is not None  # noqa: S101 - `_consistent` refuses a plan without
+        return floor
+
+    @property
     def noise_share(self) -> NoiseShare | None:
         """Each site's part of distributed noise; None where noise is local. The same at every party.
 
@@ -207,6 +223,13 @@ class Plan(BasePlan):
     def _consistent(self) -> Plan:
         if self.participation.minimum_sites > self.update.maximum_sites:
             raise ValueError("participation.minimum_sites exceeds update.maximum_sites")
+        judged = {"AUC": self.gates.minimum_auc, "Dice": self.gates.minimum_dice}
+        other = "Dice" if self.figure == "AUC" else "AUC"
+        if judged[self.figure] is None or judged[other] is not None:
+            raise ValueError(
+                f"a plan that learns a {self.data.target} has gates.minimum_{self.figure.lower()}, and no "
+                f"gates.minimum_{other.lower()}"
+            )
         if len(set(self.data.labels)) != len(self.data.labels):
             raise ValueError("data.labels must differ from each other")
         if self.update.coordinate_clip is not None and self.update.coordinate_clip > self.update.clip_l2:

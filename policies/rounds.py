@@ -326,14 +326,17 @@ def evaluation(state: FederationState, body: EvaluationRecorded) -> list[Violati
     found += opened(
         state, body.plan_digest, body.round, "evaluation", sum_digest=body.sum_digest, openings=body.openings
     )
-    terms = state.plans[body.plan_digest].plan.evaluation
+    plan = state.plans[body.plan_digest].plan
     lanes = opening.histogram_lanes(body.histogram)
-    if len(lanes) != opening.histogram_lane_count(terms):
+    if len(lanes) != opening.histogram_lane_count(plan.evaluation):
         return [*found, Violation("evaluation.bins", "the histogram is not one of the plan's bins")]
     if opening.sum_digest_of(lanes) != body.sum_digest:
         found.append(Violation("evaluation.sum", "the histogram is not the opened sum"))
-    if (body.auc_micro, body.subgroup_auc_micro) != opening.aucs_micro_of(lanes, terms):
-        found.append(Violation("evaluation.auc", "the recorded AUC does not follow from the histogram"))
+    said = opening.EvaluationFigures(
+        body.auc_micro, body.subgroup_auc_micro, body.dice_micro, body.subgroup_dice_micro
+    )
+    if said != opening.figures_micro_of(lanes, plan):
+        found.append(Violation("evaluation.figures", "the recorded figures do not follow from the histogram"))
     return found
 
 

@@ -53,6 +53,7 @@ from policies.events import (
 )
 from policies.federation import ConsentPolicy, Federation, Phase
 from policies.inquiry import AnyPlan
+from policies.plan import Plan
 from policies.receipt import FIRST_RECEIPT, Statement, Step
 from privacy import accounting
 from privacy.accounting import Curve
@@ -387,7 +388,10 @@ class FederationState:
         key = self.in_force.get(study)
         return None if key is None else self.registered[key].model_digest
 
-    def auc_in_force(self, study: str) -> int | None:
-        """The federated AUC, in micro-units, of the newest registered model of a study."""
-        evaluated = self.evaluated.get(self.in_force.get(study, ("", 0)))
-        return None if evaluated is None else evaluated.auc_micro
+    def figure_in_force(self, plan: Plan) -> int | None:
+        """The federated AUC or Dice, in micro-units, of the newest registered model of the plan's study; None too if
+        that model was judged by the other of the two."""
+        evaluated = self.evaluated.get(self.in_force.get(plan.study, ("", 0)))
+        if evaluated is None:
+            return None
+        return evaluated.auc_micro if plan.figure == "AUC" else evaluated.dice_micro

@@ -1,17 +1,19 @@
 """AUC from score histograms that carry noise: what federated evaluation sums and what is read off the sum.
 
-Lives here: the histogram of one site's held-out patients, its noise, and the AUC of a summed histogram. The
-sum itself is protected like any other; the budget is charged with `histogram_mechanism`.
+Lives here: the histogram of one site's held-out patients, its noise, and the AUC or the mean of a summed histogram.
+The sum itself is protected like any other; the budget is charged as `policies.cost` says.
 
 A histogram is (2, bins) int64: row 0 the patients without the finding, row 1 those with it, bins equally wide
 over scores in [0, 1], the last closed at 1. One patient, one score, one count: adding or removing a patient
-changes one cell by one, an L2 sensitivity of 1. Scores of several images of a patient are averaged before.
+changes one cell by one, an L2 sensitivity of 1. Scores of several images of a patient are averaged before. Of masks,
+row 0 counts patients' Dice and row 1 their Hausdorff distances: every patient is in both, a sensitivity of √2.
 
 Everything after the noise is post-processing and costs nothing (Dwork and Roth 2014, proposition 2.1).
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -87,6 +89,21 @@ def auc(histogram: Histogram) -> float | None:
     return min(1.0, max(0.0, float((widths * heights).sum())))
 
 
+def mean(row: npt.NDArray[np.int64]) -> Fraction | None:
+    """The mean of what one row of a summed histogram counts, each bin by its middle, so within half a bin of the true
+    mean, noise aside; exact arithmetic, so that all parties agree to the last digit.
+
+    Negative cells as in `auc`. None when nobody is left.
+    """
+    check(np.stack([row, row]))
+    bins, below, total = len(row), Fraction(0), Fraction(0)
+    for number, count in enumerate(_pooled(np.cumsum(row).tolist())):
+        count = max(count, Fraction(0))
+        below += (count - total) * Fraction(2 * number + 1, 2 * bins)
+        total = count
+    return None if total < Fraction(1, 2) else below / total
+
+
 def check(histogram: Histogram) -> None:
     if histogram.ndim != 2 or histogram.shape[0] != 2 or histogram.dtype != np.int64:
         raise HistogramInvalidError("a histogram is two rows of 64-bit counts")
@@ -99,10 +116,22 @@ def isotonic(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     means: list[float] = []
     sizes: list[int] = []
     for value in values.tolist():
-        mean, size = float(value), 1
-        while means and means[-1] > mean:
+        level, size = float(value), 1
+        while means and means[-1] > level:
             below, many = means.pop(), sizes.pop()
-            mean, size = (mean * size + below * many) / (size + many), size + many
-        means.append(mean)
+            level, size = (level * size + below * many) / (size + many), size + many
+        means.append(level)
         sizes.append(size)
     return np.repeat(np.array(means, dtype=np.float64), sizes)
+
+
+def _pooled(values: list[int]) -> list[Fraction]:
+    """`isotonic` in exact arithmetic."""
+    pools: list[tuple[int, int]] = []  # (sum, how many)
+    for value in values:
+        total, size = value, 1
+        while pools and pools[-1][0] * size > total * pools[-1][1]:
+            below, many = pools.pop()
+            total, size = total + below, size + many
+        pools.append((total, size))
+    return [Fraction(total, size) for total, size in pools for _ in range(size)]

@@ -22,23 +22,23 @@ scored if input.evaluated == true
 default above_floor := false
 
 above_floor if {
-	share(input.auc_micro)
-	share(input.minimum_auc_micro)
-	input.auc_micro >= input.minimum_auc_micro
+	share(input.figure_micro)
+	share(input.minimum_figure_micro)
+	input.figure_micro >= input.minimum_figure_micro
 }
 
 default no_regression := false
 
 no_regression if {
 	input.in_force.known == false
-	share(input.in_force.auc_micro)
+	share(input.in_force.figure_micro)
 	share(input.maximum_regression_micro)
 }
 
 no_regression if {
 	input.in_force.known == true
-	share(input.auc_micro)
-	share(input.in_force.auc_micro)
+	share(input.figure_micro)
+	share(input.in_force.figure_micro)
 	share(input.maximum_regression_micro)
-	input.auc_micro + input.maximum_regression_micro >= input.in_force.auc_micro
+	input.figure_micro + input.maximum_regression_micro >= input.in_force.figure_micro
 }

@@ -14,7 +14,7 @@ test_only_what_happened_counts if {
 }
 
 floor(auc, minimum) if {
-	evaluation.above_floor with input as {"auc_micro": auc, "minimum_auc_micro": minimum}
+	evaluation.above_floor with input as {"figure_micro": auc, "minimum_figure_micro": minimum}
 }
 
 test_exactly_the_floor_is_good_enough if floor(600000, 600000)
@@ -32,8 +32,8 @@ test_a_score_over_one_is_no_score if {
 
 regression(auc, known, in_force, most) if {
 	evaluation.no_regression with input as {
-		"auc_micro": auc,
-		"in_force": {"known": known, "auc_micro": in_force},
+		"figure_micro": auc,
+		"in_force": {"known": known, "figure_micro": in_force},
 		"maximum_regression_micro": most,
 	}
 }

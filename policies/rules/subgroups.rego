@@ -8,14 +8,14 @@ default complete := false
 
 complete if {
 	input.subgroups.wanted == false
-	is_array(input.subgroups.auc_micro)
+	is_array(input.subgroups.figure_micro)
 }
 
 complete if {
 	input.subgroups.wanted == true
-	is_array(input.subgroups.auc_micro)
-	count(input.subgroups.auc_micro) >= 2
-	every value in input.subgroups.auc_micro {
+	is_array(input.subgroups.figure_micro)
+	count(input.subgroups.figure_micro) >= 2
+	every value in input.subgroups.figure_micro {
 		evaluation.share(value)
 	}
 }
@@ -30,6 +30,6 @@ close if {
 close if {
 	input.subgroups.wanted == true
 	evaluation.share(input.maximum_subgroup_gap_micro)
-	count(input.subgroups.auc_micro) >= 2
-	max(input.subgroups.auc_micro) - min(input.subgroups.auc_micro) <= input.maximum_subgroup_gap_micro
+	count(input.subgroups.figure_micro) >= 2
+	max(input.subgroups.figure_micro) - min(input.subgroups.figure_micro) <= input.maximum_subgroup_gap_micro
 }

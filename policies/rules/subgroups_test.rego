@@ -5,12 +5,12 @@ import data.wardround.subgroups
 import rego.v1
 
 complete(wanted, auc) if {
-	subgroups.complete with input as {"subgroups": {"wanted": wanted, "auc_micro": auc}}
+	subgroups.complete with input as {"subgroups": {"wanted": wanted, "figure_micro": auc}}
 }
 
 close(wanted, auc, gap) if {
 	subgroups.close with input as {
-		"subgroups": {"wanted": wanted, "auc_micro": auc},
+		"subgroups": {"wanted": wanted, "figure_micro": auc},
 		"maximum_subgroup_gap_micro": gap,
 	}
 }

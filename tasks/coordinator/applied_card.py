@@ -176,12 +176,12 @@ def _usefulness(
     state: FederationState, published: PlanPublished, round_number: int, public_auc: float | None
 ) -> JsonValue:
     evaluated = state.evaluated.get((published.plan_digest, round_number))
-    auc_micro = None if evaluated is None else evaluated.auc_micro
-    results = [_result("Federated AUC, held-out patients, noised", _auc(auc_micro))]
+    figure, figure_micro = published.plan.figure, None if evaluated is None else evaluated.figure_micro
+    results = [_result(f"Federated {figure}, held-out patients, noised", _share(figure_micro))]
     if public_auc is not None:
         results.append(_result("AUC on public test images", f"{public_auc:.3f}"))
     return _metric(
-        f"AUC of at least {decimal_text(published.plan.gates.minimum_auc)}.",
+        f"{figure} of at least {decimal_text(published.plan.minimum_figure)}.",
         results,
         "Read off a noised histogram of all sites' scores: its own noise is part of the figure.",
     )
@@ -190,15 +190,19 @@ def _usefulness(
 def _fairness(state: FederationState, published: PlanPublished, round_number: int) -> JsonValue:
     plan, evaluated = published.plan, state.evaluated.get((published.plan_digest, round_number))
     groups = SUBGROUPS[plan.evaluation.subgroups]
-    values = () if evaluated is None else evaluated.subgroup_auc_micro
+    values = () if evaluated is None else evaluated.subgroup_figures_micro
     results = [
-        _result(f"AUC, {plan.evaluation.subgroups} {group}", _auc(value))
+        _result(f"{plan.figure}, {plan.evaluation.subgroups} {group}", _share(value))
         for group, value in zip(groups, values, strict=False)
     ]
     gap = plan.gates.maximum_subgroup_gap
-    goal = "None set by the plan." if gap is None else f"A gap between AUCs of at most {decimal_text(gap)}."
+    goal = (
+        "None set by the plan."
+        if gap is None
+        else f"A gap between {plan.figure}s of at most {decimal_text(gap)}."
+    )
     return _metric(
-        goal, results or [_result("Subgroup AUC", "not measured")], "Noised like the whole figure."
+        goal, results or [_result(f"Subgroup {plan.figure}", "not measured")], "Noised like the whole figure."
     )
 
 
@@ -242,7 +246,7 @@ def _result(label: str, value: str) -> JsonValue:
     return {"Label": label, "ValueJson": f'"{value}"'}
 
 
-def _auc(micro: int | None) -> str:
+def _share(micro: int | None) -> str:
     """Three digits by whole-number arithmetic, rounded half up."""
     if micro is None:
         return "not defined"

@@ -18,7 +18,7 @@ from policies.events import (
     StatisticsReleased,
 )
 from policies.gates import release_violations
-from policies.opening import aucs_micro_of, histogram_lane_count
+from policies.opening import figures_micro_of, histogram_lane_count
 from policies.receipt import Step
 from privacy.statistics import lane_count
 from tasks.aggregate import lanes_from_bytes, outcome_of
@@ -69,22 +69,23 @@ async def release_model(
 async def record_evaluation(
     coordinator: Coordinator, published: PlanPublished, round_number: int, total: Opened
 ) -> int | None:
-    """Read the AUC (micro-units) off the opened, noised histogram and record it."""
-    terms = published.plan.evaluation
-    lanes = lanes_from_bytes(total.lanes, count=histogram_lane_count(terms))
-    auc_micro, subgroups_micro = aucs_micro_of(lanes, terms)
+    """Read the AUC or Dice (micro-units) off the opened, noised histogram and record it."""
+    lanes = lanes_from_bytes(total.lanes, count=histogram_lane_count(published.plan.evaluation))
+    figures = figures_micro_of(lanes, published.plan)
     await coordinator.say(
         EvaluationRecorded(
             plan_digest=published.plan_digest,
             round=round_number,
             sum_digest=total.digest,
             histogram=tuple(lanes.tolist()),
-            auc_micro=auc_micro,
-            subgroup_auc_micro=subgroups_micro,
+            auc_micro=figures.auc,
+            subgroup_auc_micro=figures.subgroup_aucs,
+            dice_micro=figures.dice,
+            subgroup_dice_micro=figures.subgroup_dices,
             openings=await confirm(coordinator, published, round_number, "evaluation", total),
         )
     )
-    return auc_micro
+    return figures.auc if figures.dice is None else figures.dice
 
 
 @step

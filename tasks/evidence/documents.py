@@ -98,6 +98,7 @@ def evaluation(reading: Reading) -> JsonValue:
         name: value if value is None else decimal_text(value)
         for name, value in (
             ("minimum_auc", gates.minimum_auc),
+            ("minimum_dice", gates.minimum_dice),
             ("maximum_regression", gates.maximum_regression),
             ("maximum_subgroup_gap", gates.maximum_subgroup_gap),
         )
@@ -113,6 +114,8 @@ def evaluation(reading: Reading) -> JsonValue:
             "index": told.index,
             "auc_micro": body.auc_micro,
             "subgroup_auc_micro": list(body.subgroup_auc_micro),
+            "dice_micro": body.dice_micro,
+            "subgroup_dice_micro": list(body.subgroup_dice_micro),
             "histogram": list(body.histogram),
             "sum_digest": body.sum_digest,
             "openings": len(body.openings),

@@ -120,20 +120,23 @@ def _card(reading: Reading, dataset_refs: list[str]) -> JsonValue:
 
 def _metrics(reading: Reading) -> list[JsonValue]:
     evaluated = reading.state.evaluated.get((reading.plan_digest, reading.round_number))
-    if evaluated is None or evaluated.auc_micro is None:
+    if evaluated is None or evaluated.figure_micro is None:
         return []
-    found: list[JsonValue] = [_metric(evaluated.auc_micro, "held-out patients of all sites, noised")]
+    figure = reading.published.plan.figure
+    found: list[JsonValue] = [
+        _metric(figure, evaluated.figure_micro, "held-out patients of all sites, noised")
+    ]
     kind = reading.published.plan.evaluation.subgroups
     found.extend(
-        _metric(value, f"{kind} {group}, noised")
-        for group, value in zip(SUBGROUPS[kind], evaluated.subgroup_auc_micro, strict=False)
+        _metric(figure, value, f"{kind} {group}, noised")
+        for group, value in zip(SUBGROUPS[kind], evaluated.subgroup_figures_micro, strict=False)
         if value is not None
     )
     return found
 
 
-def _metric(auc_micro: int, part: str) -> JsonValue:
-    return {"type": "AUC", "value": f"{auc_micro // MICRO}.{auc_micro % MICRO:06d}", "slice": part}
+def _metric(figure: str, value_micro: int, part: str) -> JsonValue:
+    return {"type": figure, "value": f"{value_micro // MICRO}.{value_micro % MICRO:06d}", "slice": part}
 
 
 def _datasets(reading: Reading) -> list[tuple[str, JsonValue]]:

@@ -15,7 +15,7 @@ from adapters.home import Home
 from ledger.errors import PolicyViolation
 from ledger.event import read_judged
 from policies.events import Absence, GateVerdict, ModelRegistered, PlanPublished, RoundClosed, parse_body
-from policies.opening import SignedOpening, read_opening
+from policies.opening import EvaluationFigures, SignedOpening, read_opening
 from policies.plan import Plan
 from policies.receipt import Step
 from policies.state import FederationState
@@ -109,7 +109,10 @@ async def test_an_auc_that_is_not_the_histograms_becomes_final_nowhere(
         return await recorded(coordinator, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(flows.coordinator, "record_evaluation", flattering)
-    monkeypatch.setattr("tasks.coordinator.release.aucs_micro_of", lambda lanes, terms: (999_000, ()))
+    monkeypatch.setattr(
+        "tasks.coordinator.release.figures_micro_of",
+        lambda lanes, plan: EvaluationFigures(999_000, (), None, ()),
+    )
     outcome = await consortium.run(brief_plan())
     assert codes(outcome, *SITES) == dict.fromkeys(SITES, "ledger.witness.gate")
     assert consortium.registered_versions() == 0

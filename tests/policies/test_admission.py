@@ -188,9 +188,9 @@ RULES: list[tuple[str, str, Statement, set[str]]] = [
     ("closed", COORDINATOR, lambda a: a.release(openings=a.openings("evaluation", named("sum 1"))),
      {"opening.not-agreed"}),
     ("fixed", COORDINATOR, lambda a: a.evaluation(openings=()), {"opening.not-agreed"}),
-    ("fixed", COORDINATOR, lambda a: a.evaluation(auc_micro=999_000), {"evaluation.auc"}),
+    ("fixed", COORDINATOR, lambda a: a.evaluation(auc_micro=999_000), {"evaluation.figures"}),
     ("fixed", COORDINATOR, lambda a: a.evaluation(histogram=tuple(range(2 * a.plan.evaluation.bins))),
-     {"evaluation.sum", "evaluation.auc"}),
+     {"evaluation.sum", "evaluation.figures"}),
     ("fixed", COORDINATOR, lambda a: a.evaluation(histogram=tuple(range(10))), {"evaluation.bins"}),
     (
         "reported",

@@ -114,10 +114,10 @@ SPOILT_TOGETHER: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ("plan", {("plan", "robust_sites"): -1, ("federation", "sites"): 4}, {"plan.robust-sites"}),
     ("release", {("minimum_sites",): 2}, {"participation.too-few"}),
     # An AUC over 1 beats every floor and every model.
-    ("release", {("auc_micro",): 1_000_001}, {"evaluation.below-floor", "evaluation.regression"}),
+    ("release", {("figure_micro",): 1_000_001}, {"evaluation.below-floor", "evaluation.regression"}),
     (
         "release",
-        {("in_force", "known"): False, ("in_force", "auc_micro"): -1},
+        {("in_force", "known"): False, ("in_force", "figure_micro"): -1},
         {"evaluation.regression"},
     ),
     (
@@ -132,7 +132,7 @@ SPOILT_TOGETHER: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ),
     (
         "release",
-        {("subgroups", "wanted"): False, ("subgroups", "auc_micro"): "none"},
+        {("subgroups", "wanted"): False, ("subgroups", "figure_micro"): "none"},
         {"evaluation.subgroups-missing"},
     ),
     (
@@ -167,21 +167,21 @@ SPOILT_TOGETHER: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ("release", {("missing_required",): ["x"], ("opened",): False}, {"participation.required-missing"}),
     (
         "release",
-        {("reported",): 2, ("norm_micro",): 9, ("evaluated",): False, ("subgroups", "auc_micro"): []},
+        {("reported",): 2, ("norm_micro",): 9, ("evaluated",): False, ("subgroups", "figure_micro"): []},
         {"participation.too-few"},
     ),
     ("release", {("opened",): False, ("norm_micro",): 9, ("evaluated",): False}, {"aggregate.missing"}),
     (
         "release",
-        {("evaluated",): False, ("auc_micro",): 0, ("subgroups", "auc_micro"): [0, 10**6]},
+        {("evaluated",): False, ("figure_micro",): 0, ("subgroups", "figure_micro"): [0, 10**6]},
         {"evaluation.missing"},
     ),
     (
         "release",
-        {("norm_micro",): 9, ("in_force", "auc_micro"): 10**6, ("subgroups", "auc_micro"): []},
+        {("norm_micro",): 9, ("in_force", "figure_micro"): 10**6, ("subgroups", "figure_micro"): []},
         {"update.norm"},
     ),
-    ("release", {("norm_micro",): 9, ("subgroups", "auc_micro"): [0, 10**6]}, {"update.norm"}),
+    ("release", {("norm_micro",): 9, ("subgroups", "figure_micro"): [0, 10**6]}, {"update.norm"}),
 ]
 """(decision, what is changed at once, exactly the codes): what the table above cannot see, fact by fact."""
 
@@ -255,16 +255,16 @@ REFUSED: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     # 799,999 is within what may be lost against 819,999, and under the floor.
     (
         "release",
-        {("auc_micro",): 799_999, ("in_force", "auc_micro"): 819_999},
+        {("figure_micro",): 799_999, ("in_force", "figure_micro"): 819_999},
         {"evaluation.below-floor"},
     ),
-    ("release", {("in_force", "auc_micro"): 820_001}, {"evaluation.regression"}),
-    ("release", {("subgroups", "auc_micro"): [800_000]}, {"evaluation.subgroups-missing"}),
-    ("release", {("subgroups", "auc_micro", 0): 779_999}, {"evaluation.subgroup-gap"}),
+    ("release", {("in_force", "figure_micro"): 820_001}, {"evaluation.regression"}),
+    ("release", {("subgroups", "figure_micro"): [800_000]}, {"evaluation.subgroups-missing"}),
+    ("release", {("subgroups", "figure_micro", 0): 779_999}, {"evaluation.subgroup-gap"}),
     # A later stage is not judged before the earlier ones hold: its figures mean nothing yet.
-    ("release", {("reported",): 2, ("opened",): False, ("auc_micro",): 0}, {"participation.too-few"}),
-    ("release", {("opened",): False, ("norm_micro",): 9, ("auc_micro",): 0}, {"aggregate.missing"}),
-    ("release", {("norm_micro",): 9, ("auc_micro",): 0}, {"update.norm"}),
+    ("release", {("reported",): 2, ("opened",): False, ("figure_micro",): 0}, {"participation.too-few"}),
+    ("release", {("opened",): False, ("norm_micro",): 9, ("figure_micro",): 0}, {"aggregate.missing"}),
+    ("release", {("norm_micro",): 9, ("figure_micro",): 0}, {"update.norm"}),
     ("statistics", {("reported",): 2}, {"participation.too-few"}),
     ("statistics", {("missing_required",): ["hospital-a"]}, {"participation.required-missing"}),
     ("statistics", {("opened",): False}, {"aggregate.missing"}),
@@ -317,9 +317,9 @@ ALSO_ADMITTED: Final[list[tuple[str, dict[Path_, object]]]] = [
     ("plan", {("plan", "robust_sites"): 0}),
     ("plan", {("federation", "phase"): "expansion"}),
     ("plan", {("federation", "phase"): "foundation", ("plan", "risk_tier"): "minimal"}),
-    ("release", {("in_force", "known"): False, ("in_force", "auc_micro"): 1_000_000}),
-    ("release", {("in_force", "auc_micro"): 1_000_000, ("maximum_regression_micro",): 1_000_000}),
-    ("release", {("subgroups", "wanted"): False, ("subgroups", "auc_micro"): []}),
+    ("release", {("in_force", "known"): False, ("in_force", "figure_micro"): 1_000_000}),
+    ("release", {("in_force", "figure_micro"): 1_000_000, ("maximum_regression_micro",): 1_000_000}),
+    ("release", {("subgroups", "wanted"): False, ("subgroups", "figure_micro"): []}),
     # A published benchmark fixes delta, and this hospital's own policy says that it may.
     ("cohort_size", {("delta_pico",): 100_000_001, ("delta_fixed_by_benchmark",): True}),
 ]
