@@ -1,8 +1,8 @@
 """Scores of a model: probabilities per image, one score per patient, the exact AUC, and noised counts of scores.
 
 The exact AUC of patients' scores depends on patients: it may be shown at the site, or computed on a public
-test split. What leaves a site is `evaluation_counts`, whose noise and cost are `privacy.histogram`'s, and nothing
-else from here.
+test split. What leaves a site is `evaluation_counts` or `mask_counts`, whose noise is `privacy.histogram`'s and whose
+cost is `policies.cost`'s, and nothing else from here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from policies.plan import Evaluation
 from privacy.histogram import SUBGROUPS, noised, score_histogram
 from privacy.noise import NoiseStream
+from tasks.segmentation import Segmented
 
 if TYPE_CHECKING:
     import torch
@@ -77,13 +78,33 @@ def evaluation_counts(
 
     Every cell gets its own noise. A patient is in one cell of them all, whatever their number: a sensitivity of 1.
     """
-    whole = np.ones(len(scores), dtype=np.bool_)
+    return _noised_by_group(scores, labels, sexes, evaluation, noise)
+
+
+def mask_counts(
+    found: Segmented, sexes: npt.NDArray[np.integer], evaluation: Evaluation, noise: NoiseStream
+) -> npt.NDArray[np.int64]:
+    """The same of masks: (group, Dice or distance, bin). A patient is in one cell of each of the two rows: a
+    sensitivity of √2, which `policies.cost` charges."""
+    zeros, ones = np.zeros(len(sexes), np.int64), np.ones(len(sexes), np.int64)
+    values, rows = np.concatenate([found.dice, found.distance]), np.concatenate([zeros, ones])
+    return _noised_by_group(values, rows, np.concatenate([sexes, sexes]), evaluation, noise)
+
+
+def _noised_by_group(
+    values: npt.NDArray[np.floating],
+    rows: npt.NDArray[np.integer],
+    sexes: npt.NDArray[np.integer],
+    evaluation: Evaluation,
+    noise: NoiseStream,
+) -> npt.NDArray[np.int64]:
+    whole = np.ones(len(values), dtype=np.bool_)
     groups = SUBGROUPS[evaluation.subgroups]
     parts = [sexes == group for group in range(len(groups))] if groups else [whole]
     return np.concatenate(
         [
             noised(
-                score_histogram(scores[part], labels[part], evaluation.bins), evaluation.noise_std, noise
+                score_histogram(values[part], rows[part], evaluation.bins), evaluation.noise_std, noise
             ).ravel()
             for part in parts
         ]

@@ -42,8 +42,8 @@ class CoordinatorSession(ModelSession):
         return closed_set.accused(terms.context, shares) if is_masked(plan) else ()
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
-        """AUC on the public test images, if the coordinator has some."""
-        if self._config.public_test is None:
+        """AUC on the public test images, if the coordinator has some and the plan learns labels."""
+        if self._config.public_test is None or plan.figure != "AUC":
             return None
         source = open_source(
             self._config.public_test.kind,

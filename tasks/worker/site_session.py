@@ -19,6 +19,7 @@ from adapters.consent.store import ConsentStore
 from adapters.home import write_atomically
 from adapters.sources.cohort import Cohort
 from adapters.sources.discovery import open_source
+from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.consent_tree import consent_root, ledger_secret
 from policies.plan import Plan
@@ -29,8 +30,10 @@ from privacy.packing import Lanes
 from privacy.support import gather
 from tasks import progress
 from tasks.aggregate import encode_counts, encoding_of, support_of
+from tasks.own_figures import exact_figures, head_of, masked, scored, whole_figure
 from tasks.progress import Progress
-from tasks.score import evaluation_counts, exact_auc, patient_scores, score
+from tasks.score import evaluation_counts, mask_counts
+from tasks.site.calibration import keep_head
 from tasks.site_noise import noised_update
 from tasks.summing import SumTerms
 from tasks.train import networks, weights
@@ -163,15 +166,20 @@ class SiteSession(TableSession):
         self, plan: Plan, terms: SumTerms, model: bytes, *, sealed: SealedKey | None
     ) -> Protected:
         """Score the held-out patients, add the declared noise to the histogram, protect it."""
-        cohort = self._present().held_out()
-        scores, labels = self._patient_scores(plan, self._weights(plan, model), cohort)
+        cohort, module = self._present().held_out(), self._module(plan, self._weights(plan, model))
         with NoiseStream() as noise:
-            counts = evaluation_counts(scores, labels, cohort.sexes(), plan.evaluation, noise)
+            if plan.data.target == "mask":
+                found = masked(module, cohort, plan.data, self._device)
+                counts = mask_counts(found, cohort.sexes(), plan.evaluation, noise)
+            else:
+                scores, labels = scored(module, cohort, plan.data, self._device)
+                counts = evaluation_counts(scores, labels, cohort.sexes(), plan.evaluation, noise)
         return self._protected(plan, terms, encode_counts(plan, counts), cohort, sealed)
 
-    def compare(self, plan: Plan, model: bytes) -> dict[str, float | None]:
+    def compare(self, plan: Plan, model: bytes) -> dict[str, JsonValue]:
         """What this site gains: its own model, trained alone, beside the federation's, on its own held-out
-        patients. Exact figures: for the site's report, which never leaves it."""
+        patients, and the federation's under this site's calibration head, which is kept in its home. Exact figures:
+        for the site's report, which never leaves it."""
         train, held_out = self._present().train(), self._present().held_out()
         module = networks.build(plan.network, plan.data)
         networks.load(module, networks.initial(plan.network, plan.data, plan.seed))
@@ -190,12 +198,22 @@ class SiteSession(TableSession):
             )
         own = networks.extract(module)
         write_atomically(self._home.root / "local-only.safetensors", weights.to_bytes(own), mode=0o600)
-        local = exact_auc(*self._patient_scores(plan, own, held_out))
-        federated = exact_auc(*self._patient_scores(plan, self._weights(plan, model), held_out))
+        theirs, digest = self._module(plan, self._weights(plan, model)), weights.digest(model)
+        head = head_of(theirs, train, plan.data, device=self._device, model_digest=digest)
+        if head is not None:
+            keep_head(self._home, head)
+        figures: dict[str, JsonValue] = {
+            "local_only": exact_figures(module, held_out, plan.data, device=self._device),
+            "federated": exact_figures(theirs, held_out, plan.data, device=self._device),
+        }
+        if head is not None:
+            calibrated = exact_figures(theirs, held_out, plan.data, device=self._device, head=head)
+            figures["federated_calibrated"] = calibrated
         return {
             "patients": float(train.patient_count + held_out.patient_count),
-            "auc_local_only": local,
-            "auc_federated": federated,
+            "auc_local_only": whole_figure(figures["local_only"], "auc"),
+            "auc_federated": whole_figure(figures["federated"], "auc"),
+            "figures": figures,
         }
 
     # -- within --------------------------------------------------------------------------------------------
@@ -205,13 +223,10 @@ class SiteSession(TableSession):
             raise InputError("the cohort is not prepared", code="session.unprepared")
         return self._cohort
 
-    def _patient_scores(
-        self, plan: Plan, model: Weights, cohort: Cohort
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def _module(self, plan: Plan, model: Weights) -> torch.nn.Module:
         module = networks.build(plan.network, plan.data)
         networks.load(module, model)
-        scores = score(module, cohort.inputs, self._device)
-        return patient_scores(scores, cohort.positives(plan.data), cohort.patients)
+        return module
 
     def _protected(
         self, plan: Plan, terms: SumTerms, lanes: Lanes, cohort: Cohort, sealed: SealedKey | None

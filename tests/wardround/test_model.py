@@ -18,6 +18,7 @@ from adapters.institution_log import read_state
 from adapters.sources.medmnist import NpzSource
 from ledger import canonical
 from tasks.model.exported import FILES, NETWORK, PLAN, ExportContradictsError, ExportedModel
+from tasks.own_figures import scored
 from tasks.site.calibration import keep_head, read_head
 from tasks.train.calibration import CalibrationHead
 from tasks.worker.site_session import SiteSession
@@ -44,7 +45,8 @@ def test_predictions_of_an_export_are_the_scores_of_the_session(
     shard = run_once / "data" / "hospital-a.npz"
     session = SiteSession(home)
     cohort = NpzSource(shard, site="hospital-a", secret=Home(home).patient_secret()).load(plan.data)
-    scores, _ = session._patient_scores(plan, session._weights(plan, model), cohort)
+    module = session._module(plan, session._weights(plan, model))
+    scores, _ = scored(module, cohort, plan.data, "cpu")
 
     done = wardround("predict", exported, shard, "--json")
     rows = [json.loads(line) for line in done.out.splitlines()]

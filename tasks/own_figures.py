@@ -1,0 +1,80 @@
+"""What a site sees of its own results: exact figures of its held-out patients, whole and by sex.
+
+For the site's report, which never leaves it; nothing here is noised. The figures that do leave are `tasks.score`'s
+counts. Which models are compared is the session's affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.sources.cohort import Cohort
+from ledger.canonical import JsonValue
+from policies.data_contract import DataContract
+from privacy.histogram import SUBGROUPS
+from privacy.scores import of_scores
+from tasks.score import patient_scores, score
+from tasks.segmentation import Segmented, segmented
+from tasks.train.calibration import CalibrationHead, fit_head
+
+if TYPE_CHECKING:
+    import torch
+
+WHOLE = "everybody"
+
+
+def scored(
+    module: torch.nn.Module, cohort: Cohort, contract: DataContract, device: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Score and label of each patient of the cohort, (patient_count,) each."""
+    scores = score(module, cohort.inputs, device)
+    return patient_scores(scores, cohort.positives(contract), cohort.patients)
+
+
+def masked(module: torch.nn.Module, cohort: Cohort, contract: DataContract, device: str) -> Segmented:
+    """The same where masks are learned."""
+    return segmented(score(module, cohort.inputs, device), cohort.targets(contract), cohort.patients)
+
+
+def exact_figures(
+    module: torch.nn.Module,
+    cohort: Cohort,
+    contract: DataContract,
+    *,
+    device: str,
+    head: CalibrationHead | None = None,
+) -> dict[str, JsonValue]:
+    """Group → figure → value: of everybody, and of each sex that is there beside another."""
+    sexes = cohort.sexes()
+    groups = {WHOLE: np.ones(len(sexes), np.bool_)}
+    there = [number for number in range(len(SUBGROUPS["sex"])) if (sexes == number).any()]
+    if len(there) > 1:
+        groups |= {SUBGROUPS["sex"][number]: sexes == number for number in there}
+    if contract.target == "mask":
+        found = masked(module, cohort, contract, device)
+        return {
+            name: {**Segmented(found.dice[part], found.distance[part]).numbers()}
+            for name, part in groups.items()
+        }
+    scores, labels = scored(module, cohort, contract, device)
+    if head is not None:
+        scores = head.calibrated(scores)
+    return {name: {**of_scores(scores[part], labels[part]).numbers()} for name, part in groups.items()}
+
+
+def head_of(
+    module: torch.nn.Module, train: Cohort, contract: DataContract, *, device: str, model_digest: str
+) -> CalibrationHead | None:
+    """The site's calibration head for this model, from its training patients; none where masks are learned."""
+    if contract.target == "mask":
+        return None
+    return fit_head(*scored(module, train, contract, device), model_digest=model_digest)
+
+
+def whole_figure(figures: JsonValue, name: str) -> JsonValue:
+    """A figure of everybody; None where it is not defined."""
+    everybody = figures.get(WHOLE) if isinstance(figures, dict) else None
+    return everybody.get(name) if isinstance(everybody, dict) else None
