@@ -2,7 +2,7 @@
 
     put      create once; the same bytes again are accepted, other bytes under that name are refused
     replace  overwrite atomically, for the few names that move (checkpoint, partial tiles, witness mail)
-    get      the bytes, or None
+    get      the bytes, or None; what is longer than the reader said is not read, but refused
     names    the names below a prefix, sorted
 
 Whoever operates an exchange may withhold, replay or alter anything: readers verify what they get. Nothing
@@ -32,10 +32,16 @@ class ExchangeNameError(CodedError):
     code = "exchange.name"
 
 
+class ExchangeTooLargeError(CodedError):
+    """Raised before anything is read."""
+
+    code = "exchange.too-large"
+
+
 class Exchange(Protocol):
     def put(self, name: str, data: bytes) -> None: ...
     def replace(self, name: str, data: bytes) -> None: ...
-    def get(self, name: str) -> bytes | None: ...
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None: ...
     def names(self, prefix: str) -> list[str]: ...
 
 
@@ -43,6 +49,11 @@ def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):  # `match` and "$" would let a final newline through
         raise ExchangeNameError("exchange names are relative paths of letters, digits, '.', '_' and '-'")
     return name
+
+
+def _limit(size: int, at_most_bytes: int | None) -> None:
+    if at_most_bytes is not None and size > at_most_bytes:
+        raise ExchangeTooLargeError(f"the exchange holds {size} bytes where at most {at_most_bytes} belong")
 
 
 class MemoryExchange:
@@ -61,8 +72,10 @@ class MemoryExchange:
         self._objects[_checked(name)] = data
         self.bell.ring(name)
 
-    def get(self, name: str) -> bytes | None:
-        return self._objects.get(_checked(name))
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
+        data = self._objects.get(_checked(name))
+        _limit(0 if data is None else len(data), at_most_bytes)
+        return data
 
     def names(self, prefix: str) -> list[str]:
         base = f"{_checked(prefix)}/"
@@ -83,7 +96,7 @@ class DirectoryExchange:
         try:
             os.link(written, target)  # fails if the name exists, so two writers cannot both win
         except FileExistsError:
-            if target.read_bytes() != data:
+            if target.stat().st_size != len(data) or target.read_bytes() != data:
                 raise ExchangeConflictError(f"{name} already holds other bytes") from None
         finally:
             written.unlink()
@@ -94,10 +107,12 @@ class DirectoryExchange:
         self._write_beside(target, data).replace(target)
         self.bell.ring(name)
 
-    def get(self, name: str) -> bytes | None:
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
         # Parties look here hundreds of times a second, mostly for nothing: no object is made for a path.
         try:
             with open(f"{self._root}/{_checked(name)}", "rb", buffering=0) as file:  # noqa: PTH123
+                if at_most_bytes is not None:
+                    _limit(os.fstat(file.fileno()).st_size, at_most_bytes)
                 return file.readall()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None

@@ -19,10 +19,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adapters.exchange import Exchange, ExchangeTooLargeError
 from ledger import canonical
 from ledger.errors import InputError, Violation
 from policies.receipt import Step
 
+MAXIMUM_BYTES = 65_535
+"""Of one letter: as long as an entry of the ledger may be. What is longer was not written by any of us."""
 FINAL_CHECKPOINT = "ledger/checkpoint"
 _REFUSED = re.compile(r"refused ([a-z0-9.-]{1,64})\n")
 _SIZE = re.compile(r"size (0|[1-9][0-9]{0,15})\n")
@@ -59,6 +62,14 @@ def answers(plan_digest: str, round_number: int, step: Step) -> str:
 
 def openings(plan_digest: str, round_number: int, step: Step) -> str:
     return f"openings/{plan_digest}/{round_number}-{step}"
+
+
+def fetch(exchange: Exchange, name: str) -> bytes | None:
+    """The letter at this place, if there is one; what is too long for one is none."""
+    try:
+        return exchange.get(name, at_most_bytes=MAXIMUM_BYTES)
+    except ExchangeTooLargeError:
+        return None
 
 
 def concerns_log(name: str) -> bool:

@@ -31,8 +31,9 @@ def store(exchange: Exchange, data: bytes) -> str:
     return object_digest
 
 
-def load(exchange: Exchange, object_digest: str) -> bytes:
-    data = exchange.get(name_of(object_digest))
+def load(exchange: Exchange, object_digest: str, *, at_most_bytes: int | None = None) -> bytes:
+    """`at_most_bytes`: of whatever a stranger laid there, how much is read at all (`ExchangeTooLargeError`)."""
+    data = exchange.get(name_of(object_digest), at_most_bytes=at_most_bytes)
     if data is None:
         raise ObjectMissingError(f"the exchange does not hold the object {object_digest[:12]}")
     if digest(data) != object_digest:

@@ -98,7 +98,7 @@ class Sequencer:
         for site in self._sites:
             sequence, _ = self.state.chain.position(site)
             for name in self._exchange.names(mail.inbox(site, sequence)):
-                entry = self._exchange.get(name)
+                entry = mail.fetch(self._exchange, name)
                 if entry is not None and entry_digest(entry) not in self.refused:
                     found.append((site, entry))
         return found
@@ -154,7 +154,7 @@ class Sequencer:
 
     def _heard_of(self, site: str) -> bool:
         """Whether the site's witness says something else than at the last turn."""
-        data = self._exchange.get(mail.response(site))
+        data = mail.fetch(self._exchange, mail.response(site))
         if data == self._responses.get(site):
             return False
         self._responses[site] = data

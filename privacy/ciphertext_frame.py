@@ -143,6 +143,12 @@ def ciphertexts_for(packing: Packing, *, lane_count: int) -> int:
     return -(-packing.slots_for(lane_count) // SLOTS)
 
 
+def most_bytes(packing: Packing, *, lane_count: int) -> int:
+    """How long a frame of so many lanes is at the most, in either form."""
+    each = _LENGTH.size + max(_MOST_BYTES.values())
+    return _HEADER.size + ciphertexts_for(packing, lane_count=lane_count) * each
+
+
 def _read_ciphertext(data: memoryview, at: int, *, form: Form) -> memoryview:
     # 1. A length that one of this form can have, and so many bytes.
     if len(data) - at < _LENGTH.size + _SEAL_HEADER.size:

@@ -298,7 +298,7 @@ class HomomorphicSum:
         return np.frombuffer(enough[0], dtype="<i8", offset=_PART.size).astype(np.int64)
 
     def _is_part(self, part: bytes) -> bool:
-        if len(part) != _PART.size + 8 * self._slot_count:
+        if len(part) != part_bytes(self._packing, self._lane_count):
             return False
         header = _PART.unpack_from(part)
         if part[: _PART.size] != self._part_header(header[-1]):
@@ -326,6 +326,11 @@ class HomomorphicSum:
     @property
     def _slot_count(self) -> int:
         return self._packing.slots_for(self._lane_count)
+
+
+def part_bytes(packing: Packing, lane_count: int) -> int:
+    """How long a decrypted sum of so many lanes is."""
+    return _PART.size + 8 * packing.slots_for(lane_count)
 
 
 def _refuse(refused: Mapping[str, CodedError]) -> None:

@@ -85,7 +85,7 @@ class MaskedSum:
     @property
     def update_bytes(self) -> int:
         """How long an update is: header and lanes."""
-        return _HEADER.size + self._lane_count * self._ring.dtype.itemsize
+        return update_bytes(self._packing, self._lane_count)
 
     @property
     def faulty(self) -> tuple[str, ...]:
@@ -177,6 +177,11 @@ class MaskedSum:
             for row in rows:
                 np.add(part, row[start : start + step], out=part)
         return total
+
+
+def update_bytes(packing: Packing, lane_count: int) -> int:
+    """How long an update of so many lanes is."""
+    return _HEADER.size + lane_count * ring_for(packing).dtype.itemsize
 
 
 def ring_for(packing: Packing) -> PowerOfTwo:

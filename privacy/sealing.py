@@ -27,6 +27,8 @@ from ledger.errors import CodedError, InputError
 
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _PREFIX: Final = b"WRSL\x01"
+SEALING_BYTES: Final = 53
+"""By which a sealed message is longer than the plain one."""
 _INFO: Final = b"wardround sealing v1\x00"
 
 

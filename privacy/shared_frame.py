@@ -103,16 +103,15 @@ class SharedFrame:
     @property
     def ring(self) -> PowerOfTwo:
         """The smallest of the three rings that holds a lane."""
-        bits: Literal[8, 16, 32] = 8 if self.packing.lane_bits <= 8 else 16
-        return PowerOfTwo(bits if self.packing.lane_bits <= 16 else 32)
+        return _ring_of(self.packing)
 
     @property
     def header_bytes(self) -> int:
-        return _REPORT.size + len(self.aggregators) * (_DIGEST_BYTES + SEALED_BYTES)
+        return _header_bytes(len(self.aggregators))
 
     @property
     def vector_bytes(self) -> int:
-        return self.lane_count * self.ring.bits // 8
+        return _vector_bytes(self.packing, self.lane_count)
 
     def report(self, site: str, *, commitments: list[bytes], sealed: list[bytes], vector: Residues) -> Report:
         return Report(update=b"".join((self._fixed(site), *commitments, *sealed, vector.data.cast("B"))))
@@ -146,7 +145,7 @@ class SharedFrame:
         """Whether it can be the aggregator's part of this set; reads no vector."""
         return (
             not answer.unmask
-            and len(answer.part) == _PART.size + self.vector_bytes
+            and len(answer.part) == part_bytes(self.packing, self.lane_count)
             and answer.part[: _PART.size] == self._part_header(aggregator, closed)
         )
 
@@ -196,6 +195,29 @@ class SharedFrame:
 
     def _label(self, *purpose: str) -> bytes:
         return hashlib.sha256(self._sum_label + canonical.encode(list(purpose))).digest()
+
+
+def report_bytes(packing: Packing, lane_count: int, *, aggregators: int) -> int:
+    """How long a report of so many lanes to so many aggregators is."""
+    return _header_bytes(aggregators) + _vector_bytes(packing, lane_count)
+
+
+def part_bytes(packing: Packing, lane_count: int) -> int:
+    """How long an aggregator's part is."""
+    return _PART.size + _vector_bytes(packing, lane_count)
+
+
+def _header_bytes(aggregators: int) -> int:
+    return _REPORT.size + aggregators * (_DIGEST_BYTES + SEALED_BYTES)
+
+
+def _vector_bytes(packing: Packing, lane_count: int) -> int:
+    return lane_count * _ring_of(packing).bits // 8
+
+
+def _ring_of(packing: Packing) -> PowerOfTwo:
+    bits: Literal[8, 16, 32] = 8 if packing.lane_bits <= 8 else 16
+    return PowerOfTwo(bits if packing.lane_bits <= 16 else 32)
 
 
 def commitment(label: bytes, secret: bytes) -> bytes:

@@ -33,7 +33,7 @@ _KEY_PARAMETERS_ID: Final = [
 CIPHERTEXT_PARAMETERS_ID: Final = [
     13399366599089508400, 15693474814213843784, 14010668323573489162, 3525799421440924503,
 ]  # fmt: skip
-_MAXIMUM_CONTEXT_BYTES: Final = 400_000
+MAXIMUM_CONTEXT_BYTES: Final = 400_000
 
 
 class ContextInvalidError(InputError):
@@ -135,7 +135,7 @@ class StudyKey:
 
 
 def _load(data: bytes) -> tenseal.Context:
-    if not 0 < len(data) <= _MAXIMUM_CONTEXT_BYTES:
+    if not 0 < len(data) <= MAXIMUM_CONTEXT_BYTES:
         raise ContextInvalidError("the context has an impossible length")
     try:
         return tenseal.context_from(data, n_threads=1)

@@ -28,6 +28,8 @@ from privacy.packing import SumOutOfRangeError
 from privacy.protected_sum import Answer, SumUnopenedError
 from tasks.background import DeadlineError
 from tasks.summing import GroupSum, answers_wanted, load_reports, opening_needs_updates, sum_terms
+from tasks.worker.model_session import ModelSession
+from tasks.worker.process import Worker
 
 T = TypeVar("T")
 FINAL_CODES = frozenset((SumOutOfRangeError.code, BadShareError.code, ContradictionError.code))
@@ -55,6 +57,9 @@ class Opener(Protocol):
 
     @property
     def state(self) -> FederationState: ...
+
+    @property
+    def worker(self) -> Worker[ModelSession]: ...
 
     async def until(
         self, found: Callable[[FederationState], T | None], *, timeout_s: float, waiting_for: str
@@ -84,7 +89,7 @@ async def open_closed(
     naming who did not, if they never do."""
     deadline_s = float(published.plan.participation.deadline_s)
     began, grace_s = time.monotonic(), min(GRACE_S, deadline_s / 4)
-    groups = _groups(party, published, round_number, kind)
+    groups = await _groups(party, published, round_number, kind)
     while True:
         complete = await _answers(party, published, round_number, kind, groups, timeout_s=grace_s)
         groups = [with_answers(party, published, round_number, kind, group) for group in groups]
@@ -103,23 +108,22 @@ async def open_closed(
                 ) from None
 
 
-def _groups(party: Opener, published: Published, round_number: int, kind: Step) -> list[GroupSum]:
+async def _groups(party: Opener, published: Published, round_number: int, kind: Step) -> list[GroupSum]:
     state, plan_digest = party.state, published.plan_digest
     after = round_number if kind == "training" else round_number + 1
     model_digest = state.model_before(plan_digest, after) or ""
     receipts = closed_receipts(state, plan_digest, round_number, kind)
-    return [
-        GroupSum(
-            terms=sum_terms(
-                state, party.exchange, published, round_number, kind, model_digest=model_digest, group=group
-            ),
-            closed=load_reports(
-                party.exchange, receipts[group], with_updates=opening_needs_updates(published.plan)
-            ),
-            answers={},
+    found = []
+    for group, _ in opened_groups(state, plan_digest, round_number, kind):
+        terms = sum_terms(
+            state, party.exchange, published, round_number, kind, model_digest=model_digest, group=group
         )
-        for group, _ in opened_groups(state, plan_digest, round_number, kind)
-    ]  # fmt: skip
+        sizes = await party.worker.call(ModelSession.message_sizes, published.plan, terms)
+        closed = load_reports(
+            party.exchange, receipts[group], sizes, with_updates=opening_needs_updates(published.plan)
+        )
+        found.append(GroupSum(terms=terms, closed=closed, answers={}, sizes=sizes))
+    return found
 
 
 async def _answers(
@@ -163,8 +167,8 @@ def with_answers(
         try:
             if statement is not None and not statement.complaints:
                 found[site] = Answer(
-                    unmask=_loaded(party.exchange, statement.unmask_digest),
-                    part=_loaded(party.exchange, statement.part_digest),
+                    unmask=_loaded(party.exchange, statement.unmask_digest, group.sizes.unmask),
+                    part=_loaded(party.exchange, statement.part_digest, group.sizes.part),
                 )
         except CodedError:
             continue  # what it signed is not there, or not what it signed: it has not answered
@@ -183,8 +187,10 @@ def complaints(
     return found
 
 
-def _loaded(exchange: Exchange, object_digest: str | None) -> bytes:
-    return b"" if object_digest is None else objects.load(exchange, object_digest)
+def _loaded(exchange: Exchange, object_digest: str | None, at_most_bytes: int) -> bytes:
+    if object_digest is None:
+        return b""
+    return objects.load(exchange, object_digest, at_most_bytes=at_most_bytes)
 
 
 def said(
@@ -197,7 +203,7 @@ def said(
 ) -> SumAnswer | None:
     """What the site signed for this closed set, if it did."""
     digest_of_plan = published.plan_digest
-    data = exchange.get(f"{mail.answers(digest_of_plan, round_number, kind)}/{site}")
+    data = mail.fetch(exchange, f"{mail.answers(digest_of_plan, round_number, kind)}/{site}")
     found = None if data is None else read_answer(data, state.founded(), site)
     closed = state.closed.get((digest_of_plan, round_number, kind))
     if found is None or closed is None:
@@ -222,7 +228,7 @@ def agreed_sum(
     votes: list[SignedOpening] = []
     place = mail.openings(published.plan_digest, round_number, kind)
     for holder in federation.key_holders:
-        data = exchange.get(f"{place}/{holder}")
+        data = mail.fetch(exchange, f"{place}/{holder}")
         found = None if data is None else read_opening(data, federation, holder)
         if data is None or found is None:
             continue

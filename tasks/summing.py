@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters import objects
-from adapters.exchange import Exchange
+from adapters.exchange import Exchange, ExchangeTooLargeError
 from ledger.errors import CodedError
 from policies.events import PlanPublished, Published
 from policies.inquiry import AnyPlan, Inquiry
@@ -22,13 +22,16 @@ from privacy import statistics
 from privacy.homomorphic_sum import HomomorphicSum
 from privacy.masked_sum import MaskedSum
 from privacy.masking.mask_secrets import AnswerKeys, MaskSecrets
+from privacy.message_sizes import MessageSizes, message_sizes
 from privacy.packing import Lanes, Packing, SumOutOfRangeError
 from privacy.protected_sum import Answer, ProtectedSum, Report
 from privacy.sealing import SealingKey
 from privacy.shared_sum import Aggregator, SharedSum
-from privacy.study_key import PublicContext, StudyKey
+from privacy.study_key import MAXIMUM_CONTEXT_BYTES, PublicContext, StudyKey
 from privacy.sum_context import SumContext
 from tasks.aggregate import lane_count, lanes_to_bytes, packing_of, void_lanes
+
+TOO_LARGE = "report.too-large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class GroupSum:
     terms: SumTerms
     closed: Mapping[str, Report]
     answers: Mapping[str, Answer]
+    sizes: MessageSizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,8 @@ def sum_terms(
     holders = tuple(name for name in federation.key_holders if name in context.roster.names)
     public = None
     if is_encrypted(plan):
-        public = objects.load(exchange, state.sum_keys[published.plan_digest].public_key_digest)
+        named = state.sum_keys[published.plan_digest].public_key_digest
+        public = objects.load(exchange, named, at_most_bytes=MAXIMUM_CONTEXT_BYTES)
     return SumTerms(
         context=context,
         public=public,
@@ -123,22 +128,30 @@ def answers_wanted(plan: AnyPlan, terms: SumTerms, closed: Sequence[str]) -> fro
     return frozenset(closed)
 
 
+def sizes_of(plan: AnyPlan, terms: SumTerms) -> MessageSizes:
+    """How long the messages of one group's sum can be. Takes the plan's network: for a party's process."""
+    packing, lanes = _form(plan, terms.context.step)
+    sites = len(terms.context.roster.names)
+    return message_sizes(plan.scheme, packing, lanes, sites=sites, aggregators=len(terms.aggregators))
+
+
 def load_reports(
-    exchange: Exchange, receipts: Sequence[Receipt], *, with_updates: bool = True
+    exchange: Exchange, receipts: Sequence[Receipt], sizes: MessageSizes, *, with_updates: bool = True
 ) -> dict[str, Report]:
-    """The reports of these receipts by site, as their digests name them."""
+    """The reports of these receipts by site, as their digests name them. One that is longer than any of this sum is
+    not read, but refused (`report.too-large`)."""
     found = {}
     for receipt in receipts:
         statement = receipt.statement
         try:
-            update = objects.load(exchange, statement.update_digest) if with_updates else b""
-            shares = (
-                b"" if statement.shares_digest is None else objects.load(exchange, statement.shares_digest)
-            )
+            update = shares = b""
+            if with_updates:
+                update = objects.load(exchange, statement.update_digest, at_most_bytes=sizes.update)
+            if statement.shares_digest is not None:
+                shares = objects.load(exchange, statement.shares_digest, at_most_bytes=sizes.shares)
         except CodedError as error:
-            raise CodedError(
-                f"the report of {receipt.site}: {error.public_message}", code=error.code
-            ) from None
+            code = TOO_LARGE if isinstance(error, ExchangeTooLargeError) else error.code
+            raise CodedError(f"the report of {receipt.site}: {error.public_message}", code=code) from None
         found[receipt.site] = Report(update=update, shares=shares)
     return found
 

@@ -46,6 +46,11 @@ def openings(closed: ClosedSet) -> list[tuple[int, int]]:
     return wanted
 
 
+def most_bytes(sites: int) -> int:
+    """How long an answer among so many sites is at the most: of a present ones it takes a (sites - a + 1) shares."""
+    return _HEADER.size + SHARE_BYTES * ((sites + 1) ** 2 // 4)
+
+
 def write(closed: ClosedSet, *, answerer: int, shares: Mapping[int, Sequence[bytes]]) -> bytes:
     """The answer of `answerer`, whose shares by author and subject are `shares`."""
     header = _HEADER.pack(_MAGIC, _VERSION, answerer, closed.digest)

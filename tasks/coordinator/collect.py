@@ -119,7 +119,8 @@ async def _fault_of(
             model_digest=receipt.statement.predicate.parent_model_digest,
             group=next(number for number, group in enumerate(groups) if receipt.site in group),
         )
-        report = load_reports(coordinator.exchange, [receipt])[receipt.site]
+        sizes = await coordinator.worker.call(CoordinatorSession.message_sizes, published.plan, terms)
+        report = load_reports(coordinator.exchange, [receipt], sizes)[receipt.site]
         return await coordinator.worker.call(
             CoordinatorSession.check_report, published.plan, terms, receipt.site, report
         )
@@ -151,7 +152,8 @@ async def _contradicting(
             model_digest=receipts[0].statement.predicate.parent_model_digest,
             group=number,
         )
-        reports = load_reports(coordinator.exchange, receipts, with_updates=False)
+        sizes = await coordinator.worker.call(CoordinatorSession.message_sizes, published.plan, terms)
+        reports = load_reports(coordinator.exchange, receipts, sizes, with_updates=False)
         shares = {site: report.shares for site, report in reports.items()}
         found += await coordinator.worker.call(CoordinatorSession.accused, published.plan, terms, shares)
     return tuple(found)

@@ -78,8 +78,9 @@ async def answer(site: Site, published: Published, round_number: int, kind: Step
         raise PolicyViolation([Violation("opening.set", "the closed set omits a receipt that counts")])
     site.tell("answer", round_number)
     try:
+        sizes = await site.worker.call(SiteSession.message_sizes, published.plan, terms)
         reports = load_reports(
-            site.exchange, receipts, with_updates=needs_updates(published.plan, terms, site.name)
+            site.exchange, receipts, sizes, with_updates=needs_updates(published.plan, terms, site.name)
         )
         said = await site.worker.call(
             SiteSession.answer, published.plan, terms, reports, sealed_key(site, published)

@@ -147,7 +147,7 @@ class Site:
         def answer(_: FederationState) -> int | None:
             index = (self.state if final else self.latest).indices.get(digest)
             if index is None:
-                refusal = self.exchange.get(mail.refused(digest))
+                refusal = mail.fetch(self.exchange, mail.refused(digest))
                 if refusal is not None:
                     raise PolicyViolation(mail.read_refusal(refusal))
             return index

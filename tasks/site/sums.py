@@ -11,12 +11,15 @@ import time
 from typing import Literal
 
 from adapters import mail, objects
+from adapters.exchange import ExchangeTooLargeError
 from ledger import canonical
 from ledger.errors import PolicyViolation
 from policies.events import Published, SumKeyRotated
 from policies.protection import groups_of, is_encrypted, roster_of
 from policies.receipt import Step
 from policies.state import FederationState
+from privacy.sealing import SEALING_BYTES
+from privacy.study_key import MAXIMUM_CONTEXT_BYTES
 from tasks.site.party import Site, patience_s
 from tasks.step import step
 from tasks.summing import SumTerms, sum_terms
@@ -114,7 +117,11 @@ def sealed_key(site: Site, published: Published) -> SealedKey | None:
     key = site.state.sum_keys.get(published.plan_digest)
     if key is None or site.name not in site.federation.key_holders:
         return None
-    sealed = site.exchange.get(mail.sealed(key.public_key_digest, site.name))
+    place = mail.sealed(key.public_key_digest, site.name)
+    try:
+        sealed = site.exchange.get(place, at_most_bytes=MAXIMUM_CONTEXT_BYTES + SEALING_BYTES)
+    except ExchangeTooLargeError:  # no key of ours; as when there is none
+        return None
     return None if sealed is None else SealedKey(sealed, _key_context(site, published))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from policies.inquiry import AnyPlan
 from policies.plan import Plan
+from privacy.message_sizes import MessageSizes
 from tasks.aggregate import Aggregate, aggregate, check_resolution
-from tasks.summing import GroupSum, open_groups
+from tasks.summing import GroupSum, SumTerms, open_groups, sizes_of
 from tasks.train import networks, weights
 from tasks.train.weights import Weights
 
@@ -21,6 +22,10 @@ class ModelSession:
     def check_network(self, plan: Plan) -> None:
         """Raise what the plan's numbers have against the network that it names."""
         check_resolution(plan)
+
+    def message_sizes(self, plan: AnyPlan, terms: SumTerms) -> MessageSizes:
+        """How long the messages of one sum can be."""
+        return sizes_of(plan, terms)
 
     def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
         """The opened sums of all groups, one behind the other, as this party finds them."""

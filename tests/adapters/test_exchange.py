@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from adapters.exchange import (
     Exchange,
     ExchangeConflictError,
     ExchangeNameError,
+    ExchangeTooLargeError,
     MemoryExchange,
 )
 from ledger.errors import CodedError, Violation
@@ -107,6 +109,31 @@ def test_an_object_is_what_its_digest_names_or_an_error(exchange: Exchange) -> N
         objects.load(exchange, digest)
     with pytest.raises(objects.ObjectMissingError):
         objects.load(exchange, "0" * 64)
+
+
+def test_what_is_longer_than_the_reader_said_is_not_read(exchange: Exchange) -> None:
+    digest = objects.store(exchange, b"a model")
+    assert objects.load(exchange, digest, at_most_bytes=7) == b"a model"
+    with pytest.raises(ExchangeTooLargeError):
+        objects.load(exchange, digest, at_most_bytes=6)
+    assert exchange.get("objects/none", at_most_bytes=0) is None
+    exchange.put("openings/one", bytes(mail.MAXIMUM_BYTES))
+    exchange.put("openings/two", bytes(mail.MAXIMUM_BYTES + 1))
+    assert mail.fetch(exchange, "openings/one") == bytes(mail.MAXIMUM_BYTES)
+    assert mail.fetch(exchange, "openings/two") is None and mail.fetch(exchange, "openings/none") is None
+
+
+def test_a_file_of_a_gigabyte_costs_no_memory_to_refuse(tmp_path: Path) -> None:
+    exchange = DirectoryExchange(tmp_path)
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2**30)
+    tracemalloc.start()
+    with pytest.raises(ExchangeTooLargeError):
+        exchange.get("huge", at_most_bytes=1000)
+    with pytest.raises(ExchangeConflictError):
+        exchange.put("huge", b"small")
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_a_name_from_the_network_cannot_lead_out_of_the_exchange(exchange: Exchange) -> None:

@@ -53,8 +53,8 @@ class Recording:
             raise PowerCut
         self._sent[name].add(data)
 
-    def get(self, name: str) -> bytes | None:
-        return self._inner.get(name)
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
+        return self._inner.get(name, at_most_bytes=at_most_bytes)
 
     def names(self, prefix: str) -> list[str]:
         return self._inner.names(prefix)

@@ -71,8 +71,8 @@ class LyingExchange:
         signer = self._home.signer("signing", D)
         return envelope.sign(PAYLOAD_TYPE, answer.canonical_bytes(), [signer]).encode()
 
-    def get(self, name: str) -> bytes | None:
-        return self._inner.get(name)
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
+        return self._inner.get(name, at_most_bytes=at_most_bytes)
 
     def names(self, prefix: str) -> list[str]:
         return self._inner.names(prefix)

@@ -40,8 +40,8 @@ class HostileExchange:
     def replace(self, name: str, data: bytes) -> None:
         self._inner.replace(name, data)
 
-    def get(self, name: str) -> bytes | None:
-        return self._inner.get(name)
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
+        return self._inner.get(name, at_most_bytes=at_most_bytes)
 
     def names(self, prefix: str) -> list[str]:
         return self._inner.names(prefix)

@@ -143,8 +143,8 @@ class OtherModel:
     def __init__(self, inner: Exchange, consortium: Consortium, plan: Plan) -> None:
         self._inner, self._consortium, self._digest = inner, consortium, plan.content_digest()
 
-    def get(self, name: str) -> bytes | None:
-        data = self._inner.get(name)
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
+        data = self._inner.get(name, at_most_bytes=at_most_bytes)
         if data is None or not name.startswith("objects/"):
             return data
         published = self._consortium.state().plans[self._digest]

@@ -231,8 +231,8 @@ class Withholding:
         self.put, self.replace, self.names = shared.put, shared.replace, shared.names
         self.bell = getattr(shared, "bell", None)
 
-    def get(self, name: str) -> bytes | None:
-        data = self._shared.get(name)
+    def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
+        data = self._shared.get(name, at_most_bytes=at_most_bytes)
         is_state = data is not None and name.startswith("objects/") and b'"v":{"dtype":"F64"' in data[:200]
         return None if is_state else data
 

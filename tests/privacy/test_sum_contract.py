@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import CodedError
 from privacy.masking.pair_keys import KeyErasedError
+from privacy.message_sizes import message_sizes
 from privacy.packing import LaneOverflowError, Lanes, PackingInvalidError
 from privacy.protected_sum import (
     Answer,
@@ -48,6 +49,27 @@ def test_the_sum_is_the_plain_sum_bit_for_bit(scheme: Scheme, count: int) -> Non
     opened = step.open(step.names)
     assert opened.dtype == np.int32
     np.testing.assert_array_equal(opened, step.plain(step.names))
+
+
+@every_scheme
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("lane_bits", [8, 16, 22])
+def test_no_message_is_longer_than_the_size_it_is_held_against(
+    scheme: Scheme, count: int, lane_bits: int
+) -> None:
+    """And a limit is at most twice what honest sites report, of whom those without a key send longer ciphertexts."""
+    if count > scheme.largest:
+        pytest.skip("more sites than this scheme is played through with")
+    for gone in (0, min(count - threshold_of(count), count - 3)):
+        step = play(scheme, count, lane_bits=lane_bits)
+        packing, lanes = step.terms.packing, step.terms.lane_count
+        sizes = message_sizes(scheme.name, packing, lanes, sites=count, aggregators=min(3, count))
+        for report in step.reports.values():
+            assert 0.49 * sizes.update <= len(report.update) <= sizes.update
+            assert len(report.shares) == sizes.shares
+        present = step.names[: count - gone]
+        for answer in step.answers(present, by=present[:3]).values():
+            assert len(answer.unmask) <= sizes.unmask and len(answer.part) in (0, sizes.part)
 
 
 @every_scheme
