@@ -19,6 +19,7 @@ from ledger.errors import CodedError, InputError, PolicyViolation, Violation
 from wardround import rotation
 from wardround.coordinator import one_at_a_time, prefect_api, require_prefect_api
 from wardround.display import Display
+from wardround.site_report import report
 
 if TYPE_CHECKING:
     from adapters.home import Home, SiteConfig
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from policies.state import FederationState
 
 app = App(name="site", help="Take part in plans as a hospital, once or for as long as it is served.")
+
+app.command(report)
 
 HomeOption = Annotated[Path, Parameter(help="The site's home, with its institution.yaml.")]
 OVERLAP_S = 20

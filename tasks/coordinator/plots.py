@@ -61,7 +61,7 @@ def course_svg(course: Course) -> bytes:
     drawing = Figure(figsize=_WIDE_INCHES)
     drawing.subplots_adjust(left=0.12, right=0.97, top=0.98, bottom=0.08)
     rows: tuple[tuple[str, Sequence[float | None]], ...] = (
-        ("AUC, noised", course.auc),
+        (f"{course.figure_name}, noised", course.figure),
         ("L2 norm of the sum", course.norm_l2),
         ("ε of the plan so far", course.epsilon),
     )

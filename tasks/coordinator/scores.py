@@ -15,15 +15,15 @@ from policies.events import PlanPublished
 from policies.opening import histogram_lanes
 from policies.state import FederationState
 from privacy.accounting import MICRO
-from privacy.histogram import OTHER, SUBGROUPS
+from privacy.histogram import OTHER, SUBGROUPS, mean
 from privacy.scores import ScoreFigures, of_histogram
 
 
 def score_figures(state: FederationState, published: PlanPublished, round_number: int) -> ScoreFigures | None:
-    """Of all held-out patients together; None where the round was not evaluated."""
+    """Of all held-out patients together; None where the round was not evaluated, and where masks are learned."""
     key = (published.plan_digest, round_number)
     evaluated, terms = state.evaluated.get(key), published.plan.evaluation
-    if evaluated is None:
+    if evaluated is None or published.plan.figure != "AUC":
         return None
     rows = histogram_lanes(evaluated.histogram).astype(np.int64).reshape(-1, 2, terms.bins)
     # Each site's noise is on each cell of each subgroup's histogram.
@@ -39,11 +39,17 @@ def round_metrics(state: FederationState, published: PlanPublished, round_number
     if released is not None:
         found["update_norm_l2"] = released.norm_l2_micro / MICRO
     figures = score_figures(state, published, round_number)
-    if evaluated is not None and figures is not None:
+    if figures is not None:
         found |= {f"{name}_federated": value for name, value in figures.numbers().items() if name != "auc"}
-        names = [name for name in SUBGROUPS[published.plan.evaluation.subgroups] if name != OTHER]
-        groups = zip(names, evaluated.subgroup_auc_micro, strict=False)
-        found |= {f"auc_federated.{name}": micro / MICRO for name, micro in groups if micro is not None}
+    if evaluated is not None:
+        terms, figure = published.plan.evaluation, published.plan.figure.lower()
+        if figure == "dice":
+            lanes = histogram_lanes(evaluated.histogram).astype(np.int64)
+            distance = mean(lanes.reshape(-1, 2, terms.bins)[:, 1].sum(axis=0))
+            found |= {} if distance is None else {"hausdorff_federated": float(distance)}
+        names = [name for name in SUBGROUPS[terms.subgroups] if name != OTHER]
+        groups = zip(names, evaluated.subgroup_figures_micro, strict=False)
+        found |= {f"{figure}_federated.{name}": micro / MICRO for name, micro in groups if micro is not None}
     found["epsilon_of_plan"] = _epsilon(published, round_number)
     return found
 
@@ -53,7 +59,9 @@ class Course:
     """How a plan went, by round: what of it is on the ledger so far."""
 
     rounds: tuple[int, ...]
-    auc: tuple[float | None, ...]
+    figure_name: str
+    figure: tuple[float | None, ...]
+    """AUC or Dice."""
     norm_l2: tuple[float | None, ...]
     epsilon: tuple[float, ...]
     """What the plan's rounds up to this one cost a patient of each site, at the plan's δ."""
@@ -65,7 +73,10 @@ def course(state: FederationState, published: PlanPublished, last: int) -> Cours
     released = [state.released.get((digest, number)) for number in rounds]
     return Course(
         rounds,
-        tuple(None if one is None or one.auc_micro is None else one.auc_micro / MICRO for one in evaluated),
+        published.plan.figure,
+        tuple(
+            None if one is None or one.figure_micro is None else one.figure_micro / MICRO for one in evaluated
+        ),
         tuple(None if one is None else one.norm_l2_micro / MICRO for one in released),
         tuple(_epsilon(published, number) for number in rounds),
     )

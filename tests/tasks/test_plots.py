@@ -14,7 +14,7 @@ from tasks.coordinator.plots import course_svg, reliability_svg, roc_svg
 from tasks.coordinator.scores import Course
 
 HISTOGRAM = np.array([[40, 25, 10, 5], [3, 12, 20, 45]], np.int64)
-COURSE = Course((1, 2, 3), (0.7, None, 0.9), (1.5, 1.4, None), (1.0, 1.4, 1.7))
+COURSE = Course((1, 2, 3), "AUC", (0.7, None, 0.9), (1.5, 1.4, None), (1.0, 1.4, 1.7))
 DRAW = """
 import sys
 from tests.tasks.test_plots import drawn
@@ -47,4 +47,4 @@ def test_a_plot_is_an_image_without_date_font_or_program() -> None:
 def test_what_is_not_defined_is_not_drawn() -> None:
     nobody = of_histogram(np.zeros((2, 4), np.int64))
     assert roc_svg(nobody) is None and reliability_svg(nobody) is None
-    assert course_svg(Course((1,), (None,), (None,), (1.0,)))
+    assert course_svg(Course((1,), "AUC", (None,), (None,), (1.0,)))
