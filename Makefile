@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check unit slow bench clean
+.PHONY: demo test check unit slow bench bench-learning clean
 
 demo: $(STAMP)
 	$(BIN)/wardround demo
@@ -25,6 +25,10 @@ slow: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/pytest tests/benchmarks --benchmark-only -s
+
+# Trains on the real files of ../shared/data, and writes the tables of docs/benchmarks.md.
+bench-learning: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.learning
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	$(PYTHON) -m venv $(VENV)
