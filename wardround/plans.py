@@ -24,6 +24,7 @@ from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost, plan_mechanisms, round_cost
 from policies.gates import epsilon_text, lone_plan_violations
 from policies.inquiry import AnyPlan, Inquiry
+from policies.plan import Plan
 from privacy import accounting
 from privacy.accounting import MICRO, Curve
 from privacy.statistics import lane_count
@@ -200,7 +201,10 @@ def _show(
         table.add_row("queries", ", ".join(query.name for query in plan.queries))
     else:
         table.add_row("rounds", f"{plan.rounds}, of {plan.training.steps} steps at a site")
+        if plan.evaluations(plan.rounds) < plan.rounds:
+            table.add_row("evaluated", f"every {plan.evaluation.every} rounds, and the last")
         table.add_row("cost of a round", cost(per_round))
+        table.add_row("noise", _noise(plan))
     table.add_row("cost of all", cost(total))
     if tighter is not None:
         table.add_row("tighter (PLD)", f"ε={tighter:.3f}: for people, nothing is admitted by it")
@@ -212,6 +216,17 @@ def _show(
     console.print(table)
     console.print(f"digest {plan.content_digest()}", soft_wrap=True)
     console.print(f"code   {', '.join(plan.code_digests) or 'none: a draft'}", soft_wrap=True)
+
+
+def _noise(plan: Plan) -> str:
+    """The trust setting, in words."""
+    share = plan.noise_share
+    if share is None:
+        return "local: each hospital's update is private by itself"
+    return (
+        f"distributed: private as a sum, as long as {share.shares} of at least "
+        f"{plan.participation.minimum_sites} hospitals add their share and do not give it away"
+    )
 
 
 def _sums(plan: AnyPlan) -> str:

@@ -23,19 +23,24 @@ def keep_training(
     site: Site, published: Published, round_number: int, *, seconds: float, patients: int
 ) -> None:
     """How long this site trained in a round, and on how many patients in the end. Both stay here."""
-    _keep_of_round(site, published, round_number, "training_seconds", seconds)
-    _keep_of_round(site, published, round_number, "patients_by_round", patients)
+    # One write for both: in a plan of hundreds of rounds each of them counts.
+    _keep_of_round(
+        site, published, round_number, {"training_seconds": seconds, "patients_by_round": patients}
+    )
 
 
 def keep_withheld(site: Site, published: Published, round_number: int, code: str) -> None:
     """Why this site did not report in a round: the code that may not leave."""
-    _keep_of_round(site, published, round_number, "withheld", code)
+    _keep_of_round(site, published, round_number, {"withheld": code})
 
 
-def _keep_of_round(site: Site, published: Published, round_number: int, field: str, value: JsonValue) -> None:
-    known = _kept(site, published).get(field)
-    rounds = known if isinstance(known, dict) else {}
-    _keep(site, published, {field: {**rounds, str(round_number): value}})
+def _keep_of_round(site: Site, published: Published, round_number: int, told: dict[str, JsonValue]) -> None:
+    kept = _kept(site, published)
+    fields: dict[str, JsonValue] = {}
+    for field, value in told.items():
+        known = kept.get(field)
+        fields[field] = {**(known if isinstance(known, dict) else {}), str(round_number): value}
+    _keep(site, published, fields)
 
 
 def _kept(site: Site, published: Published) -> dict[str, JsonValue]:

@@ -77,6 +77,8 @@ def test_the_next_round_follows_the_released_sum_and_its_verdict_covers_both() -
         assembly.say(site, assembly.receipt(site, "evaluation", round=2))
     assembly.say(COORDINATOR, assembly.closing("evaluation", round=2))
     assembly.say(COORDINATOR, assembly.evaluation(round=2))
+    assembly.state.going_on.clear()
+    assert codes(assembly, A, assembly.reservation(A, round=3)) == {"round.not-open"}
     assembly.say(COORDINATOR, assembly.verdict(2))
     assembly.say(A, assembly.reservation(A, round=3))
     assert assembly.state.spent_by(A) == plan_cost(wanted)
