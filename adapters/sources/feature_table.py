@@ -178,6 +178,5 @@ def meant(layout: FeatureLayout, column: str, text: str) -> str:
 
 def _scaled(feature: NumberFeature, number: float) -> float:
     """To [-1, 1] by the plan's bounds, to which the number is clipped."""
-    clipped = min(max(number, feature.lower), feature.upper)
-    # Rounding may leave the range by an ulp; the contract checks it exactly.
-    return min(max(2.0 * (clipped - feature.lower) / (feature.upper - feature.lower) - 1.0, -1.0), 1.0)
+    scaled = 2.0 * (number - feature.lower) / (feature.upper - feature.lower) - 1.0
+    return min(max(scaled, -1.0), 1.0)

@@ -115,7 +115,8 @@ def of_masks(
 
 def of_rows(value: float = 0.5, *, values: int = 2, patients: int = 5) -> Cohort:
     names = [f"p{number}" for number in range(patients)]
-    inputs = np.full((patients, values), value, np.float32)
+    inputs = np.full((patients, values), 0.5, np.float32)
+    inputs[2, 1] = value
     return MemorySource(inputs, [0] * patients, names, site="s", secret=bytes(32)).load(ROWS)
 
 

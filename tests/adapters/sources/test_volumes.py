@@ -274,15 +274,19 @@ def test_a_missing_folder_or_list_and_a_plan_of_another_kind(folder: Path, tmp_p
     assert refused(folder).code == "data.missing"
 
 
-def test_nibabel_says_nothing_of_headers(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nibabel_says_nothing_of_headers(
+    folder: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     path = folder / "scan-0.nii"
     data = bytearray(path.read_bytes())
-    data[76:80] = np.float32(5.0).tobytes()  # a qfac of which nibabel remarks
+    data[252:254] = np.int16(4242).tobytes()  # a qform_code of which nibabel remarks, with its value
     data[148:160] = b"ZZCANARY^MAR"  # descrip
     path.write_bytes(data)
     load(folder)
     out = capfd.readouterr()
-    assert out.out == out.err == ""
+    assert out.out == out.err == caplog.text == ""
+    nibabel.load(path)
+    assert "4242" in caplog.text, "or this test shows nothing"
 
 
 def test_the_memory_twin_gives_the_same_cohort(folder: Path) -> None:
