@@ -66,9 +66,12 @@ def found(
     consent_cadence_s: int = 86_400,
     public_test: SourceConfig | None = None,
     token_module: Path | None = None,
+    model_families: tuple[str, ...] = ("Classifier",),
     clock: Clock | None = None,
 ) -> Founded:
     """Write `root/coordinator`, `root/sites/<name>` and `root/exchange`; refuses what lies there already.
+
+    `model_families` are the networks that the sites approve, by the names that plans have for them.
 
     With `token_module`, every key that signs is made on a PKCS #11 token that is labelled like its institution.
     """
@@ -147,6 +150,7 @@ def found(
                     epsilon_cap=pool.epsilon_cap_micro / MICRO,
                     delta=pool.delta,
                     plan_epsilon_cap=pool.epsilon_cap_micro / MICRO,
+                    model_families=model_families,
                 ),
                 consent=site.consent,
                 token=homes[site.name].token,

@@ -128,15 +128,21 @@ class Consortium:
         patients: dict[str, int] | None = None,
         token_module: Path | None = None,
         consent: ConsentConfig = WAIVER,
+        data: dict[str, SourceConfig] | None = None,
+        families: tuple[str, ...] = ("Classifier",),
     ) -> Consortium:
-        for number, name in enumerate(sites):
-            write_shard(root / "data" / f"{name}.npz", patients=(patients or {}).get(name, 200), seed=number)
-        sources = tuple(
-            FoundingSite(name, SourceConfig(kind="npz", path=str(root / "data" / f"{name}.npz")), consent)
-            for name in sites
-        )
+        """`data` by site, for other sources than shards of small images."""
+        if data is None:
+            data = {}
+            for number, name in enumerate(sites):
+                shard = root / "data" / f"{name}.npz"
+                write_shard(shard, patients=(patients or {}).get(name, 200), seed=number)
+                data[name] = SourceConfig(kind="npz", path=str(shard))
+        sources = tuple(FoundingSite(name, data[name], consent) for name in sites)
         pool = Pool.of(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
-        consortium = cls(found(root, sources, name="test", pool=pool, token_module=token_module))
+        consortium = cls(
+            found(root, sources, name="test", pool=pool, token_module=token_module, model_families=families)
+        )
         shutil.copy(_empty_lineage(), consortium.founded.coordinator / "mlflow.db")
         return consortium
 

@@ -260,6 +260,7 @@ def _found(
         name="demo",
         pool=Pool.of(epsilon_cap_micro=int(cap * MICRO), delta=DELTA),
         public_test=None if prepared.public_test is None else source(prepared.public_test),
+        model_families=(plan.network.name,),
     )
     for name, root in founded.sites.items():
         progress.tell(Progress(name, "take in consents"))

@@ -27,6 +27,7 @@ RESERVED = {"coordinator", "public-test"}
 MICRO = 1_000_000
 EXAMPLE_DOCUMENT = Path(__file__).resolve().parent.parent / "deployments" / "examples" / "consent-2026-1.md"
 
+FAMILY = re.compile(r"^[A-Z][A-Za-z0-9]{0,62}$")
 FILES = (".npz", ".csv", ".parquet")
 
 app = App(name="federation", help="Found a federation.")
@@ -72,6 +73,14 @@ def new(
     public_test: Annotated[
         Path | None, Parameter(help="Public images of nobody's training data, to score models in the clear.")
     ] = None,
+    family: Annotated[
+        list[str] | None,
+        Parameter(
+            help="A network that the hospitals approve, by the name that plans have for it; once each. Else "
+            "Classifier.",
+            negative_iterable=(),
+        ),
+    ] = None,
     token: Annotated[
         Path | None,
         Parameter(
@@ -91,6 +100,9 @@ def new(
         wrong.append("--delta must be above 0 and at most 0.001")
     if public_test is not None and not public_test.exists():
         wrong.append("--public-test: the path does not exist")
+    families = tuple(family or ("Classifier",))
+    if not all(FAMILY.match(one) for one in families):
+        wrong.append("--family: a network is named like Classifier, as in plans")
     if token is not None and not token.is_file():
         wrong.append("--token: there is no such library")
     if token is not None and not os.environ.get("WARDROUND_TOKEN_PIN"):
@@ -106,7 +118,7 @@ def new(
     basis = consent_config(consent_document, terms).model_copy(update={"basis": consent})
     _write(
         out.resolve(), sources, name=name, epsilon_cap=epsilon_cap, delta=delta, public_test=public_test,
-        token=token, consent=basis,
+        token=token, consent=basis, families=families,
     )  # fmt: skip
 
 
@@ -141,6 +153,7 @@ def _write(
     public_test: Path | None,
     token: Path | None,
     consent: ConsentConfig,
+    families: tuple[str, ...],
 ) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FederationExistsError(f"{out} exists and is left as it is", remedy="Choose another --out.")
@@ -157,6 +170,7 @@ def _write(
             pool=Pool.of(epsilon_cap_micro=int(epsilon_cap * MICRO), delta=delta),
             public_test=None if public_test is None else _source(public_test),
             token_module=None if token is None else token.absolute(),
+            model_families=families,
         )
         beside.replace(out)  # onto an empty folder or none
     except OSError as error:

@@ -42,12 +42,14 @@ def test_an_example_costs_less_than_its_cap(path: Path) -> None:
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
 def test_an_example_trains_within_its_update_clip(path: Path, noise: NoiseStream) -> None:
     plan = _plan(path)
-    size = plan.data.imaged()
-    images = np.random.default_rng(0).random((90, 1, size.height_px, size.width_px), dtype=np.float32)
+    count = 90 if plan.data.target == "label" else 30
+    inputs = np.random.default_rng(0).random((count, *plan.data.shape), dtype=np.float32)
+    labels = (np.arange(count) % 2).astype(np.float32)
+    targets = labels if plan.data.target == "label" else (inputs > 0.9).astype(np.float32)
     module = networks.build(plan.network, plan.data)
     first = networks.initial(plan.network, plan.data, plan.seed)
     networks.load(module, first)
-    examples = Examples(images, (np.arange(90) % 2).astype(np.float32), np.arange(90))
+    examples = Examples(inputs, targets, np.arange(count))
     train_private(module, examples, training=plan.training, noise=noise)
     change = networks.flatten(networks.extract(module)) - networks.flatten(first)
     # The clip is a safety: a plan whose ordinary noise passes it would train on clipped noise.
