@@ -100,6 +100,8 @@ class SiteConfig(Document):
     approval: Literal["automatic", "listed"]
     """`automatic`: a standing approval of plans that meet every other check. `listed`: only `approved_plans`."""
     approved_plans: tuple[Digest, ...] = ()
+    approved_bundles: tuple[Digest, ...] = ()
+    """MONAI bundles whose networks may be trained here (`wardround plan validate` prints a bundle's digest)."""
     approved_policies: tuple[Digest, ...] = ()
     """With `listed`: the policies that this site votes for (`policies.code`), once the code that it runs has them."""
     policy: SitePolicy

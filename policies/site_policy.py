@@ -8,6 +8,7 @@ document.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from pydantic import Field
 from ledger.errors import Violation
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost
-from policies.document import Document, PositiveFloat
+from policies.document import Digest, Document, PositiveFloat
 from policies.facts import Facts, micro, micro_down, micro_up, pico_up
 from policies.federation import Pool
 from policies.gates import epsilon_text
@@ -48,7 +49,12 @@ class SitePolicy(Document):
 
 
 def site_violations(
-    plan: AnyPlan, policy: SitePolicy, *, site: str, approved_by_steward: bool
+    plan: AnyPlan,
+    policy: SitePolicy,
+    *,
+    site: str,
+    approved_by_steward: bool,
+    approved_bundles: Sequence[Digest] = (),
 ) -> list[Violation]:
     """What the hospital's own policy has against a plan, before any data is opened."""
     asked: Facts = {
@@ -64,7 +70,11 @@ def site_violations(
     decision = "site_statistics"
     if isinstance(plan, Plan):
         decision = "site"
-        asked |= {"clip_l2_micro": micro_up(plan.training.clip_l2), "family": plan.network.name}
+        asked |= {
+            "clip_l2_micro": micro_up(plan.training.clip_l2),
+            "family": plan.network.name,
+            "bundle": plan.network.bundle or "none",
+        }
         limits |= {
             "clip_l2_ceiling_micro": micro_down(policy.clip_l2_ceiling),
             "families": list(policy.model_families),
@@ -75,6 +85,8 @@ def site_violations(
         "running_code": running_code_digest(),
         "approved_by_steward": approved_by_steward,
     }
+    if isinstance(plan, Plan):
+        facts["approved_bundles"] = list(approved_bundles)
     return [
         Violation(code, _message(code, plan, policy, site))
         for code in installed_rules().decide(decision, facts)
@@ -126,5 +138,6 @@ def _message(code: str, plan: AnyPlan, policy: SitePolicy, site: str) -> str:
         "site.delta": f"δ is not small enough for the number of patients of {site}",
         "site.cohort": f"{site} has fewer consenting patients than the plan or its own policy requires",
         "plan.code": f"the code that runs at {site} is not approved by the plan",
+        "plan.bundle": f"the bundle that the plan's network comes from is not among the approved_bundles of {site}",
         "plan.not-approved": f"the steward of {site} has not approved the plan",
     }.get(code, f"the rule {code} of {site} refuses the plan")

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+import yaml
+
+from adapters.bundle import check_contract, read_bundle
 from ledger.errors import InputError
 from policies.code import running_code_digest
 from policies.inquiry import AnyPlan, Inquiry
@@ -23,7 +26,7 @@ class PlanFileError(InputError):
 
 def read_plan(path: Path, *, edition: str | None = None) -> Plan:
     """Read and validate; every wrong field is named at once. `edition` replaces the file's, "date" by today's."""
-    return _of_edition(Plan.from_yaml(_text(path), what="plan"), edition)
+    return _of_edition(_plan(_text(path), path.parent), edition)
 
 
 def read_inquiry(path: Path, *, edition: str | None = None) -> Inquiry:
@@ -33,14 +36,40 @@ def read_inquiry(path: Path, *, edition: str | None = None) -> Inquiry:
 
 def read_either(path: Path) -> AnyPlan:
     """A plan or an inquiry, whichever the file holds."""
-    return parse_either(_text(path))
+    return parse_either(_text(path), folder=path.parent)
 
 
-def parse_either(text: str) -> AnyPlan:
-    """As `read_either`, of the file's text. What asks `queries` is an inquiry, even a malformed one."""
+def parse_either(text: str, *, folder: Path = Path()) -> AnyPlan:
+    """As `read_either`, of a file's text; `folder` is the file's. What asks `queries` is an inquiry."""
     if re.search(r"^queries:", text, re.MULTILINE):
         return Inquiry.from_yaml(text, what="inquiry")
-    return Plan.from_yaml(text, what="plan")
+    return _plan(text, folder)
+
+
+def _plan(text: str, folder: Path) -> Plan:
+    """A plan whose network may be `bundle: PATH`, relative to the plan's folder."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    network = value.get("network") if isinstance(value, dict) else None
+    path = network.get("bundle") if isinstance(network, dict) else None
+    if not isinstance(value, dict) or not isinstance(network, dict) or not isinstance(path, str):
+        return Plan.from_yaml(text, what="plan")
+    if re.fullmatch("[0-9a-f]{64}", path) and "name" in network:  # a plan that was resolved already
+        return Plan.from_yaml(text, what="plan")
+    beside = sorted(set(network) - {"bundle", "norm_groups", "standardised"})
+    if beside:
+        raise PlanFileError(
+            f"the plan names a bundle, and beside it {', '.join(beside)}",
+            remedy="Name and arguments come from the bundle: leave these out.",
+            code="plan.malformed",
+        )
+    bundle = read_bundle(folder / path)
+    value["network"] = {**network, **bundle.arguments, "name": bundle.name, "bundle": bundle.digest}
+    plan = Plan.from_value(value, what="plan")
+    check_contract(bundle, plan.data)
+    return plan
 
 
 def _text(path: Path) -> str:

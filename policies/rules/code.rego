@@ -1,4 +1,4 @@
-# Code and approval. What runs is what the plan approves, and where the steward approves plans one by one, this one.
+# Code and approval. What runs is what the plan approves, from bundles that the hospital approves, and where the steward approves plans one by one, this one.
 package wardround.code
 
 import data.wardround.typed
@@ -28,6 +28,17 @@ site_approved if {
 	typed.name(input.running_code)
 	is_array(input.plan.code_digests)
 	input.running_code in input.plan.code_digests
+}
+
+# A bundle of somebody's is named by its digest and approved like code; most plans have none.
+default bundle_approved := false
+
+bundle_approved if input.plan.bundle == "none"
+
+bundle_approved if {
+	typed.digest(input.plan.bundle)
+	is_array(input.approved_bundles)
+	input.plan.bundle in input.approved_bundles
 }
 
 default plan_approved := false

@@ -36,6 +36,21 @@ test_a_hospital_runs_approved_code_only if {
 	not code.site_approved with input as {"plan": {"code_digests": ["abc"]}}
 }
 
+test_a_hospital_approves_each_bundle if {
+	code.bundle_approved with input as {"plan": {"bundle": digest}, "approved_bundles": [digest]}
+	not code.bundle_approved with input as {"plan": {"bundle": digest}, "approved_bundles": []}
+	not code.bundle_approved with input as {"plan": {"bundle": digest}, "approved_bundles": digest}
+	not code.bundle_approved with input as {"plan": {"bundle": digest}}
+}
+
+test_a_plan_says_that_it_has_no_bundle if {
+	code.bundle_approved with input as {"plan": {"bundle": "none"}, "approved_bundles": []}
+	every bundle in [null, "", false, "abc", []] {
+		not code.bundle_approved with input as {"plan": {"bundle": bundle}, "approved_bundles": [bundle]}
+	}
+	not code.bundle_approved with input as {"plan": {}, "approved_bundles": []}
+}
+
 test_only_a_plain_yes_approves if {
 	code.plan_approved with input as {"approved": true}
 	code.steward_approved with input as {"approved_by_steward": true}

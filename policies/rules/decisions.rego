@@ -193,6 +193,8 @@ site contains "site.model-family" if not model.family_approved
 
 site contains "plan.code" if not code.site_approved
 
+site contains "plan.bundle" if not code.bundle_approved
+
 site contains "plan.not-approved" if not code.steward_approved
 
 # The same of joint statistics, which train nothing.

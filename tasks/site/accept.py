@@ -70,7 +70,13 @@ async def accept(site: Site, published: Published) -> None:
     plan, digest = published.plan, published.plan_digest
     approved = site.config.approval == "automatic" or digest in site.config.approved_plans
     # The hospital's own policy may have become stricter since it approved the plan.
-    found = site_violations(plan, site.config.policy, site=site.name, approved_by_steward=approved)
+    found = site_violations(
+        plan,
+        site.config.policy,
+        site=site.name,
+        approved_by_steward=approved,
+        approved_bundles=site.config.approved_bundles,
+    )
     if site.name in site.state.approvals.get(digest, frozenset()):
         if found:
             raise PolicyViolation(found)

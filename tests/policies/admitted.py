@@ -72,6 +72,7 @@ ADMITTED: Final[dict[str, Document]] = {
             "clip_l2_micro": 1_000_000,
             "epsilon_micro": 8,
             "family": "densenet",
+            "bundle": DIGEST,
             "code_digests": [DIGEST],
         },
         "policy": {
@@ -82,6 +83,7 @@ ADMITTED: Final[dict[str, Document]] = {
         },
         "running_code": DIGEST,
         "approved_by_steward": True,
+        "approved_bundles": [DIGEST],
     },
     "statistics": {"reported": 3, "minimum_sites": 3, "missing_required": [], "opened": True},
     "site_statistics": {
