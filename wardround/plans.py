@@ -11,7 +11,7 @@ import json as json_text
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -34,6 +34,9 @@ from wardround.examples import EXAMPLES
 DEFAULT_EXAMPLE = "chest-xray"
 DRAFT = "plan.no-code"
 """A draft is warned of: it approves no code, and is never published."""
+
+if TYPE_CHECKING:
+    from wardround.network_description import NetworkDescription
 
 app = App(name="plan", help="Write and check plans and inquiries; a CI build gates on `plan validate`.")
 
@@ -140,6 +143,7 @@ def validate(
     elif running not in plan.code_digests:
         warnings.append(f"the code installed here is not approved by it: {running}")
     violations = _violations(plan, epsilon_cap, sites)
+    description = None if isinstance(plan, Inquiry) else _network(plan)
     figure = _tighter(plan) if tighter else None
     per_round, total = round_cost(plan, plan.rounds), plan_cost(plan)
     if json:
@@ -154,16 +158,26 @@ def validate(
             "epsilon_cap": plan.budget.epsilon_cap if epsilon_cap is None else epsilon_cap,
             "code_approved": running in plan.code_digests,
             "warnings": list(warnings),
+            "network": None if description is None else description.to_json(),
             "violations": [{"code": item.code, "message": item.message} for item in violations],
         }
         Console(highlight=False).out(json_text.dumps(value), highlight=False)
     else:
         _show(plan, per_round, total, epsilon_cap, figure)
+        if description is not None:
+            description.show()
         errors = Console(stderr=True, highlight=False)
         for warning in warnings:
             errors.print(f"warning: {warning}", soft_wrap=True)
     if violations:
         raise PolicyViolation(violations)
+
+
+def _network(plan: Plan) -> NetworkDescription:
+    """Builds it, which takes seconds; InputError where it cannot be built or not be private."""
+    from wardround.network_description import describe
+
+    return describe(plan)
 
 
 def _violations(plan: AnyPlan, epsilon_cap: float | None, sites: int | None) -> list[Violation]:

@@ -109,3 +109,24 @@ def test_validate_refuses_over_a_cap_with_every_reason(wardround: Command, tmp_p
     assert wardround("plan", "validate", path, "--epsilon-cap", "0").code == 2
     assert wardround("plan", "validate", path, "--epsilon-cap", "nan").code == 2
     assert wardround("plan", "validate", path, "--sites", "0").code == 2
+
+
+def test_validate_says_what_the_network_becomes_and_refuses_one_that_cannot_be(
+    wardround: Command, tmp_path: Path
+) -> None:
+    small = {"name": "ResNet18", "norm_groups": 4, "widen_factor": 0.125}
+    data = {**tiny_plan().data.to_json(), "image": {"height_px": 32, "width_px": 32, "modalities": ["CR"]}}
+    path = write(tmp_path / "plan.yaml", network=small, data=data)
+    done = wardround("plan", "validate", path)
+    assert done.code == 0 and "ResNet18" in done.out and "trained" in done.out
+    assert "BatchNorm2d by GroupNorm of 4 groups" in done.out
+    network = json.loads(wardround("plan", "validate", path, "--json").out)["network"]
+    assert network["parameters"] == network["trained"] > 100_000
+    assert network["replaced"]["classifier.bn1"].startswith("BatchNorm2d") and network["frozen"] == {}
+
+    path = write(tmp_path / "plan.yaml", network={"name": "DensNet121"}, data=data)
+    refused = wardround("plan", "validate", path)
+    assert refused.code == 2 and refused.error.startswith("[network.unknown]")
+    assert "DenseNet121" in refused.error
+    path = write(tmp_path / "plan.yaml", network={**small, "strides": [2]}, data=data)
+    assert wardround("plan", "validate", path).error.startswith("[network.argument]")
