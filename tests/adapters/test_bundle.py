@@ -48,6 +48,7 @@ def plan_with(tmp_path: Path, network: dict[str, object]) -> Path:
     path = tmp_path / "plans" / "plan.yaml"
     path.parent.mkdir(exist_ok=True)
     value = {**tiny_plan().to_json(), "network": network, "data": DATA.to_json()}
+    value["gates"] = {"minimum_dice": 0.0}
     path.write_text(yaml.safe_dump(value))
     return path
 
