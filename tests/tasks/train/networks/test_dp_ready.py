@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from policies.training import Network
+from tasks.train import networks
 from tasks.train.networks import ItemNetwork, NetworkNotPrivateError, make_ready
 from tests.tasks.train.networks.covered import image_data
 
@@ -30,6 +32,11 @@ class Wrapped(nn.Module):
 class Mixing(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         return hidden - hidden.mean(dim=0)
+
+
+class MixingInUse(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden if self.training else hidden - hidden.mean(dim=0)
 
 
 class MixingInTraining(nn.Module):
@@ -114,6 +121,7 @@ class OwnMatrix(nn.Module):
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "mixing": (Mixing, "an item's output depends on the other items"),
+    "mixing in use": (MixingInUse, "an item's output depends on the other items"),
     "mixing in training": (MixingInTraining, "in training an item's output depends"),
     "remembering": (Remembering, "between.seen: changes in a training pass"),
     "functional": (Functional, "between.layer.weight: is used outside its layer"),
@@ -179,6 +187,15 @@ def test_what_takes_no_part_is_not_trained() -> None:
     readiness = make_ready(network, norm_groups=2)
     assert [change.path.rpartition(".")[2] for change in readiness.frozen] == ["weight", "bias"]
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_network_that_is_built_keeps_back_what_the_trial_found() -> None:
+    network = Network(name="BasicUNetPlusPlus", arguments={"features": [4] * 6})
+    data = image_data(32, 32, mask=True)
+    frozen = {change.path for change in networks.examine(network, data).frozen}
+    module = networks.build(network, data)
+    assert "classifier.final_conv_0_1.weight" in frozen
+    assert {name for name, one in module.named_parameters() if not one.requires_grad} == frozen
 
 
 def test_the_trial_draws_nothing_from_the_generator_that_others_use() -> None:
