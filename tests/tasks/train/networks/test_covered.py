@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from privacy.clipping.clipped_sum import ClippedSum
 from tasks.train import networks
 from tasks.train.networks import dp_ready
 from tasks.train.networks.building import _construct
@@ -72,3 +73,16 @@ def test_weights_go_out_and_in(one: Covered) -> None:
     assert all(np.array_equal(weights[name], back[name]) for name in weights)
     again = networks.initial(one.network, one.data, 7)
     assert all(np.array_equal(weights[name], again[name]) for name in weights)
+
+
+@every
+def test_its_patients_are_clipped_in_one_pass(one: Covered) -> None:
+    module = networks.build(one.network, one.data).train()
+    clipped = ClippedSum(module, clip_l2=0.1)
+    clipped.add(items(one), lambda logits: 100 * logits.reshape(len(logits), -1).square().mean(1), [2])
+    sums = clipped.take()
+    clipped.close()
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    assert [part.shape for part in sums] == [parameter.shape for parameter in trained]
+    norm = float(torch.cat([part.flatten() for part in sums]).norm())
+    assert 0 < norm <= 0.1 * (1 + 1e-6)
