@@ -27,8 +27,8 @@ SITES: Final = ("site-a", "site-b", "site-c", "site-d")
 PUBLIC_TEST: Final = "public-test"
 STEPS_A_ROUND: Final = 4
 """Of the runs with local noise: as many noisy steps in all as the distributed ones have rounds."""
-NOT_PRIVATE: Final[dict[str, JsonValue]] = {"sampling_rate": 0.1, "steps": 15, "learning_rate": 1.0}
-NOT_PRIVATE_ROUNDS: Final = 20
+NOT_PRIVATE: Final[dict[str, JsonValue]] = {"sampling_rate": 0.1, "steps": 3, "learning_rate": 1.0}
+NOT_PRIVATE_ROUNDS: Final = 100
 
 
 def cases() -> tuple[Case, ...]:

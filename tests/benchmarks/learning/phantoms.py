@@ -26,14 +26,19 @@ PLAN: Final = ROOT / "deployments" / "examples" / "phantom-volumes.yaml"
 SITES: Final = ("site-a", "site-b", "site-c", "site-d")
 PUBLIC_TEST: Final = "public-test"
 NOT_PRIVATE: Final[dict[str, JsonValue]] = {"learning_rate": 1.0, "sampling_rate": 0.2, "steps": 10}
-NOT_PRIVATE_ROUNDS: Final = 40
+NOT_PRIVATE_ROUNDS: Final = 20
 
 
 def cases() -> tuple[Case, ...]:
     plan = read_plan(PLAN)
-    plan = derived(
-        plan, update={"clip_l2": 64.0, "coordinate_clip": None, "lane_bits": 32, "maximum_sites": 4}
-    )
+    wide: dict[str, JsonValue] = {
+        "clip_l2": 64.0,
+        "coordinate_clip": None,
+        "lane_bits": 32,
+        "maximum_sites": 4,
+        "server": {"schedule": "linear"},
+    }
+    plan = derived(plan, update=wide)
     batch = plan.training.nominal_batch_patients / plan.training.sampling_rate * 0.2
     free = derived(
         plan.with_fields({"rounds": NOT_PRIVATE_ROUNDS}),
