@@ -101,12 +101,14 @@ TASK: Final = Task(
         "Split: the product's uneven one over four sites, drawn anew by each seed, of training and validation "
         "images together; a tenth of each site's images is held out and trained on by nobody. Seeds draw the "
         "split, the first weights and the views; noise and sampling have none. Network, steps, rate, clip and "
-        "augmentation were chosen on held-out images and on eleven distorted copies of them (brightness, contrast, "
-        "gamma, blur, noise, shift, turn, zoom, ramps), pooled over sites. Figures of early trials on the official "
-        "test split were seen, among them the first of this network, which repeated a published one; what was "
-        "chosen after was chosen without them, the network itself not strictly so. The anchors are another "
-        "program's. One image is one patient here. Central runs have the same network, steps and rate, and all "
-        "images in one place."
+        "augmentation were chosen in a simulation on a tenth of these images and eleven distorted copies of "
+        "them (brightness, contrast, gamma, blur, noise, shift, turn, zoom, ramps). Not strictly so the "
+        "network: figures of some twenty early trials on the official test split were seen, among them that "
+        "this published network does as its authors' kind does. All that was chosen after it was chosen "
+        "without the test split, but for the steps a round of the runs that are not private, which became "
+        "three from fifteen when federated runs lay 0.007 to 0.024 under central ones there. One image is one "
+        "patient here. Anchors are another program's. Central runs have the same network, steps and rate, and "
+        "all images in one place."
     ),
     cases=cases,
     data=data,
