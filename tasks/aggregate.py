@@ -171,7 +171,10 @@ def aggregate(
     lanes = list(lanes_from_bytes(opened, count=count * len(sizes)).reshape(len(sizes), count))
     if plan.robust is None:
         norm_micro = encoding.sum_norm_micro(lanes[0], sites=sizes[0], share=plan.noise_share)
-        mean: Row | None = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
+        whole = encoding.decode_sum(lanes[0], sites=sizes[0]) / float(sizes[0])
+        if plan.noise_share is not None:  # on every coordinate, and what is not trained must not drift by it
+            whole[~networks.trained(plan.network, plan.data)] = 0.0
+        mean: Row | None = whole
         robust = Scores()
     else:
         norm_micro, mean, robust = _median(

@@ -26,7 +26,7 @@ from tasks.aggregate import (
 )
 from tasks.train import networks, weights
 from tasks.train.server_optimizer import ServerStateError
-from tests.plans import tiny_plan
+from tests.plans import distributed_plan, tiny_plan
 
 CLIP_L2 = 8.0
 FINE = {"clip_l2": CLIP_L2, "lane_bits": 22, "maximum_sites": 12, "server_learning_rate": 1.0}
@@ -144,3 +144,24 @@ def test_counts_of_patients_need_no_lanes_as_wide_as_they_are() -> None:
     for beyond in (limit + 1, -limit - 1, 2**40):
         with pytest.raises(LanesError):
             encode_counts(plan, np.array([beyond], dtype=np.int64))
+
+
+def test_what_is_not_trained_does_not_drift_by_the_noise_that_is_on_every_coordinate() -> None:
+    plan = distributed_plan(
+        data={
+            "image": {"height_px": 16, "width_px": 16, "modalities": ["CR"]},
+            "labels": [0, 1],
+            "minimum_patients": 1,
+            "held_out_fraction": 0.2,
+        },
+        network={
+            "name": "ViT", "patch_size": [8, 8], "hidden_size": 8, "mlp_dim": 8, "num_layers": 1, "num_heads": 1,
+        },
+    )  # fmt: skip
+    base = networks.initial(plan.network, plan.data, 0)
+    lanes = np.full(lane_count(plan, "training"), 1000, np.int32)
+    made = aggregate(plan, 1, weights.to_bytes(base), lanes_to_bytes(lanes), sizes=(4,), previous=None)
+    after = weights.from_bytes(made.model, base)
+    stayed = {name for name, value in base.items() if np.array_equal(value, after[name])}
+    frozen = {one.path for one in networks.examine(plan.network, plan.data).frozen}
+    assert stayed == frozen and frozen

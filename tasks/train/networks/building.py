@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -108,6 +109,19 @@ def template(network: Network, data: DataContract) -> Weights:
 @lru_cache(maxsize=8)
 def _template(network_bytes: bytes, data_bytes: bytes) -> Weights:
     return extract(build(*_documents(network_bytes, data_bytes)))
+
+
+def trained(network: Network, data: DataContract) -> npt.NDArray[np.bool_]:
+    """(total,) in the order of `flatten`: which weights training moves; not what is frozen, nor buffers."""
+    return _trained(network.canonical_bytes(), data.canonical_bytes())
+
+
+@lru_cache(maxsize=8)
+def _trained(network_bytes: bytes, data_bytes: bytes) -> npt.NDArray[np.bool_]:
+    module = build(*_documents(network_bytes, data_bytes))
+    moved = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    tensors = sorted(module.state_dict().items())
+    return np.concatenate([np.full(tensor.numel(), name in moved) for name, tensor in tensors])
 
 
 def _documents(network: bytes, data: bytes) -> tuple[Network, DataContract]:
