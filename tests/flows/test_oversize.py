@@ -119,7 +119,7 @@ async def test_an_answer_of_a_gigabyte_is_none_and_the_others_suffice(
     assert missing == {}
 
 
-async def test_an_event_of_a_gigabyte_never_came(consortium: Consortium) -> None:
+async def test_an_event_of_a_gigabyte_never_came(consortium: Consortium, impatient: None) -> None:
     outcome, missing = await run(consortium, lambda name, _: name.startswith("inbox/"))
     assert missing == {D: "roster.absent"}
     assert not [key for key in outcome.state.receipts if key[-1] == D]
