@@ -5,26 +5,29 @@ arXiv:2205.10683), by the shapes of the layer.
 with the factors. *Ghost*: the norm comes from Gram matrices of inputs and output gradients, which are kept, and the
 clipped sum is one ordinary weight gradient of scaled output gradients. Either forms a weight gradient once.
 
-Beside that, keeping costs a write and a read of every patient's weights, and the Grams cost their multiplications.
-Both counts are a patient's:
+Beside that, keeping costs a write and a read of every patient's weights, more where one patient's do not fit the
+second-level cache, and the Grams cost their multiplications. Both counts are a patient's:
 
-    kept      weights * _PER_WEIGHT
-    ghost     gram                            (positions_in^2 channels_in + positions_out^2 (channels_out + kernel))
+    kept      weights * (12, or 48 from 2^17 weights on)
+    ghost     gram = positions_in^2 channels_in + positions_out^2 (channels_out + kernel)
 
-_PER_WEIGHT is measured on four CPU cores with convolutions of 9 thousand to 2.4 million weights: 1 to 6 ns a weight
-beside 0.06 ns a multiplication in float64. Whatever the time, weights are not kept where they outweigh by far the
-inputs and output gradients that ghost keeps: memory is to stay that of an ordinary step.
+The factors are measured on one CPU core with convolutions of 9 thousand to 2.4 million weights: 0.1 ns a
+multiplication in float64, 1.3 ns and 6 ns a weight. Whatever the time, weights are not kept where they outweigh by
+far the inputs and output gradients that ghost keeps: memory is to stay that of an ordinary step.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_PER_WEIGHT: Final = 24
-_MOST_KEPT: Final = 3.0
+_CACHED: Final = 1 << 17
+_PER_WEIGHT: Final = 12
+_PER_WEIGHT_UNCACHED: Final = 48
+_MOST_KEPT: Final = 4.0
 
 
 def ghost_is_cheaper(*, gram: int, weights: int, activations: int) -> bool:
     """`gram` multiplications for the Gram matrices, `weights` numbers of a weight gradient, `activations` numbers of
     inputs and output gradients, all of one patient."""
-    return gram <= _PER_WEIGHT * weights or weights > _MOST_KEPT * activations
+    per_weight = _PER_WEIGHT if weights <= _CACHED else _PER_WEIGHT_UNCACHED
+    return gram <= per_weight * weights or weights > _MOST_KEPT * activations

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
+
+_RUN: Final = 256
+"""So many squares are summed in the gradient's own type, with an error of few parts in 2^24, and runs in float64:
+half the time of float64 throughout."""
 
 
 @dataclass(slots=True)
@@ -23,8 +27,11 @@ class Kept:
 
     def squares(self) -> Tensor:
         """(patients,) float64 squared norms."""
-        norms: Tensor = torch.linalg.vector_norm(self.gradients.flatten(1), dim=1, dtype=torch.float64)
-        return norms.square()
+        flat = self.gradients.flatten(1)
+        whole = flat.shape[1] // _RUN * _RUN
+        runs: Tensor = torch.linalg.vector_norm(flat[:, :whole].reshape(len(flat), -1, _RUN), dim=2)
+        rest: Tensor = torch.linalg.vector_norm(flat[:, whole:], dim=1, dtype=torch.float64)
+        return runs.double().square().sum(1) + rest.square()
 
     def weighted(self, factors: Tensor) -> Tensor:
         """Sum over the patients of factor times gradient, of the parameter's shape; `factors` (patients,) float64."""

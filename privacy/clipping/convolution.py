@@ -5,8 +5,8 @@ channels of patients lie side by side as channels of groups do. On CPU this cost
 costs, and a loop over patients up to ten times that (`docs/benchmarks.md`).
 
 Norms without gradients: the Gram matrix of unfolded inputs is, offset by offset of the kernel, a shifted part of the
-Gram matrix of the inputs as they are. So nothing is unfolded, and a kernel of 27 places costs 27 sums, not 27
-products:
+Gram matrix of the inputs as they are. So nothing is unfolded, and a kernel of 3 x 3 x 3 costs 3 + 3 + 3 sums of
+pairs, side by side, not 27 products:
 
     |g^T U|^2 = sum_k sum_{t,u} (g_t . g_u) (x_{s t + d k - p} . x_{s u + d k - p})
 
@@ -15,7 +15,6 @@ A transposed convolution is the same with inputs and output gradients exchanged.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -44,6 +43,9 @@ class ConvolutionLayer(Layer[AnyConvolution]):
             self._padding = [0] * len(module.kernel_size)
         else:
             self._padding = [int(side) for side in module.padding]
+        # Place by place, it is a matrix product.
+        ones = {*module.kernel_size, *module.stride, module.groups}
+        self._is_product = ones == {1} and not any(self._padding) and not any(module.output_padding)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         ready = inputs.to(autocast_type(inputs) or inputs.dtype)
@@ -119,6 +121,9 @@ class ConvolutionLayer(Layer[AnyConvolution]):
     def _each(self, gradient: Tensor, inputs: Tensor, band: Band) -> Tensor:
         """Each patient's weight gradient, (patients, *weight.shape)."""
         shape = self.module.weight.shape
+        if self._is_product and band.items == 1:
+            rows, columns = (inputs, gradient) if self._transposed else (gradient, inputs)
+            return torch.bmm(rows.flatten(2), columns.flatten(2).transpose(1, 2)).view(band.patients, *shape)
         many = inputs.new_empty((band.patients * shape[0], *shape[1:]))
         groups = band.patients * self.module.groups
         found = self._gradient(
@@ -142,27 +147,21 @@ class ConvolutionLayer(Layer[AnyConvolution]):
     def _norms_squared(self, gradient: Tensor, inputs: Tensor, band: Band) -> Tensor:
         """(patients,) float64; see the module's text."""
         entering, leaving = (gradient, inputs) if self._transposed else (inputs, gradient)
-        of_entering, of_leaving = _gram(entering, band), _gram(leaving, band)
-        total = torch.zeros(band.patients, dtype=torch.float64, device=inputs.device)
-        per_side = [
-            _shifts(
-                before,
+        pairs = _gram(entering, band)
+        for side, after in enumerate(leaving.shape[2:]):
+            if self.module.kernel_size[side] == self.module.stride[side] == 1 and not self._padding[side]:
+                continue
+            shifts = _shifts(
+                entering.shape[2 + side],
                 after,
                 kernel=self.module.kernel_size[side],
                 stride=self.module.stride[side],
                 padding=self._padding[side],
                 dilation=self.module.dilation[side],
             )
-            for side, (before, after) in enumerate(zip(entering.shape[2:], leaving.shape[2:], strict=True))
-        ]
-        everything = slice(None)
-        for shifts in itertools.product(*per_side):
-            before = [one for one, _ in shifts]
-            after = [other for _, other in shifts]
-            shifted = of_entering[(everything, everything, *before, everything, *before)]
-            held = of_leaving[(everything, everything, *after, everything, *after)]
-            total += (shifted * held).flatten(1).sum(1)
-        return total
+            pairs = _shifted_sum(pairs, shifts, after, first=2 + side, second=pairs.dim() // 2 + 2 + side)
+        held = _gram(leaving, band).flatten(1)
+        return torch.bmm(pairs.reshape(band.patients, 1, -1), held.unsqueeze(2)).flatten()
 
 
 def band_sum(gradient: Tensor, band: Band) -> Tensor:
@@ -184,9 +183,25 @@ def _gram(batch: Tensor, band: Band) -> Tensor:
     return torch.bmm(rows.transpose(1, 2), rows).view(band.patients, band.items, *sides, band.items, *sides)
 
 
+def _shifted_sum(
+    pairs: Tensor, shifts: Sequence[tuple[slice, slice]], after: int, *, first: int, second: int
+) -> Tensor:
+    """Along one side of the kernel: `pairs` with its dimensions `first` and `second`, the two positions of a pair,
+    shifted alike by every place, and summed."""
+    shape = list(pairs.shape)
+    shape[first] = shape[second] = after
+    total = pairs.new_zeros(shape)
+    for read, written in shifts:
+        source, target = [slice(None)] * pairs.dim(), [slice(None)] * pairs.dim()
+        source[first] = source[second] = read
+        target[first] = target[second] = written
+        total[tuple(target)] += pairs[tuple(source)]
+    return total
+
+
 def _shifts(
     before: int, after: int, *, kernel: int, stride: int, padding: int, dilation: int
-) -> Sequence[tuple[slice, slice]]:
+) -> list[tuple[slice, slice]]:
     """For every place of the kernel along one side: the positions that it reads, and those that it writes for."""
     found = []
     for place in range(kernel):

@@ -103,7 +103,10 @@ class _Tap(torch.autograd.Function):
         layer: Layer[nn.Module],
         recorder: Recorder,
     ) -> Tensor:
-        with torch.autocast(inputs.device.type, enabled=False):
+        if torch.is_autocast_enabled(inputs.device.type):
+            with torch.autocast(inputs.device.type, enabled=False):
+                outputs, extras = layer.run(inputs)
+        else:
             outputs, extras = layer.run(inputs)
         ctx.save_for_backward(inputs, *extras)
         ctx.layer, ctx.recorder = layer, recorder  # type: ignore[attr-defined]
