@@ -27,8 +27,8 @@ SITES: Final = ("site-a", "site-b", "site-c", "site-d")
 PUBLIC_TEST: Final = "public-test"
 STEPS_A_ROUND: Final = 4
 """Of the runs with local noise: as many noisy steps in all as the distributed ones have rounds."""
-NOT_PRIVATE: Final[dict[str, JsonValue]] = {"sampling_rate": 0.1, "steps": 3, "learning_rate": 1.0}
-NOT_PRIVATE_ROUNDS: Final = 100
+NOT_PRIVATE: Final[dict[str, JsonValue]] = {"sampling_rate": 0.1, "steps": 15, "learning_rate": 1.0}
+NOT_PRIVATE_ROUNDS: Final = 20
 
 
 def cases() -> tuple[Case, ...]:
@@ -105,10 +105,8 @@ TASK: Final = Task(
         "them (brightness, contrast, gamma, blur, noise, shift, turn, zoom, ramps). Not strictly so the "
         "network: figures of some twenty early trials on the official test split were seen, among them that "
         "this published network does as its authors' kind does. All that was chosen after it was chosen "
-        "without the test split, but for the steps a round of the runs that are not private, which became "
-        "three from fifteen when federated runs lay 0.007 to 0.024 under central ones there. One image is one "
-        "patient here. Anchors are another program's. Central runs have the same network, steps and rate, and "
-        "all images in one place."
+        "without the test split. One image is one patient here. Anchors are another program's. Central runs "
+        "have the same network, steps and rate, and all images in one place."
     ),
     cases=cases,
     data=data,
