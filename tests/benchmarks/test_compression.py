@@ -35,7 +35,7 @@ SITES: Final = ("site-a", "site-b", "site-c", "site-d")
 ROUNDS: Final = int(os.environ.get("WARDROUND_BENCH_ROUNDS", "40"))
 SEEDS: Final = tuple(range(int(os.environ.get("WARDROUND_BENCH_SEEDS", "1"))))
 LAST: Final = 5
-DATA: Final = DataContract(
+CONTRACT: Final = DataContract(
     image=Image(height_px=28, width_px=28, modalities=("CR", "DX")),
     labels=(0, 1),
     minimum_patients=50,
@@ -105,9 +105,9 @@ def study(case: Case, *, private: bool, seed: int, shards: str, rounds: int) -> 
 
     torch.set_num_threads(1)
     sets = {name: _read(Path(shards) / f"{name}.npz") for name in (*SITES, "public-test")}
-    start = networks.initial(NETWORK, DATA, seed)
+    start = networks.initial(NETWORK, CONTRACT, seed)
     model = weights.flatten(start).astype(np.float64)
-    module = networks.build(NETWORK, DATA)
+    module = networks.build(NETWORK, CONTRACT)
     dimension, plan = len(model), f"{seed:064x}"
     encoding = Encoding(
         lane_bits=case.lane_bits, bound=case.clip_l2 / case.narrowing, maximum_sites=len(SITES)
