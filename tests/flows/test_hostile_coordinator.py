@@ -38,7 +38,7 @@ pytestmark = pytest.mark.xdist_group("rounds-2")
 
 def brief_plan() -> Plan:
     """Nobody waits long for what never comes."""
-    return tiny_plan(participation={"required": [], "minimum_sites": 3, "deadline_s": 12})
+    return tiny_plan(participation={"required": [], "minimum_sites": 3, "deadline_s": 20})
 
 
 def codes(outcome: Outcome, *parties: str) -> dict[str, str]:
