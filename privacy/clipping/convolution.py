@@ -2,7 +2,7 @@
 
 Each patient's weight gradient, where it is formed, comes from one grouped convolution with a group a patient:
 channels of patients lie side by side as channels of groups do. On CPU this costs what the ordinary weight gradient
-costs, and a loop over patients up to ten times that (`docs/benchmarks.md`).
+costs, and a loop over patients up to six times that (`docs/benchmarks.md`).
 
 Norms without gradients: the Gram matrix of unfolded inputs is, offset by offset of the kernel, a shifted part of the
 Gram matrix of the inputs as they are. So nothing is unfolded, and a kernel of 3 x 3 x 3 costs 3 + 3 + 3 sums of
