@@ -15,7 +15,8 @@ from policies.cost import round_cost, round_mechanisms
 from policies.federation import Pool
 from privacy.accounting import Curve, total
 from privacy.mechanisms import Gaussian
-from tests.policies.assembly import SITES, at, plan
+from tests.policies.assembly import at, plan
+from tests.policies.founding import SITES
 
 ROUND = round_mechanisms(plan(), 1)
 NARROW = Pool.of(epsilon_cap_micro=4_000_000, delta=1e-5)

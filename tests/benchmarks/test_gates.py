@@ -20,8 +20,9 @@ from policies.gates import plan_violations
 from policies.state import FederationState
 from tests.benchmarks.test_replay import Author
 from tests.benchmarks.test_rules import bare
-from tests.policies import assembly
-from tests.policies.assembly import SITES, Assembly
+from tests.policies import assembly, founding
+from tests.policies.assembly import Assembly
+from tests.policies.founding import SITES
 
 RESERVATIONS: Final = 1000
 MECHANISMS: Final = 10_000
@@ -41,7 +42,7 @@ class Recorded(FederationState):
 
 def reserving(count: int) -> tuple[Assembly, list[bytes]]:
     """A federation whose sites reserved `count` times in turns, and everything that was said."""
-    state = Recorded(assembly.ORIGIN)
+    state = Recorded(founding.ORIGIN)
     state.said = []
     told = Assembly(cap=CAP, state=state).reach("consented")
     for number in range(count):
@@ -57,13 +58,13 @@ def test_admission_of_a_reservation(benchmark: BenchmarkFixture) -> None:
     engine = bare("reservation")
     site = told.state.founded().sites()[0]
     known = facts.reservation_facts(
-        told.state, told.plan, told.digest, site, cost=round_cost(told.plan, 1), log_time_s=assembly.NOW_S
+        told.state, told.plan, told.digest, site, cost=round_cost(told.plan, 1), log_time_s=founding.NOW_S
     )
     assert engine(known) == []
     rates: list[tuple[float, float]] = []
 
     def once() -> None:
-        state = FederationState(assembly.ORIGIN)
+        state = FederationState(founding.ORIGIN)
         for index, entry in enumerate(said[:first]):
             state.advance(index, entry)
         start = time.process_time()
@@ -91,8 +92,8 @@ def drawn_on(mechanisms: int) -> FederationState:
         site = SITES[number % len(SITES)]
         event = {
             "institution": site,
-            "origin": assembly.ORIGIN,
-            "time_s": assembly.NOW_S,
+            "origin": founding.ORIGIN,
+            "time_s": founding.NOW_S,
             "type": "budget.reserved",
         }
         state.replay(

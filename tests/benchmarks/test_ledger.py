@@ -30,7 +30,7 @@ from ledger.verify import verify_directory
 from ledger.witness import Witness
 from ledger.witness_storage import SqliteWitnessStorage
 from policies.state import FederationState
-from tests.policies import assembly
+from tests.policies import assembly, founding
 
 ORIGIN = "ledger.example/benchmark"
 SIGNER = MemorySigner(ORIGIN, seed=b"benchmark")
@@ -181,18 +181,18 @@ def test_witness_of_a_thousand_entries(benchmark: BenchmarkFixture, tmp_path: Pa
             super().advance(index, entry)
             said.append(entry)
 
-    told = assembly.Assembly(cap=1e6, state=Recorded(assembly.ORIGIN)).reach("consented")
+    told = assembly.Assembly(cap=1e6, state=Recorded(founding.ORIGIN)).reach("consented")
     first = len(said)
     for number in range(1000):
-        site = assembly.SITES[number % len(assembly.SITES)]
+        site = founding.SITES[number % len(founding.SITES)]
         told.say(site, told.reservation(site))
-    log = Log.create(MemoryStorage(), origin=assembly.ORIGIN, signer=SIGNER)
+    log = Log.create(MemoryStorage(), origin=founding.ORIGIN, signer=SIGNER)
     log.append(said[:first])
     witness = Witness.create(
         SqliteWitnessStorage(tmp_path / "witness.sqlite"),
         log_vkey=log.vkey,
         signer=MemorySigner("witness", seed=b"witness"),
-        gate=FederationState(assembly.ORIGIN),
+        gate=FederationState(founding.ORIGIN),
         clock=lambda: 1_700_000_000,
     )
     witness.add_checkpoint(log.witness_request(0), said[:first])

@@ -24,8 +24,8 @@ from ledger.allocation import without_collection
 from ledger.event import NO_PREVIOUS, entry_digest, parse_entry
 from ledger.tree import Frontier, leaf_hash
 from policies.state import FederationState
-from tests.policies import assembly
-from tests.policies.assembly import SITES, named
+from tests.policies import assembly, founding
+from tests.policies.founding import SITES, named
 
 EVENTS: Final = int(os.environ.get("WARDROUND_BENCH_EVENTS", "1000000"))
 CHUNK: Final = 20_000
@@ -46,7 +46,7 @@ class Recorded(FederationState):
 
 def recorded_round() -> list[bytes]:
     """Everything that is said up to a registered model, and the settlements after it."""
-    state = Recorded(assembly.ORIGIN)
+    state = Recorded(founding.ORIGIN)
     state.said = []
     told = assembly.Assembly(state=state).reach("registered")
     for site in SITES:
@@ -101,7 +101,7 @@ def ledger_of(events: int) -> Iterator[bytes]:
 def test_the_entries_are_those_that_a_strict_reader_takes() -> None:
     """Not a benchmark: what is replayed here is a ledger, and its state is that of the recorded one."""
     recorded, made = recorded_round(), list(ledger_of(len(recorded_round())))
-    one, other = FederationState(assembly.ORIGIN), FederationState(assembly.ORIGIN)
+    one, other = FederationState(founding.ORIGIN), FederationState(founding.ORIGIN)
     for index, (entry, copied) in enumerate(zip(recorded, made, strict=True)):
         assert parse_entry(copied).event.type == parse_entry(entry).event.type
         one.advance(index, entry)
@@ -112,7 +112,7 @@ def test_the_entries_are_those_that_a_strict_reader_takes() -> None:
 
 @pytest.mark.benchmark(group="replay")
 def test_replay(benchmark: BenchmarkFixture) -> None:
-    state, frontier = FederationState(assembly.ORIGIN), Frontier()
+    state, frontier = FederationState(founding.ORIGIN), Frontier()
     seconds = {"replay": 0.0, "hashing": 0.0, "json": 0.0}
     chunk: list[bytes] = []
 

@@ -45,7 +45,8 @@ from policies.events import (
     type_of,
 )
 from policies.federation import PublicKey
-from tests.policies.assembly import CONSENT, SITES, Assembly
+from tests.policies.assembly import Assembly
+from tests.policies.founding import CONSENT, SITES
 from tests.policies.test_inquiries import answered
 
 ORIGIN = "fuzz.example/log"

@@ -7,15 +7,11 @@ stage of a round brings the ledger to where the next statement is due.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
-from ledger.cosignature import vkey_of as cosigner_vkey
 from ledger.envelope import sign
 from ledger.errors import PolicyViolation
 from ledger.event import Event, entry_digest, sign_event
-from ledger.keys import MemorySigner
-from ledger.note import vkey_of
 from policies.budget import given_back
 from policies.contract import suite_digest
 from policies.cost import mechanisms_of, round_cost, round_mechanisms
@@ -37,7 +33,6 @@ from policies.events import (
     UpdateRefused,
     type_of,
 )
-from policies.federation import ConsentPolicy, Federation, Member, Pool, PublicKey
 from policies.gates import plan_violations, release_violations
 from policies.opening import (
     PAYLOAD_TYPE,
@@ -53,60 +48,19 @@ from policies.protection import is_encrypted, is_masked, norm_bound_micro, opene
 from policies.receipt import Predicate, Statement, Step, Validation
 from policies.state import FederationState, ReceiptChain
 from tests.plans import tiny_plan
-
-ORIGIN = "wardround/assembly/term-1"
-COORDINATOR = "coordinator"
-MANY = tuple(f"site-{letter}" for letter in "abcdefghijklmnop")
-"""As many as a test may ask for; most make do with the first four."""
-SITES = MANY[:4]
-SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *MANY, "stranger", "new")}
-WITNESSES = {name: MemorySigner(name, seed=f"witness {name}".encode()) for name in MANY}
-LOG = MemorySigner(ORIGIN, seed=b"log")
-
-
-def named(what: str) -> str:
-    """A digest that stands for something of that name."""
-    return sha256(what.encode()).hexdigest()
-
-
-CODE = named("approved code")
-POLICY = named("policy")
-BASE = named("base model")
-NOW_S = 1_700_000_000
-CONSENT = ConsentPolicy(
-    policy_version="2026-1", document_digest=named("consent"), purposes=("research",), valid_from_s=0
+from tests.policies.founding import (
+    BASE,
+    CODE,
+    COORDINATOR,
+    NOW_S,
+    ORIGIN,
+    POLICY,
+    SIGNERS,
+    SITES,
+    federation,
+    named,
+    pool,
 )
-
-
-def pool(cap: float = 50.0) -> Pool:
-    return Pool.of(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
-
-
-def federation(*, cap: float = 50.0, origin: str = ORIGIN, names: tuple[str, ...] = SITES) -> Federation:
-    sites = (
-        Member(
-            name=name,
-            role="site",
-            key=PublicKey.of(SIGNERS[name].public),
-            sealing_key=named(f"sealing {name}"),
-            witness_vkey=str(cosigner_vkey(name, WITNESSES[name])),
-            pool=pool(cap),
-            consent_policies=(CONSENT,),
-        )
-        for name in names
-    )
-    first = Member(name=COORDINATOR, role=COORDINATOR, key=PublicKey.of(SIGNERS[COORDINATOR].public))
-    return Federation(
-        schema_version=1,
-        name="assembly",
-        origin=origin,
-        log_vkey=str(vkey_of(origin, LOG)),
-        policy_digest=POLICY,
-        phase="pilot",
-        consent_cadence_s=86_400,
-        members=(first, *sites),
-        key_holders=names[: len(names) // 3 + 2],
-    )
 
 
 def plan(**fields: object) -> Plan:

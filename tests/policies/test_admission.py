@@ -26,19 +26,8 @@ from policies.events import (
 from policies.receipt import Validation
 from privacy.accounting import CostTooLargeError
 from privacy.mechanisms import SubsampledGaussian
-from tests.policies.assembly import (
-    CONSENT,
-    COORDINATOR,
-    NOW_S,
-    POLICY,
-    SITES,
-    Assembly,
-    at,
-    federation,
-    named,
-    plan,
-    pool,
-)
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import CONSENT, COORDINATOR, NOW_S, POLICY, SITES, federation, named, pool
 
 Statement = Callable[[Assembly], Body]
 A, B, *_ = SITES

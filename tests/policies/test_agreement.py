@@ -13,7 +13,8 @@ from ledger.event import parse_entry
 from policies.events import TrainingReceipt
 from policies.state import FederationState
 from tests.ledger.hostile_sequencer import HostileSequencer
-from tests.policies.assembly import COORDINATOR, ORIGIN, SITES, STAGES, Assembly, named
+from tests.policies.assembly import STAGES, Assembly
+from tests.policies.founding import COORDINATOR, ORIGIN, SITES, named
 
 TIME_S = 1_700_000_000
 A, B = SITES[:2]

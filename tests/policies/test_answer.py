@@ -14,7 +14,8 @@ from policies.federation import PublicKey
 from policies.opening import PAYLOAD_TYPE as OPENING_TYPE
 from policies.opening import Opening, read_opening
 from tasks.opening import said
-from tests.policies.assembly import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, WITNESSES, Assembly, at, named
+from tests.policies.assembly import Assembly, at
+from tests.policies.founding import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, WITNESSES, named
 
 A, B, *_ = SITES
 

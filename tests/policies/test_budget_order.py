@@ -9,7 +9,8 @@ from policies.document import MalformedDocumentError
 from policies.federation import Pool
 from privacy import accounting
 from privacy.accounting import ORDERS, Curve
-from tests.policies.assembly import plan, pool
+from tests.policies.assembly import plan
+from tests.policies.founding import pool
 
 
 def test_a_pool_pins_its_order() -> None:

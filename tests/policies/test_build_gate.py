@@ -18,7 +18,8 @@ from policies.plan import Plan
 from policies.rego import INSTALLED, Rules, installed_rules
 from policies.rego_sources import RulesInvalidError, read_sources
 from policies.state import FederationState
-from tests.policies.assembly import CODE, COORDINATOR, NOW_S, POLICY, SITES, Assembly, at, named, plan, pool
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import CODE, COORDINATOR, NOW_S, POLICY, SITES, named, pool
 
 A = SITES[0]
 HERE = Running(CODE, POLICY, installed_rules())

@@ -20,18 +20,8 @@ from policies.gates import plan_violations, release_violations
 from policies.plan import Plan
 from privacy.accounting import Curve
 from tests.plans import TINY_PLAN
-from tests.policies.assembly import (
-    COORDINATOR,
-    LOG,
-    ORIGIN,
-    SIGNERS,
-    SITES,
-    STAGES,
-    WITNESSES,
-    at,
-    federation,
-    plan,
-)
+from tests.policies.assembly import STAGES, at, plan
+from tests.policies.founding import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, WITNESSES, federation
 
 
 def test_every_wrong_field_of_a_plan_is_named_at_once_and_no_value_is_repeated() -> None:

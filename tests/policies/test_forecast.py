@@ -20,7 +20,8 @@ from policies.gates import plan_violations
 from policies.plan import Plan
 from policies.state import FederationState
 from privacy.accounting import Curve
-from tests.policies.assembly import COORDINATOR, NOW_S, ORIGIN, SITES, STAGES, Assembly, at, plan
+from tests.policies.assembly import STAGES, Assembly, at, plan
+from tests.policies.founding import COORDINATOR, NOW_S, ORIGIN, SITES
 
 A, B = SITES[:2]
 

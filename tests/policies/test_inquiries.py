@@ -29,16 +29,8 @@ from policies.state import FederationState
 from privacy.mechanisms import DiscreteGaussian
 from privacy.statistics import lane_count
 from tests.inquiries import heart_inquiry
-from tests.policies.assembly import (
-    BASE,
-    CODE,
-    COORDINATOR,
-    SITES,
-    Assembly,
-    at,
-    named,
-    plan,
-)
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import BASE, CODE, COORDINATOR, SITES, named
 from tests.policies.test_admission import violation_codes
 
 A = SITES[0]

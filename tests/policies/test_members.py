@@ -6,7 +6,8 @@ import pytest
 
 from policies.events import IdentityRotated, MemberRetired, PolicyAdopted, SumKeyRotated
 from policies.federation import PublicKey
-from tests.policies.assembly import COORDINATOR, POLICY, SIGNERS, SITES, Assembly, at, named, plan
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import COORDINATOR, POLICY, SIGNERS, SITES, named
 
 A, B, C, D = SITES
 NOW_S = 1_700_000_000

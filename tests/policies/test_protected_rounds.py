@@ -12,7 +12,8 @@ import pytest
 from policies.events import Absence, Body, GateVerdict, SiteQuarantined
 from policies.plan import Plan
 from policies.receipt import Statement, Step
-from tests.policies.assembly import COORDINATOR, MANY, SITES, Assembly, at, named, plan
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import COORDINATOR, MANY, SITES, named
 
 A, B, C, D = SITES
 Says = Callable[[Assembly], Body]

@@ -25,7 +25,8 @@ from policies.protection import (
 from policies.rego import installed_rules
 from policies.state import FederationState
 from privacy.masking.pair_keys import MaskingKey
-from tests.policies.assembly import BASE, COORDINATOR, MANY, ORIGIN, SITES, Assembly, at, named, plan
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import BASE, COORDINATOR, MANY, ORIGIN, SITES, named
 
 A, B, C, D = SITES
 TWELVE = MANY[:12]

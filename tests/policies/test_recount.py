@@ -14,7 +14,8 @@ from policies.recount import Recount, RecountError, decimal_text
 from privacy import accounting
 from privacy.accounting import Curve
 from privacy.mechanisms import Mechanism
-from tests.policies.assembly import COORDINATOR, SIGNERS, SITES, Assembly, federation, plan
+from tests.policies.assembly import Assembly, plan
+from tests.policies.founding import COORDINATOR, SIGNERS, SITES, federation
 
 PLAN = plan(rounds=3)
 DIGEST = PLAN.content_digest()

@@ -26,7 +26,8 @@ from policies.events import (
 )
 from policies.federation import PublicKey
 from policies.state import FederationState
-from tests.policies.assembly import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, Assembly, named
+from tests.policies.assembly import Assembly
+from tests.policies.founding import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, named
 
 A, B, C, D = SITES
 QUORUM = " ".join((COORDINATOR, *SITES))

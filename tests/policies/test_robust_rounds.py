@@ -11,7 +11,8 @@ import pytest
 from policies import isolation, protection
 from policies.events import Absence, RoundClosed, SiteQuarantined, SiteReleased, UpdateRefused
 from policies.protection import groups_of, opened_groups, outlying_sites, sum_context
-from tests.policies.assembly import COORDINATOR, MANY, SITES, Assembly, at, named, plan
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import COORDINATOR, MANY, SITES, named
 
 TWELVE, FIFTEEN = MANY[:12], MANY[:15]
 ROBUST = plan(rounds=3, robust={"hostile": 1})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from policies.opening import outcome_digest_of
-from tests.policies.assembly import COORDINATOR, Assembly, at, named, plan
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import COORDINATOR, named
 
 AVERAGE = plan()
 TERMS = AVERAGE.update.model_dump(mode="json")

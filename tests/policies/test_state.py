@@ -11,7 +11,8 @@ from ledger.event import entry_digest, parse_entry
 from policies.cost import plan_cost
 from policies.events import PolicyAdopted
 from policies.state import FederationState
-from tests.policies.assembly import COORDINATOR, ORIGIN, SITES, STAGES, Assembly, at, federation, named
+from tests.policies.assembly import STAGES, Assembly, at
+from tests.policies.founding import COORDINATOR, ORIGIN, SITES, federation, named
 
 A = SITES[0]
 

@@ -15,7 +15,8 @@ from policies.plan import Plan
 from policies.recount import Recount
 from policies.state import FederationState
 from privacy import accounting
-from tests.policies.assembly import COORDINATOR, ORIGIN, SITES, Assembly, plan
+from tests.policies.assembly import Assembly, plan
+from tests.policies.founding import COORDINATOR, ORIGIN, SITES
 from tests.policies.test_admission import verdict
 
 A = SITES[0]

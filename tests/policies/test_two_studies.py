@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from policies.cost import round_cost
 from policies.events import GateVerdict
-from tests.policies.assembly import COORDINATOR, SITES, Assembly, at, plan, pool
+from tests.policies.assembly import Assembly, at, plan
+from tests.policies.founding import COORDINATOR, SITES, pool
 
 FIRST, SECOND = plan(rounds=1, study="one-study"), plan(rounds=1, study="another-study", edition="2")
 CAP = next(

@@ -17,7 +17,8 @@ from ledger.sqlite import SqliteStorage
 from policies.code import running_code_digest, running_policy_digest
 from policies.plan import Plan
 from tests.plans import tiny_plan
-from tests.policies.assembly import CODE, COORDINATOR, LOG, ORIGIN, STAGES, federation
+from tests.policies.assembly import STAGES
+from tests.policies.founding import CODE, COORDINATOR, LOG, ORIGIN, federation
 from tests.tasks.evidence.witnessed import Witnessed, cosigned
 
 

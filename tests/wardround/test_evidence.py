@@ -10,7 +10,7 @@ import pytest
 from ledger import canonical
 from ledger.errors import CodedError, InputError
 from ledger.report import VerificationFailedError
-from tests.policies.assembly import SITES
+from tests.policies.founding import SITES
 from tests.tasks.evidence.witnessed import RULES, Witnessed, files_of, written
 from wardround.evidence import show, verify
 

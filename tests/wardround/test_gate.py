@@ -14,7 +14,7 @@ from ledger.export import POLICY, VKEY
 from policies.code import running_policy_digest
 from policies.events import PolicyAdopted, SiteQuarantined
 from policies.rego import INSTALLED
-from tests.policies.assembly import COORDINATOR, SITES, named
+from tests.policies.founding import COORDINATOR, SITES, named
 from tests.wardround.conftest import Command
 from tests.wardround.gated import Gated, gated, here, write_plan
 from wardround.gate_case import Case

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from tests.policies.assembly import SITES
+from tests.policies.founding import SITES
 from tests.wardround.conftest import Command
 from tests.wardround.gated import gated, here, write_plan
 

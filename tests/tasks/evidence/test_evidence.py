@@ -22,7 +22,8 @@ from privacy.mechanisms import mechanism_from_json
 from tasks.evidence.audit import OtherPolicyError, audit
 from tasks.evidence.reading import RoundNotOverError
 from tasks.evidence.rules import RuleFiles
-from tests.policies.assembly import COORDINATOR, SITES, named, plan
+from tests.policies.assembly import plan
+from tests.policies.founding import COORDINATOR, SITES, named
 from tests.tasks.evidence.witnessed import RULES, Witnessed, files_of, payload_of, written
 
 

@@ -18,7 +18,8 @@ from ledger.policy import Policy, quorum_policy
 from policies.events import Body
 from tasks.evidence.building import build
 from tasks.evidence.rules import RuleFiles
-from tests.policies.assembly import LOG, ORIGIN, POLICY, SITES, WITNESSES, Assembly
+from tests.policies.assembly import Assembly
+from tests.policies.founding import LOG, ORIGIN, POLICY, SITES, WITNESSES
 
 RULES = RuleFiles(POLICY, {"budget.rego": b"package wardround.budget\n"})
 
