@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import InputError
-from privacy.mechanisms import Gaussian
 from privacy.noise import NoiseStream
 
 MAXIMUM_BINS: Final = 256
@@ -37,11 +36,6 @@ class HistogramInvalidError(InputError):
     code = "privacy.histogram-invalid"
 
 
-def histogram_mechanism(noise_std: float, *, count: int = 1) -> Gaussian:
-    """What `count` releases of a histogram cost the patients in it; the sensitivity is 1."""
-    return Gaussian(noise_multiplier=noise_std, count=count)
-
-
 def score_histogram(
     scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], bins: int
 ) -> Histogram:
@@ -51,10 +45,7 @@ def score_histogram(
     """
     if not 1 <= bins <= MAXIMUM_BINS:
         raise HistogramInvalidError(f"a histogram has 1 to {MAXIMUM_BINS} bins")
-    if scores.ndim != 1 or scores.shape != labels.shape:
-        raise HistogramInvalidError("scores and labels are two rows of one length")
-    if not bool(((scores >= 0) & (scores <= 1)).all()) or not bool(((labels == 0) | (labels == 1)).all()):
-        raise HistogramInvalidError("a score lies in [0, 1] and a label is 0 or 1")
+    check_scores(scores, labels)
     cell = np.minimum((scores.astype(np.float64) * bins).astype(np.int64), bins - 1)
     counts = np.bincount(labels.astype(np.int64) * bins + cell, minlength=2 * bins)
     return counts.reshape(2, bins).astype(np.int64)
@@ -102,6 +93,14 @@ def mean(row: npt.NDArray[np.int64]) -> Fraction | None:
         below += (count - total) * Fraction(2 * number + 1, 2 * bins)
         total = count
     return None if total < Fraction(1, 2) else below / total
+
+
+def check_scores(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> None:
+    """Refuse all but (n,) scores in [0, 1] and as many labels 0 or 1."""
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise HistogramInvalidError("scores and labels are two rows of one length")
+    if not bool(((scores >= 0) & (scores <= 1)).all()) or not bool(((labels == 0) | (labels == 1)).all()):
+        raise HistogramInvalidError("a score lies in [0, 1] and a label is 0 or 1")
 
 
 def check(histogram: Histogram) -> None:

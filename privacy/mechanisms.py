@@ -54,13 +54,8 @@ class SubsampledGaussian:
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, "subsampled-gaussian")
-        _check_number(
-            self.noise_multiplier,
-            what="the noise multiplier",
-            bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER),
-        )
-        if not (_is_number(self.sampling_rate) and 0 < self.sampling_rate <= 1):
-            raise MechanismInvalidError("the sampling rate must be above 0 and at most 1")
+        _check_noise_multiplier(self.noise_multiplier)
+        _check_sampling_rate(self.sampling_rate)
         _check_count(self.steps, what="steps")
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -118,13 +113,8 @@ class DistributedGaussian:
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, "distributed-gaussian")
-        _check_number(
-            self.noise_multiplier,
-            what="the noise multiplier",
-            bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER),
-        )
-        if not (_is_number(self.sampling_rate) and 0 < self.sampling_rate <= 1):
-            raise MechanismInvalidError("the sampling rate must be above 0 and at most 1")
+        _check_noise_multiplier(self.noise_multiplier)
+        _check_sampling_rate(self.sampling_rate)
         _check_count(self.steps, what="steps")
         for value, bounds in (
             (self.shares, (1, MAXIMUM_SHARES)),
@@ -171,11 +161,7 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, "gaussian")
-        _check_number(
-            self.noise_multiplier,
-            what="the noise multiplier",
-            bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER),
-        )
+        _check_noise_multiplier(self.noise_multiplier)
         _check_count(self.count, what="count")
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -204,11 +190,7 @@ class DiscreteGaussian:
 
     def __post_init__(self) -> None:
         _check_kind(self.kind, "discrete-gaussian")
-        _check_number(
-            self.noise_multiplier,
-            what="the noise multiplier",
-            bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER),
-        )
+        _check_noise_multiplier(self.noise_multiplier)
         _check_count(self.count, what="count")
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -283,6 +265,17 @@ def _check_number(value: object, *, what: str, bounds: tuple[float, float]) -> N
     least, most = bounds
     if not (isinstance(value, int | float) and _is_number(value)) or not least <= value <= most:
         raise MechanismInvalidError(f"{what} must lie between {least} and {most:.0f}")
+
+
+def _check_noise_multiplier(value: object) -> None:
+    _check_number(
+        value, what="the noise multiplier", bounds=(MINIMUM_NOISE_MULTIPLIER, MAXIMUM_NOISE_MULTIPLIER)
+    )
+
+
+def _check_sampling_rate(value: object) -> None:
+    if not (isinstance(value, int | float) and _is_number(value) and 0 < value <= 1):
+        raise MechanismInvalidError("the sampling rate must be above 0 and at most 1")
 
 
 def _check_count(value: object, *, what: str) -> None:

@@ -133,7 +133,7 @@ class NoiseStream:
         return self.choices(np.full(count, below, dtype=np.int64))
 
     def choices(self, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """One uniform integer in [0, size) for each of (n,) `sizes`, all at least 1: one image a patient.
+        """One uniform integer in [0, size) for each of (n,) `sizes`, all at least 1.
 
         The lowest 2^64 mod size words are drawn again, which leaves every integer the same number of words.
         """

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from privacy.histogram import Histogram, HistogramInvalidError, check, isotonic
+from privacy.histogram import Histogram, check, check_scores, isotonic
 
 THRESHOLD: Final = 0.5
 RELIABILITY_GROUPS: Final = 10
@@ -105,10 +105,7 @@ def of_scores(
     groups: int = RELIABILITY_GROUPS,
 ) -> ScoreFigures:
     """Exact, of (n,) scores in [0, 1] and (n,) labels 0 or 1, one of each a patient. Stays at the site."""
-    if scores.ndim != 1 or scores.shape != labels.shape:
-        raise HistogramInvalidError("scores and labels are two rows of one length")
-    if not bool(((scores >= 0) & (scores <= 1)).all()) or not bool(((labels == 0) | (labels == 1)).all()):
-        raise HistogramInvalidError("a score lies in [0, 1] and a label is 0 or 1")
+    check_scores(scores, labels)
     positions, index = np.unique(scores.astype(np.float64), return_inverse=True)
     negatives, positives = (
         np.bincount(index[labels == label], minlength=len(positions)).astype(np.float64) for label in (0, 1)

@@ -128,8 +128,8 @@ def audit(
     detectable = check_power(canaries, claimed_epsilon_micro=claimed, delta=delta)
     with NoiseStream() as coins:
         included = coins.bernoulli(0.5, canaries)
-    module = networks.build(plan.network, plan.data)
-    networks.load(module, networks.initial(plan.network, plan.data, plan.seed))
+    first = networks.initial(plan.network, plan.data, plan.seed)
+    module = networks.loaded(plan.network, plan.data, first)
     probed = ProbedNetwork(module, canaries)
     images, labels = _cohort(plan, included, background_patients)
     _train(probed, images, labels, training=training, with_noise=with_noise, device=device)

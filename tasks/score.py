@@ -74,7 +74,7 @@ def evaluation_counts(
     noise: NoiseStream,
 ) -> npt.NDArray[np.int64]:
     """The noised histogram of (n,) patients' scores, labels 0 or 1 and indices into SUBGROUPS["sex"], in the order of
-    lanes that `policies.opening.aucs_micro_of` reads: (group, label, bin), or (label, bin) without subgroups.
+    lanes that `policies.opening` reads: (group, label, bin), or (label, bin) without subgroups.
 
     Every cell gets its own noise. A patient is in one cell of them all, whatever their number: a sensitivity of 1.
     """

@@ -33,7 +33,7 @@ def noised_update(plan: Plan, update: Vector) -> Lanes:
         )
     check_resolution(plan)
     encoding = encoding_of(plan)
-    sent = clip_l2(update.astype(np.float64), plan.update.clip_l2)
+    sent = clip_l2(update.astype(np.float64, copy=False), plan.update.clip_l2)
     if encoding.bound < plan.update.clip_l2:
         clip_coordinates(sent, encoding.bound)
     lanes = encoding.encode(sent)

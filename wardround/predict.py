@@ -65,12 +65,13 @@ def predict(
     from adapters.sources.items import read_items
     from tasks.model.exported import ExportedModel
     from tasks.model.predicting import Predictor
+    from tasks.train.device import device_of
 
     opened = ExportedModel.open(model)
     if out is not None and opened.about.data.target != "mask":
         raise PredictOptionError("--out is for models that predict masks")
     head = None if home is None else _head(home, opened)
-    predictor = Predictor(opened, head=head, device=_device(device))
+    predictor = Predictor(opened, head=head, device=device_of(device))
     rows = _rows(predictor.predict(read_items(path, opened.about.data, _layout(home))), out)
     faults, console = 0, Console(highlight=False)
     with ExitStack() as stack:
@@ -137,11 +138,3 @@ def _layout(home: Path | None) -> FeatureLayout | None:
     from adapters.home import Home, SiteConfig
 
     return None if home is None else Home(home).read(SiteConfig).source.table
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted

@@ -8,7 +8,8 @@
                                                the first 13 bytes are its associated data
     <home>/consent/records.mark   8 bytes revision, 32 bytes HMAC-SHA256: no older copy of the records is believed;
                                   made, with revision 0, before the first records are
-    <home>/consent/records.lock   held with flock(2) while the records are written or read
+    <home>/consent/records.lock   held with flock(2) while the records are written; reading needs no lock, since both
+                                  files are replaced whole, and the mark, which is read first, is written last
 
 The key comes from the secret that keys the site's patients (HKDF, own label) and not from a file of its own: without
 that secret the patient keys in the records mean nothing, so that a second key could only be lost besides.
@@ -48,7 +49,8 @@ _KEY_BYTES: Final = 32
 _KEY_LABEL: Final = b"wardround/consent-store/v1"
 _MARK_LABEL: Final = b"wardround/consent-mark/v1\x00"
 _RECORDS: Final = TypeAdapter(tuple[ConsentRecord, ...])
-_LOCK_TIMEOUT_S: Final = 30.0
+_LOCK_TRIES: Final = 3000  # not seconds: a machine that stood still is not a writer that hangs
+_LOCK_TRY_S: Final = 0.01
 
 
 class StoreTamperedError(VerificationError):
@@ -97,10 +99,7 @@ class ConsentStore:
 
         Raises StoreTamperedError and StoreRolledBackError; there is no consent to act on then.
         """
-        if not self._path.parent.exists():
-            return ()
-        with self._locked(fcntl.LOCK_SH):
-            return self._read()[1]
+        return self._read()[1]
 
     def revision(self) -> int:
         """A number that grows with every write, 0 before the first; microseconds, so that every step may ask.
@@ -126,7 +125,7 @@ class ConsentStore:
         """
         incoming = tuple(records)
         places = [f"record {number}" for number in range(1, len(incoming) + 1)] if where is None else where
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked():
             revision, known = self._read()
             after = merged(known, incoming, now_s=now_s, where=places)
             if after.added or after.withdrawn:
@@ -139,7 +138,7 @@ class ConsentStore:
         On the disk when this returns. Raises UnknownPatientError if there is none to end, so that a mistyped
         identifier is never taken for a withdrawal.
         """
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked():
             revision, known = self._read()
             after = tuple(
                 record.withdrawn(now_s)
@@ -182,6 +181,8 @@ class ConsentStore:
                 records = _RECORDS.validate_json(text)
         except (InvalidTag, ValidationError, ValueError):
             raise _tampered() from None
+        if marked is None:  # or the first write came after it was looked for
+            marked = self._marked()
         if marked is None or revision < marked:
             raise _rolled_back()
         return revision, records
@@ -221,26 +222,25 @@ class ConsentStore:
         return int.from_bytes(data[len(_PREFIX) : _HEADER_BYTES], "big")
 
     @contextmanager
-    def _locked(self, kind: int) -> Iterator[None]:
-        """Hold the lock; the kernel gives it up when the process ends, however it ends."""
+    def _locked(self) -> Iterator[None]:
+        """Be the only writer; the kernel gives the lock up when the process ends, however it ends."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise _unusable(self._lock, error) from None
         try:
-            until_s = time.monotonic() + _LOCK_TIMEOUT_S
-            while True:
+            for _ in range(_LOCK_TRIES):
                 try:
-                    fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if time.monotonic() > until_s:
-                        raise StoreBusyError(
-                            "another process holds the consent records",
-                            remedy="Wait until it is done, or end it.",
-                        ) from None
-                    time.sleep(0.005)
+                    time.sleep(_LOCK_TRY_S)
+            else:
+                raise StoreBusyError(
+                    "another process holds the consent records",
+                    remedy="Wait until it is done, or end it.",
+                )
             yield
         finally:
             os.close(handle)

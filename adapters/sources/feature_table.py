@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from adapters.home import FeatureLayout
 from adapters.sources.assembly import assemble
-from adapters.sources.cohort import Cohort, canonical_identifier
+from adapters.sources.cohort import Cohort
 from adapters.sources.findings import DataRefusedError, Findings, UnusableError
-from adapters.sources.table_rows import find_columns, is_number, plain, table_rows
+from adapters.sources.table_rows import find_columns, is_number, patient_rows, plain, table_rows
 from policies.data_contract import DataContract, Feature, FeatureTable, NumberFeature
 
 _WHOLE: Final = re.compile(r"(-?[0-9]{1,3})(\.0*)?")
@@ -66,17 +66,10 @@ class FeatureTableSource:
         labels: list[int] = []
         identifiers: list[str] = []
         sexes: list[str] = []
-        for number, fields in enumerate(rows, start=2):
-            if not any(text.strip() for text in fields):
-                continue
-            where = f"{self._path} row {number}"
-            if len(fields) != len(header):
-                findings.add("data.table-row", where)
-                continue
-            identifier = canonical_identifier(fields[places[0]])
-            if not identifier:
-                findings.add("data.table-patient", where)
-                continue
+        named = patient_rows(
+            rows, width=len(header), patient_at=places[0], path=self._path, findings=findings
+        )
+        for where, identifier, fields in named:
             identifiers.append(identifier)
             texts = [fields[place] for place in places[1:-1]]
             inputs.append(self._values(contract.table.features, texts, where=where, findings=findings))

@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from adapters.home import TableConfig
-from adapters.sources.cohort import canonical_identifier, patient_key
+from adapters.sources.cohort import patient_key
 from adapters.sources.findings import DataRefusedError, Findings, UnusableError
-from adapters.sources.table_rows import find_columns, is_number, table_rows
+from adapters.sources.table_rows import find_columns, is_number, patient_rows, table_rows
 from policies.inquiry import Column, TableContract
 from privacy.statistics import Numbers
 from privacy.statistics_lanes import Table
@@ -78,17 +78,8 @@ def read_table(
     places = _places(config, header, contract.columns, site=site, path=path)
     findings = Findings(site)
     found: dict[bytes, list[str]] = {}
-    for number, fields in enumerate(rows, start=2):
-        if not any(text.strip() for text in fields):
-            continue
-        where = f"{path} row {number}"
-        if len(fields) != len(header):
-            findings.add("data.table-row", where)
-            continue
-        identifier = canonical_identifier(fields[places[0]])
-        if not identifier:
-            findings.add("data.table-patient", where)
-            continue
+    named = patient_rows(rows, width=len(header), patient_at=places[0], path=path, findings=findings)
+    for where, identifier, fields in named:
         key = patient_key(identifier, site=site, secret=secret)
         if key in found:
             findings.add("data.table-twice", where)

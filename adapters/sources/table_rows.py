@@ -11,12 +11,13 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from adapters.home import TableLayout
-from adapters.sources.findings import UnusableError
+from adapters.sources.cohort import canonical_identifier
+from adapters.sources.findings import Findings, UnusableError
 
 NOT_OPENED: Final = "data.missing"
 UNREADABLE: Final = "data.table-unreadable"
@@ -31,6 +32,23 @@ def table_rows(path: Path) -> list[list[str]]:
     """The header and every row, by the file's suffix. Raises UnusableError (NOT_OPENED, UNREADABLE), whose detail
     completes "the table …"."""
     return _parquet_rows(path) if path.suffix.lower() == ".parquet" else csv_rows(path)
+
+
+def patient_rows(
+    rows: Iterable[list[str]], *, width: int, patient_at: int, path: Path, findings: Findings
+) -> Iterator[tuple[str, str, list[str]]]:
+    """(where it stands, canonical identifier, fields) of the rows after the header that hold anything. One of another
+    width is a finding (data.table-row), and so is one that names no patient (data.table-patient)."""
+    for number, fields in enumerate(rows, start=2):
+        if not any(text.strip() for text in fields):
+            continue
+        where = f"{path} row {number}"
+        if len(fields) != width:
+            findings.add("data.table-row", where)
+        elif not (identifier := canonical_identifier(fields[patient_at])):
+            findings.add("data.table-patient", where)
+        else:
+            yield where, identifier, fields
 
 
 def csv_rows(path: Path) -> list[list[str]]:

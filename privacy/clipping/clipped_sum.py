@@ -75,7 +75,7 @@ class ClippedSum:
         `losses` is called with every chunk's outputs, in order.
         """
         self._refuse_mixing()
-        gradients = [torch.zeros_like(total) for total in self._zeros()]
+        gradients = [_zero(value) for value in self._parameters]
         seen = 0
         for chunk in chunks:
             with torch.enable_grad():
@@ -113,7 +113,7 @@ class ClippedSum:
     def take(self) -> list[Tensor]:
         """The sums, one a trainable parameter in `module.parameters()` order, at least float32; starts anew."""
         taken, self._sums = self._sums, None
-        return self._zeros() if taken is None else taken
+        return [_zero(value) for value in self._parameters] if taken is None else taken
 
     def close(self) -> None:
         """Forget the sums. The module is as before after every pass anyway."""
@@ -123,23 +123,13 @@ class ClippedSum:
         """Add a pass, from here on without allocating: memory that ran out before has left nothing behind."""
         if self._sums is None:
             self._sums = [
-                torch.zeros_like(value, dtype=_summed_type(value), requires_grad=False)
-                if part is None
-                else part
+                _zero(value) if part is None else part
                 for value, part in zip(self._parameters, parts, strict=True)
             ]
             return
         for total, part in zip(self._sums, parts, strict=True):
             if part is not None:
                 total.add_(part)
-
-    def _zeros(self) -> list[Tensor]:
-        return [
-            torch.zeros_like(
-                value, dtype=torch.promote_types(value.dtype, torch.float32), requires_grad=False
-            )
-            for value in self._parameters
-        ]
 
     def _refuse_mixing(self) -> None:
         """Before every pass: a module's mode changes."""
@@ -222,6 +212,11 @@ class _Recording:
         found = list(self._found.values())
         self._found.clear()
         return found
+
+
+def _zero(value: Tensor) -> Tensor:
+    """The sum of nobody's gradients of a parameter."""
+    return torch.zeros_like(value, dtype=_summed_type(value), requires_grad=False)
 
 
 def _summed_type(value: Tensor) -> torch.dtype:

@@ -38,6 +38,9 @@ _LAYERS: Final = cast(
     },
 )
 
+COVERED: Final = tuple(_LAYERS)
+"""Layers whose own parameters have per-patient gradients."""
+
 
 def layers_of(network: nn.Module) -> dict[nn.Module, Layer[nn.Module]]:
     """The layers of a network's trainable parameters. Raises `UnsupportedNetworkError` with everything that is not

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from adapters.sources.items import Item, Unusable
 from tasks.model.exported import ExportedModel
+from tasks.segmentation import THRESHOLD
 from tasks.train.calibration import CalibrationHead
 
 if TYPE_CHECKING:
     import torch
 
-_THRESHOLD = 0.5
 # Items in memory at once, by how much one of them is.
 _BATCH_VALUES = 1 << 22
 
@@ -48,9 +48,9 @@ class Predictor:
         from tasks.train import networks, weights
 
         about = model.about
-        self._module: torch.nn.Module = networks.build(about.network, about.data)
         like = networks.template(about.network, about.data)
-        networks.load(self._module, weights.from_bytes(model.weights, like))
+        known = weights.from_bytes(model.weights, like)
+        self._module: torch.nn.Module = networks.loaded(about.network, about.data, known)
         self._data, self._head, self._device = about.data, head, device
 
     def predict(self, items: Iterable[Item | Unusable]) -> Iterator[Prediction | Unusable]:
@@ -80,7 +80,7 @@ class Predictor:
 
 def _masked(item: Item, probabilities: npt.NDArray[np.float32]) -> Prediction:
     """The mask at the item's stored size: each pixel takes that of the network which covers its centre."""
-    mask = (probabilities >= _THRESHOLD).astype(np.uint8)
+    mask = (probabilities >= THRESHOLD).astype(np.uint8)
     for axis, (stored, seen) in enumerate(zip(item.size, mask.shape, strict=True)):
         mask = np.take(mask, (np.arange(stored) * 2 + 1) * seen // (2 * stored), axis=axis)
     volume = None

@@ -53,7 +53,6 @@ class CoordinatorSession(ModelSession):
             layout=self._config.public_test.table,
         )
         cohort = source.load(plan.data)
-        module = networks.build(plan.network, plan.data)
-        networks.load(module, self._weights(plan, model))
+        module = networks.loaded(plan.network, plan.data, self._weights(plan, model))
         scores = score(module, cohort.inputs)
         return exact_auc(*patient_scores(scores, cohort.positives(plan.data), cohort.patients))

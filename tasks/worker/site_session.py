@@ -37,10 +37,10 @@ from tasks.site.calibration import keep_head
 from tasks.site_noise import noised_update
 from tasks.summing import SumTerms
 from tasks.train import networks, weights
+from tasks.train.device import device_of
 from tasks.train.examples import Examples
 from tasks.train.local_only import train_local
 from tasks.train.private import Running, clipped_update, train_private
-from tasks.train.weights import Weights
 from tasks.worker.sealed_checkpoint import SealedCheckpoint
 from tasks.worker.site_cohort import SiteCohort
 from tasks.worker.sum_session import Prepared as Prepared
@@ -61,7 +61,7 @@ class SiteSession(TableSession):
         self._patients_by_round: dict[int, int] = {}
         self._trained_on: Cohort | None = None
         self._delta: npt.NDArray[np.float64] | None = None
-        self._device = _device(self._config.device)
+        self._device = device_of(self._config.device)
 
     # -- data ----------------------------------------------------------------------------------------------
 
@@ -104,8 +104,7 @@ class SiteSession(TableSession):
         began = time.monotonic()
         cohort = self._present().begin_round()
         self._patients_by_round[round_number] = cohort.patient_count
-        module = networks.build(plan.network, plan.data)
-        networks.load(module, self._weights(plan, base))
+        module = networks.loaded(plan.network, plan.data, self._weights(plan, base))
         running = Running(
             device=self._device,
             on_step=lambda done, total: self._tell("train", round_number, done, total),
@@ -166,7 +165,8 @@ class SiteSession(TableSession):
         self, plan: Plan, terms: SumTerms, model: bytes, *, sealed: SealedKey | None
     ) -> Protected:
         """Score the held-out patients, add the declared noise to the histogram, protect it."""
-        cohort, module = self._present().held_out(), self._module(plan, self._weights(plan, model))
+        cohort = self._present().held_out()
+        module = networks.loaded(plan.network, plan.data, self._weights(plan, model))
         with NoiseStream() as noise:
             if plan.data.target == "mask":
                 found = masked(module, cohort, plan.data, self._device)
@@ -181,8 +181,8 @@ class SiteSession(TableSession):
         patients, and the federation's under this site's calibration head, which is kept in its home. Exact figures:
         for the site's report, which never leaves it."""
         train, held_out = self._present().train(), self._present().held_out()
-        module = networks.build(plan.network, plan.data)
-        networks.load(module, networks.initial(plan.network, plan.data, plan.seed))
+        first = networks.initial(plan.network, plan.data, plan.seed)
+        module = networks.loaded(plan.network, plan.data, first)
         with NoiseStream() as sampling:
             train_local(
                 module,
@@ -198,7 +198,8 @@ class SiteSession(TableSession):
             )
         own = networks.extract(module)
         write_atomically(self._home.root / "local-only.safetensors", weights.to_bytes(own), mode=0o600)
-        theirs, digest = self._module(plan, self._weights(plan, model)), weights.digest(model)
+        theirs = networks.loaded(plan.network, plan.data, self._weights(plan, model))
+        digest = weights.digest(model)
         head = head_of(theirs, train, plan.data, device=self._device, model_digest=digest)
         if head is not None:
             keep_head(self._home, head)
@@ -222,11 +223,6 @@ class SiteSession(TableSession):
         if self._cohort is None:
             raise InputError("the cohort is not prepared", code="session.unprepared")
         return self._cohort
-
-    def _module(self, plan: Plan, model: Weights) -> torch.nn.Module:
-        module = networks.build(plan.network, plan.data)
-        networks.load(module, model)
-        return module
 
     def _protected(
         self, plan: Plan, terms: SumTerms, lanes: Lanes, cohort: Cohort, sealed: SealedKey | None
@@ -261,9 +257,3 @@ class SiteSession(TableSession):
 
 def _examples(cohort: Cohort, plan: Plan) -> Examples:
     return Examples(cohort.inputs, cohort.targets(plan.data), cohort.patients)
-
-
-def _device(wanted: str) -> str:
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted

@@ -236,15 +236,15 @@ def test_slow_servers_are_given_up(server: LogServer, monkeypatch: pytest.Monkey
 
     def trickle(to: BaseHTTPRequestHandler, head: bytes) -> None:
         to.wfile.write(head)
-        for _ in range(40):
+        for _ in range(200):
             to.wfile.write(b"x")
             time.sleep(0.1)
 
-    for head in (b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long: "):
+    for head in (b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long: "):
         server.answers["checkpoint"] = lambda to, head=head: trickle(to, head)
         began = time.monotonic()
         assert refusal(server).code == "served.slow"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 15  # of 20
 
 
 # -- a hostile server ------------------------------------------------------------------------------------------

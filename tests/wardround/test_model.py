@@ -20,6 +20,7 @@ from ledger import canonical
 from tasks.model.exported import FILES, NETWORK, PLAN, ExportContradictsError, ExportedModel
 from tasks.own_figures import scored
 from tasks.site.calibration import keep_head, read_head
+from tasks.train import networks
 from tasks.train.calibration import CalibrationHead
 from tasks.worker.site_session import SiteSession
 from tests.plans import tiny_plan
@@ -45,7 +46,7 @@ def test_predictions_of_an_export_are_the_scores_of_the_session(
     shard = run_once / "data" / "hospital-a.npz"
     session = SiteSession(home)
     cohort = NpzSource(shard, site="hospital-a", secret=Home(home).patient_secret()).load(plan.data)
-    module = session._module(plan, session._weights(plan, model))
+    module = networks.loaded(plan.network, plan.data, session._weights(plan, model))
     scores, _ = scored(module, cohort, plan.data, "cpu")
 
     done = wardround("predict", exported, shard, "--json")

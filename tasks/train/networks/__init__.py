@@ -12,7 +12,7 @@ standardised    convolutions whose weights are standardised
 
 from __future__ import annotations
 
-from tasks.train.networks.building import build, examine, extract, initial, load, template, trained
+from tasks.train.networks.building import build, examine, extract, initial, load, loaded, template, trained
 from tasks.train.networks.dp_ready import Change, Readiness, make_ready
 from tasks.train.networks.errors import (
     NetworkArgumentError,
@@ -28,5 +28,5 @@ from tasks.train.weights import flatten, unflatten
 __all__ = [
     "Change", "ItemNetwork", "NetworkArgumentError", "NetworkNotPrivateError", "NetworkShapeError",
     "NetworkUnavailableError", "NetworkUnknownError", "Readiness", "build", "examine", "extract", "flatten",
-    "initial", "load", "make_ready", "pull_back_all", "refresh_all", "template", "trained", "unflatten",
+    "initial", "load", "loaded", "make_ready", "pull_back_all", "refresh_all", "template", "trained", "unflatten",
 ]  # fmt: skip

@@ -93,6 +93,13 @@ def _construct(network: Network, data: DataContract) -> ItemNetwork:
     return ItemNetwork(make(network, data), data)
 
 
+def loaded(network: Network, data: DataContract, weights: Mapping[str, Vector]) -> nn.Module:
+    """The network with these weights; WeightsError where they are not its own."""
+    module = build(network, data)
+    load(module, weights)
+    return module
+
+
 def initial(network: Network, data: DataContract, seed: int) -> Weights:
     """The first weights of a plan: float32, a function of the network and the seed alone."""
     examine(network, data)

@@ -3,8 +3,8 @@
 What is done, and reported: operations in place become ordinary ones, which changes no output. Batch norm, which mixes
 patients, becomes group norm (Wu and He 2018, arXiv:1803.08494), its channels' weights carried over. Instance norm
 loses its running statistics, which are patients' data that no noise protects. Parameters that are not of a layer
-whose per-patient gradients are known (`CLIPPED`) keep their first values. Whether patients then are separate is tried
-out, not only read off: `separation`.
+whose per-patient gradients are known (`privacy.clipping`) keep their first values. Whether patients then are separate
+is tried out, not only read off: `separation`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrize
 
+from privacy.clipping.registry import COVERED
 from tasks.train.networks.errors import NetworkNotPrivateError
 from tasks.train.networks.item_network import ItemNetwork
 from tasks.train.networks.separation import Trial, outputs, random_items
 from tasks.train.networks.tabular import divisor
 
-CLIPPED: Final[tuple[type[nn.Module], ...]] = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear,
-    nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.Embedding, nn.PReLU,
-)  # fmt: skip
-"""Layers whose `weight` and `bias` have per-patient gradients (`privacy.clipping`)."""
 _TOLERANCE: Final = 1e-6
 _MOST_FROZEN: Final = 0.5
 
@@ -100,7 +96,7 @@ def _unsupported(network: nn.Module) -> list[str]:
             if one in seen:
                 found.append(f"{path}.{name}: is shared with {seen[one]}")
             seen[one] = f"{path}.{name}"
-        ours = (*CLIPPED, _BatchNorm)
+        ours = (*COVERED, _BatchNorm)
         if own and type(module).__module__.startswith("torch.nn.") and not isinstance(module, ours):
             found.append(f"{path}: per-patient gradients of {type(module).__name__} are not known")
     return found
@@ -160,7 +156,7 @@ def _freeze(network: nn.Module) -> list[Change]:
     """Parameters of no layer that clipping knows: of MONAI's own modules."""
     frozen: list[Change] = []
     for path, module in network.named_modules():
-        known = isinstance(module, CLIPPED)
+        known = isinstance(module, COVERED)
         for name, parameter in module.named_parameters(prefix=path, recurse=False):
             if not parameter.requires_grad or (known and name.rpartition(".")[2] in ("weight", "bias")):
                 continue

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import multiprocessing
-import time
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from adapters.consent import store as module
-from adapters.consent.store import ConsentStore, store_key
+from adapters.consent.store import ConsentStore, StoreBusyError, store_key
 from adapters.home import Home, write_atomically
 from adapters.sources.cohort import patient_key
 from ledger.errors import CodedError, InputError
@@ -225,33 +224,59 @@ def test_a_crash_in_the_very_first_write_locks_nobody_out(
     assert store.add([record("p")], now_s=NOW_S) == 1
 
 
-def _add_many(path: Path, name: str, count: int) -> None:
-    store = ConsentStore(path, KEY)
-    for number in range(count):
-        store.add([record(f"{name}-{number}")], now_s=NOW_S)
+_ADD_MANY = """
+import sys
+from pathlib import Path
+from tests.adapters.consent.test_store import KEY, NOW_S, ConsentStore, record
+store = ConsentStore(Path(sys.argv[1]), KEY)
+for number in range(15):
+    store.add([record(f"{sys.argv[2]}-{number}")], now_s=NOW_S)
+"""
 
 
 def test_two_writers_at_once_lose_nothing(store: ConsentStore, path: Path) -> None:
-    processes = [
-        multiprocessing.get_context("fork").Process(target=_add_many, args=(path, name, 15)) for name in "ab"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ADD_MANY, str(path), name],
+            cwd=Path(__file__).parents[3],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
     ]
-    for process in processes:
-        process.start()
-    while any(process.is_alive() for process in processes):
+    while any(writer.poll() is None for writer in writers):
         store.records()  # a reader beside them never sees half a state
-        time.sleep(0.02)  # or a slow machine leaves writers no gap between readers
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [writer.communicate()[1] for writer in writers] == ["", ""]
     assert len(store.records()) == 30 and store.revision() == 30
 
 
 def test_a_writer_that_hangs_is_reported(
     store: ConsentStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(module, "_LOCK_TRIES", 2)
     store.add([record()], now_s=NOW_S)
-    with store._locked(fcntl.LOCK_EX):
-        assert code(ConsentStore(path, KEY)) == "consent.store-busy"
-    assert store.records() == (record(),)
+    with store._locked():
+        other = ConsentStore(path, KEY)
+        with pytest.raises(StoreBusyError):
+            other.add([record("q")], now_s=NOW_S)
+        assert other.records() == (record(),)  # who reads waits for nobody
+    assert other.add([record("q")], now_s=NOW_S) == 1
+
+
+def test_who_reads_while_the_first_records_are_written_sees_none_or_all(
+    store: ConsentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked, looked = ConsentStore._marked, []
+
+    def late(self: ConsentStore) -> int | None:
+        found = marked(self)
+        if not looked:
+            looked.append(found)
+            store.add([record("p")], now_s=NOW_S)
+        return found
+
+    monkeypatch.setattr(ConsentStore, "_marked", late)
+    assert store.records() == (record("p"),) and looked == [None]
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -262,13 +287,10 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert refused.value.code == "consent.store-unusable"
 
 
-def test_a_large_hospital_withdraws_at_once(store: ConsentStore) -> None:
-    """The bound is loose for a busy machine; `make bench` is where speed is measured."""
+def test_a_large_hospital_withdraws_one(store: ConsentStore) -> None:
     records = [record(number) for number in range(20_000)]
     store.add(records, now_s=NOW_S)
-    began = time.monotonic()
-    assert len(store.records()) == 20_000
-    store.withdraw(records[7].patient_key, policy_version=None, now_s=NOW_S)
-    for _ in range(1000):
-        store.revision()
-    assert time.monotonic() - began < 3.0
+    assert store.withdraw(records[7].patient_key, policy_version=None, now_s=NOW_S) == 1
+    after = store.records()
+    assert [one for one in after if one.withdrawn_at_s is not None] == [records[7].withdrawn(NOW_S)]
+    assert len(after) == 20_000 and store.revision() == 2

@@ -82,8 +82,7 @@ def data(folder: Path, plan: Plan, seed: int) -> Data:
 
 
 def measure(plan: Plan, weights: Weights, tests: Sequence[Examples]) -> Figures:
-    module = networks.build(plan.network, plan.data)
-    networks.load(module, weights)
+    module = networks.loaded(plan.network, plan.data, weights)
     (test,) = tests
     scores = score(module, test.inputs)
     labels = test.targets.astype(np.int64)

@@ -86,8 +86,7 @@ def _examples(cohort: Cohort, plan: Plan) -> Examples:
 
 
 def measure(plan: Plan, weights: Weights, tests: Sequence[Examples]) -> Figures:
-    module = networks.build(plan.network, plan.data)
-    networks.load(module, weights)
+    module = networks.loaded(plan.network, plan.data, weights)
     each = [float(((score(module, test.inputs) > 0.5) == (test.targets == 1)).mean()) for test in tests]
     return {"accuracy": float(np.mean(each))}
 

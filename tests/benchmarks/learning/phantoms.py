@@ -67,8 +67,7 @@ def data(folder: Path, plan: Plan, seed: int) -> Data:
 
 def measure(plan: Plan, weights: Weights, tests: Sequence[Examples]) -> Figures:
     """Mean Dice of the volumes at a threshold of one half; of two empty masks it is 1."""
-    module = networks.build(plan.network, plan.data)
-    networks.load(module, weights)
+    module = networks.loaded(plan.network, plan.data, weights)
     (test,) = tests
     found = (score(module, test.inputs) > 0.5).reshape(len(test.inputs), -1)
     truth = (test.targets == 1).reshape(len(test.inputs), -1)

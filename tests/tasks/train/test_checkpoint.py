@@ -42,9 +42,7 @@ def _every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fresh(network: Network, data: DataContract) -> torch.nn.Module:
-    module = networks.build(network, data)
-    networks.load(module, networks.initial(network, data, 0))
-    return module
+    return networks.loaded(network, data, networks.initial(network, data, 0))
 
 
 def run(

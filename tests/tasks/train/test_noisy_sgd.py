@@ -20,9 +20,7 @@ Labels = npt.NDArray[np.int8]
 
 
 def _module(network: Network, data: DataContract) -> torch.nn.Module:
-    module = networks.build(network, data)
-    networks.load(module, networks.initial(network, data, 3))
-    return module
+    return networks.loaded(network, data, networks.initial(network, data, 3))
 
 
 def _clipped_sum_float64(

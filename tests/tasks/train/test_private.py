@@ -28,9 +28,7 @@ Patients = npt.NDArray[np.int64]
 
 @pytest.fixture
 def module(network: Network, data: DataContract) -> torch.nn.Module:
-    module = networks.build(network, data)
-    networks.load(module, networks.initial(network, data, 0))
-    return module
+    return networks.loaded(network, data, networks.initial(network, data, 0))
 
 
 def _weights(module: torch.nn.Module) -> npt.NDArray[np.float32]:
@@ -84,8 +82,7 @@ def test_two_runs_never_share_noise(
     for _ in range(2):
         torch.manual_seed(0)
         np.random.seed(0)
-        module = networks.build(network, data)
-        networks.load(module, networks.initial(network, data, 0))
+        module = networks.loaded(network, data, networks.initial(network, data, 0))
         before = _weights(module)
         with NoiseStream() as noise:
             train_private(module, examples, training=nobody, noise=noise)
@@ -103,8 +100,7 @@ def test_chunks_change_nothing_but_memory(
     results = []
     for items in (1000, 7, 2, 1):
         monkeypatch.setattr(PassLimit, "for_module", lambda *_, items=items: PassLimit(items))
-        module = networks.build(network, data)
-        networks.load(module, networks.initial(network, data, 0))
+        module = networks.loaded(network, data, networks.initial(network, data, 0))
         with NoiseStream() as noise:
             train_local(module, examples, training=everyone, rounds=2, sampling=noise)
         results.append(_weights(module))
@@ -129,8 +125,7 @@ def test_local_only_learns_what_is_easy(
     labels = np.arange(200) % 2
     images = np.random.default_rng(1).random((200, 1, 12, 12), dtype=np.float32) * 0.2
     images[labels == 1, :, 3:9, 3:9] += 0.7
-    module = networks.build(network, data)
-    networks.load(module, networks.initial(network, data, 0))
+    module = networks.loaded(network, data, networks.initial(network, data, 0))
     plan = training.model_copy(update={"steps": 40, "learning_rate": 0.5, "clip_l2": 1.0})
     easy = Examples(images, labels.astype(np.float32), np.arange(200))
     train_local(module, easy, training=plan, rounds=1, sampling=noise)
@@ -250,8 +245,7 @@ def test_memory_that_runs_out_makes_passes_smaller_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     everyone = training.model_copy(update={"sampling_rate": 1.0, "steps": 1})
-    module = networks.build(network, data)
-    networks.load(module, networks.initial(network, data, 0))
+    module = networks.loaded(network, data, networks.initial(network, data, 0))
     expected = clipped_update(module, examples, training=everyone, noise=noise)
     add, sizes = ClippedSum.add, []
 
@@ -290,8 +284,7 @@ def test_a_proximal_term_keeps_steps_near_the_round_s_model(
     nobody = training.model_copy(update={"sampling_rate": 1e-9, "steps": 60})
     moved = []
     for proximal in (0.0, 5.0):
-        module = networks.build(network, data)
-        networks.load(module, networks.initial(network, data, 0))
+        module = networks.loaded(network, data, networks.initial(network, data, 0))
         with NoiseStream() as noise:
             pulled = nobody.model_copy(update={"proximal": proximal})
             moved.append(np.linalg.norm(train_private(module, examples, training=pulled, noise=noise)))
@@ -321,8 +314,7 @@ def test_a_round_sends_its_average(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[npt.NDArray[np.float32]] = []
-    module = networks.build(network, data)
-    networks.load(module, networks.initial(network, data, 0))
+    module = networks.loaded(network, data, networks.initial(network, data, 0))
     first = _weights(module)
     averaged = training.model_copy(update={"averaging": 0.5})
     running = Running(on_step=lambda *_: seen.append(_weights(module)))

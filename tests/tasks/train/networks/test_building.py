@@ -51,8 +51,7 @@ def test_initial_weights_follow_from_the_seed_alone(network: Network, data: Data
 
 def test_load_then_extract_gives_the_same_weights(network: Network, data: DataContract) -> None:
     weights = networks.initial(network, data, 1)
-    module = networks.build(network, data)
-    networks.load(module, weights)
+    module = networks.loaded(network, data, weights)
     assert weight_bytes.to_bytes(networks.extract(module)) == weight_bytes.to_bytes(weights)
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from privacy.clipping.clipped_sum import ClippedSum
+from privacy.clipping.registry import COVERED as COVERED_LAYERS
 from tasks.train import networks
 from tasks.train.networks import dp_ready
 from tasks.train.networks.building import _construct
-from tasks.train.networks.dp_ready import CLIPPED
 from tests.tasks.train.networks.covered import COVERED, Covered
 
 every = pytest.mark.parametrize("one", COVERED, ids=lambda one: one.label)
@@ -43,7 +43,7 @@ def test_what_was_changed_is_reported(one: Covered) -> None:
     for part in module.modules():
         assert not isinstance(part, nn.modules.batchnorm._BatchNorm)
         if any(parameter.requires_grad for parameter in part.parameters(recurse=False)):
-            assert isinstance(part, CLIPPED)
+            assert isinstance(part, COVERED_LAYERS)
 
 
 @every
@@ -66,8 +66,7 @@ def test_before_norms_are_replaced_outputs_are_the_original_s(
 @every
 def test_weights_go_out_and_in(one: Covered) -> None:
     weights = networks.initial(one.network, one.data, 7)
-    module = networks.build(one.network, one.data)
-    networks.load(module, weights)
+    module = networks.loaded(one.network, one.data, weights)
     back = networks.extract(module)
     assert weights.keys() == back.keys() == networks.template(one.network, one.data).keys()
     assert all(np.array_equal(weights[name], back[name]) for name in weights)

@@ -27,8 +27,7 @@ NETWORK = Network(
 
 
 def built(seed: int = 1) -> ItemNetwork:
-    module = networks.build(NETWORK, DATA)
-    networks.load(module, networks.initial(NETWORK, DATA, seed))
+    module = networks.loaded(NETWORK, DATA, networks.initial(NETWORK, DATA, seed))
     assert isinstance(module, ItemNetwork)
     return module
 
