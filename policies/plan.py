@@ -17,12 +17,14 @@ from policies.document import ConsentVersion, Digest, Document, Name, PositiveFl
 from policies.training import Network, Server, Training
 from privacy.distributed_noise import NoiseShare, noise_share
 from privacy.packing import Packing
-from privacy.sum_context import Step
+from privacy.sum_context import Step, colluding_of
 
 RiskTier = Literal["minimal", "limited", "high"]
 Scheme = Literal["masked", "homomorphic", "homomorphic-unmasked", "shared"]
 DEFAULT_SCHEME: dict[RiskTier, Scheme] = {"minimal": "masked", "limited": "masked", "high": "homomorphic"}
 """How sums are protected where a plan does not say: under masks, and with most at stake under a key besides."""
+_HIDES_FROM_COLLUDING: frozenset[Scheme] = frozenset({"masked", "homomorphic"})
+"""No coalition of the coordinator and `colluding_of` sites reads a single update."""
 
 
 class Participation(Document):
@@ -236,13 +238,27 @@ class Plan(BasePlan):
             raise ValueError("update.coordinate_clip is above update.clip_l2 and would bound nothing")
         if self.robust is not None and self.scheme != "masked":
             raise ValueError("robust sums are by cluster, which protection.scheme masked alone offers")
-        if self.training.noise == "distributed" and (self.robust is not None or self.compression is not None):
-            # By cluster a sum has fewer shares of the noise; what compression carries over would be unaccounted.
-            raise ValueError("with distributed noise there is one whole sum: no robust, no compression")
-        # Its noise must fit the lanes: raises the reason.
-        _ = self.noise_share
-        if self.training.noise == "distributed" and self.network.standardised:
-            raise ValueError("standardised weights need the noise where their gradient is: noise local")
+        if self.training.noise == "distributed":
+            self._check_distributed()
         if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":
             raise ValueError("gates.maximum_subgroup_gap needs evaluation.subgroups")
         return self
+
+    def _check_distributed(self) -> None:
+        if self.robust is not None or self.compression is not None:
+            # By cluster a sum has fewer shares of the noise; what compression carries over would be unaccounted.
+            raise ValueError("with distributed noise there is one whole sum: no robust, no compression")
+        if self.scheme not in _HIDES_FROM_COLLUDING:
+            raise ValueError(
+                "distributed noise hides no single update: protection.scheme masked or homomorphic"
+            )
+        if self.training.colluding > colluding_of(self.participation.minimum_sites):
+            raise ValueError(
+                f"training.colluding {self.training.colluding}: the masks of participation.minimum_sites "
+                f"{self.participation.minimum_sites} hold against "
+                f"{colluding_of(self.participation.minimum_sites)}; each takes three sites and one more"
+            )
+        if self.network.standardised:
+            raise ValueError("standardised weights need the noise where their gradient is: noise local")
+        # Its noise must fit the lanes: raises the reason.
+        _ = self.noise_share

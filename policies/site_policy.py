@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ledger.errors import Violation
 from policies.code import running_code_digest
-from policies.cost import epsilon_micro, plan_cost
+from policies.cost import epsilon_micro, evaluation_mechanism, plan_cost
 from policies.document import Digest, Document, PositiveFloat
 from policies.facts import Facts, micro, micro_down, micro_up, pico_up
 from policies.federation import Pool
@@ -96,7 +96,7 @@ def site_violations(
 def _least_noise(plan: AnyPlan) -> float:
     if isinstance(plan, Inquiry):
         return plan.noise_multiplier
-    return min(plan.training.noise_multiplier, plan.evaluation.noise_std)
+    return min(plan.training.noise_multiplier, evaluation_mechanism(plan).noise_multiplier)
 
 
 def cohort_violations(

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from policies.document import Digest, Document, PositiveFloat
 from policies.network_arguments import Arguments
+from privacy.mechanisms import MAXIMUM_NOISE_MULTIPLIER, MINIMUM_NOISE_MULTIPLIER
 
 
 class Network(Document):
@@ -70,11 +71,12 @@ class Training(Document):
     """
 
     noise: Literal["local", "distributed"] = "local"
-    colluding: Annotated[int, Field(ge=0, le=16)] = 1
-    """Of `distributed` alone: how many sites' noise is not counted on, beyond those that may drop out."""
+    colluding: Annotated[int, Field(ge=1, le=16)] = 1
+    """Of `distributed` alone: how many sites' noise is not counted on, beyond those that may drop out. At least one:
+    every site knows its own share and can subtract it."""
     sampling_rate: Annotated[float, Field(gt=0, le=1)]
     steps: Annotated[int, Field(ge=1, le=100_000)]
-    noise_multiplier: PositiveFloat
+    noise_multiplier: Annotated[float, Field(ge=MINIMUM_NOISE_MULTIPLIER, le=MAXIMUM_NOISE_MULTIPLIER)]
     """Of one step, over `clip_l2`: at each site, or of the sum where noise is distributed."""
     clip_l2: PositiveFloat
     """Of one patient's gradient."""

@@ -134,9 +134,12 @@ def noise_share(
         raise ResolutionError("noise of which no honest site has a share hides nothing")
     square = shares / (Fraction(noise_multiplier) * sensitivity * (1 + _SLACK)) ** 2
     for bits in range(MAXIMUM_BITS, MINIMUM_SHARE_BITS - 1, -1):
-        scale = _root_down(square * 4**bits)
+        try:
+            scale = _root_down(square * 4**bits)
+        except OverflowError:  # of a plan with numbers that no double tells from nothing
+            continue
         largest = math.floor(Fraction(scale) * Fraction(bound)) + 1
-        if largest + (_TAIL_SIGMAS << bits) <= packing.site_limit:
+        if scale > 0 and largest + (_TAIL_SIGMAS << bits) <= packing.site_limit:
             return NoiseShare(shares=shares, bits=bits, scale=scale, sensitivity=sensitivity)
     raise ResolutionError(
         "the lanes have no room for an update and its share of the noise",

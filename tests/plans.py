@@ -56,4 +56,5 @@ DISTRIBUTED = {
 def distributed_plan(**fields: object) -> Plan:
     """The tiny plan, one step a round, each site adding its share of the noise."""
     update = {"clip_l2": 0.5, "lane_bits": 32, "maximum_sites": 4, "server_learning_rate": 1.0}
-    return tiny_plan(**{"training": DISTRIBUTED, "update": update, **fields})
+    participation = {"required": [], "minimum_sites": 4, "deadline_s": 30}
+    return tiny_plan(**{"training": DISTRIBUTED, "update": update, "participation": participation, **fields})

@@ -49,7 +49,7 @@ async def test_the_opened_sum_is_the_plain_sum_of_integers_and_carries_the_noise
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
     digest, share = plan.content_digest(), plan.noise_share
-    assert share is not None and share.shares == 2
+    assert share is not None and share.shares == 3
     exchange = DirectoryExchange(consortium.founded.exchange)
     for number in (1, 2):
         opened = objects.load(exchange, outcome.state.released[digest, number].sum_digest)
@@ -57,16 +57,16 @@ async def test_the_opened_sum_is_the_plain_sum_of_integers_and_carries_the_noise
         mine = slice(4 * (number - 1), 4 * number)
         assert total.tolist() == np.sum(sent.noised[mine], axis=0, dtype=np.int64).tolist()
         noise = total / share.scale - np.sum(sent.exact[mine], axis=0)
-        # Four sites added theirs; two shares are what is claimed: sigma = noise_multiplier * 0.01 on the sum.
+        # Four sites added theirs; three shares are what is claimed: sigma = noise_multiplier * 0.01 on the sum.
         claimed = plan.training.noise_multiplier * 0.01
-        assert noise.std() == pytest.approx(claimed * np.sqrt(4 / 2), rel=0.35)
+        assert noise.std() == pytest.approx(claimed * np.sqrt(4 / 3), rel=0.35)
         assert outcome.state.released[digest, number].norm_l2_micro <= 4 * 500_000
         assert outcome.state.verdicts[digest, number].passed
     # 2. Every receipt and reservation names the trust setting, with what a stranger recomputes its price from.
     for receipt in outcome.state.usable_receipts(digest, 1, "training"):
         (mechanism,) = receipt.statement.predicate.mechanisms
         assert isinstance(mechanism, DistributedGaussian)
-        assert (mechanism.shares, mechanism.share_bits) == (2, share.bits)
+        assert (mechanism.shares, mechanism.share_bits) == (3, share.bits)
     assert all(outcome.state.spent_by(site) for site in SITES)
 
 

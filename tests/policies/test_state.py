@@ -141,3 +141,18 @@ def test_the_log_time_never_runs_backwards() -> None:
     assembly.state.advance(assembly.state.size, entry)
     assert parse_entry(entry).event.time_s == 5
     assert assembly.state.log_time_s == before
+
+
+def test_a_statement_that_breaks_its_judge_is_refused_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assembly = at("approved")
+    entry = assembly.entry(A, PolicyAdopted(policy_digest=named("rules")))
+
+    def broken(*_: object, **__: object) -> None:
+        raise OverflowError("of a number that nobody foresaw")
+
+    monkeypatch.setattr("policies.admission.violations_of", broken)
+    assert assembly.refusals(entry) == {"event.unjudged"}
+    monkeypatch.undo()
+    assembly.state.advance(assembly.state.size, entry)
