@@ -29,6 +29,7 @@ STEPS_A_ROUND: Final = 4
 """Of the runs with local noise: as many noisy steps in all as the distributed ones have rounds."""
 NOT_PRIVATE: Final[dict[str, JsonValue]] = {"sampling_rate": 0.1, "steps": 15, "learning_rate": 1.0}
 NOT_PRIVATE_ROUNDS: Final = 20
+PROXIMAL: Final = 0.1
 
 
 def cases() -> tuple[Case, ...]:
@@ -44,6 +45,20 @@ def cases() -> tuple[Case, ...]:
     found = [
         Case(label="central, not private", plan=free, central=True, private=False),
         Case(label="federated, not private", plan=free, private=False, aim="within 0.005 of central"),
+        Case(
+            label="the same, FedProx",
+            plan=derived(free, training={"proximal": PROXIMAL}),
+            private=False,
+            aim="within 0.005 of central",
+        ),
+        Case(
+            label="the same, one step a round",
+            plan=derived(
+                free.with_fields({"rounds": NOT_PRIVATE_ROUNDS * free.training.steps}), training={"steps": 1}
+            ),
+            private=False,
+            aim="within 0.005 of central",
+        ),
     ]
     for epsilon, anchor in ((8.0, "0.951 / 0.854"), (3.0, "0.944 / 0.816")):
         central = calibrated(derived(plan, training={"noise": "local"}), epsilon)
