@@ -38,6 +38,17 @@ class FinalLog:
             state.advance(index, entry)
         return cls(state, tree, note)
 
+    def state_at(self, federation: Federation, size: int) -> FederationState | None:
+        """The fold of the first `size` entries; None if fewer are final here."""
+        if self.tree is None or size > self.tree.size:
+            return None
+        if size == self.tree.size:
+            return self.state
+        state = unfolded(federation)
+        for index, entry in enumerate(self.tree.entries(0, size)):
+            state.advance(index, entry)
+        return state
+
     def entries(self) -> Iterator[tuple[int, bytes]]:
         """(index, entry), in order."""
         return enumerate(iter(()) if self.tree is None else self.tree.entries(0, self.tree.size))
