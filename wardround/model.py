@@ -1,6 +1,7 @@
 """`wardround model`: take a registered model out of its federation, and check one that somebody gave you.
 
-What an export consists of is `tasks.model.exported`; trying one on files is `wardround predict`.
+What an export consists of is `tasks.model.exported`, on what it stands `tasks.model.standing`; trying one on files is
+`wardround predict`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,19 @@ from __future__ import annotations
 import json as json_text
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
 from ledger.errors import InputError
+from wardround.ledger.sources import printable
+
+if TYPE_CHECKING:
+    from tasks.model.exported import ExportedModel
+    from tasks.model.standing import Standing
+
+NOT_FINAL = 1
 
 app = App(name="model", help="Export a registered model for use, and check an export.")
 
@@ -58,34 +66,74 @@ def verify(
     model: Path,
     /,
     *,
+    federation: Annotated[
+        Path | None,
+        Parameter(
+            help="The founding document, a member's federation.json: its witnesses must have cosigned."
+        ),
+    ] = None,
+    home: Annotated[
+        Path | None, Parameter(help="A member's home: its founding document, and the card from its ledger.")
+    ] = None,
+    policy: Annotated[
+        Path | None, Parameter(help="A tlog-policy file: whose cosignatures count, instead of a document's.")
+    ] = None,
     vkey: Annotated[
-        str | None,
-        Parameter(help="The log's verifier key, from the federation. Else the export's own is trusted."),
+        str | None, Parameter(help="The log's verifier key. Alone it does not show that anything is final.")
     ] = None,
     json: Annotated[bool, Parameter(help="Print one JSON object.", negative="")] = False,
-) -> None:
-    """Check that weights, network line, plan and registration belong together and are on the ledger.
+) -> int:
+    """Check that an export's files belong together, and that its registration is final on the ledger.
+
+    Exit 3 if anything does not hold; 1 if all holds that was asked for, which does not show that it is final.
 
     Parameters
     ----------
     model
         What `wardround model export` wrote.
     """
-    from tasks.model.exported import VKEY, ExportedModel
+    given = [federation is not None, home is not None, policy is not None or vkey is not None]
+    if sum(given) > 1:
+        raise ModelOptionError("give --federation, --home, or --policy and --vkey")
+    from ledger.commands import read_policy
+    from tasks.model import standing
+    from tasks.model.exported import ExportedModel
 
-    opened = ExportedModel.open(model)
-    own = opened.files[VKEY].decode("utf-8", "replace").strip()
-    index = opened.require_proof(vkey or own)
-    about = opened.about
+    opened, trusted = ExportedModel.open(model), read_policy(policy)
+    if home is not None:
+        found = standing.by_home(opened, home)
+    elif federation is not None:
+        found = standing.by_federation(opened, standing.read_federation(federation))
+    elif trusted is not None:
+        found = standing.by_policy(opened, trusted, vkey)
+    else:
+        found = standing.by_log_key(opened, vkey)
     if json:
-        value = {**about.to_json(), "ledger_index": index, "trusted_key": vkey or own, "ok": True}
-        sys.stdout.write(f"{json_text.dumps(value)}\n")
-        return
-    console = Console(highlight=False)
-    console.print(f"model    {about.study}, round {about.round}, {about.network.name}", soft_wrap=True)
-    console.print(f"digest   {about.model_digest}", soft_wrap=True)
-    console.print(f"plan     {about.plan_digest}", soft_wrap=True)
-    console.print(f"input    {about.data.described()}", soft_wrap=True)
-    console.print(f"verified registered as entry {index} of the ledger", soft_wrap=True)
-    if vkey is None:
-        console.print("         by the key inside the export: give --vkey to trust the federation's instead")
+        sys.stdout.write(f"{json_text.dumps({**opened.about.to_json(), **found.to_json()})}\n")
+    else:
+        _show(opened, found)
+    return 0 if found.final else NOT_FINAL
+
+
+def _show(model: ExportedModel, found: Standing) -> None:
+    about, console = model.about, Console(highlight=False)
+    registered = f"entry {found.index} of {found.origin}"
+    if found.registrar is not None:
+        registered += f", by {found.registrar}"
+    final = f"cosigned by {found.quorum}"
+    if not found.final:
+        final = "NOT shown to be final: signed by the log alone. Give --federation or --home"
+    card = "is what the ledger says"
+    if not found.card:
+        card = "NOT verified: no signature covers it, and who passed it on may have rewritten it. Give --home"
+    for word, said in (
+        ("model", f"{about.study}, round {about.round}, {about.network.name}"),
+        ("digest", about.model_digest),
+        ("plan", about.plan_digest),
+        ("input", about.data.described()),
+        ("entry", registered),
+        ("trusted", found.trusted),
+        ("final", final),
+        ("card", card),
+    ):
+        console.print(f"{word:<8} {printable(said)}", soft_wrap=True)

@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from ledger.errors import InputError
+from ledger.listing import plain
 
 if TYPE_CHECKING:
     from adapters.home import FeatureLayout
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tasks.train.calibration import CalibrationHead
 
 FAULTS = 1
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 _COLUMNS = ("file", "probability", "mask_px", "volume_ml", "mask_file", "error")
 
 
@@ -40,7 +42,12 @@ def predict(
     /,
     *,
     home: Annotated[
-        Path | None, Parameter(help="A site's home: its calibration head for this model is applied.")
+        Path | None,
+        Parameter(help="A site's home: the model must be final there, and its calibration head is applied."),
+    ] = None,
+    federation: Annotated[
+        Path | None,
+        Parameter(help="The founding document, a member's federation.json: the model must be final by it."),
     ] = None,
     json: Annotated[bool, Parameter(help="Print one JSON object an item.", negative="")] = False,
     csv: Annotated[Path | None, Parameter(help="Also write the table into this new file.")] = None,
@@ -70,6 +77,9 @@ def predict(
     opened = ExportedModel.open(model)
     if out is not None and opened.about.data.target != "mask":
         raise PredictOptionError("--out is for models that predict masks")
+    if out is not None and out.exists() and not out.is_dir():
+        raise PredictOptionError(f"{out} is no folder", remedy="Choose another --out.")
+    _require_standing(opened, home, federation)
     head = None if home is None else _head(home, opened)
     predictor = Predictor(opened, head=head, device=device_of(device))
     rows = _rows(predictor.predict(read_items(path, opened.about.data, _layout(home))), out)
@@ -77,16 +87,17 @@ def predict(
     with ExitStack() as stack:
         table = None
         if csv is not None:
-            table = csv_text.DictWriter(stack.enter_context(csv.open("x", newline="")), _COLUMNS)
+            written = csv.open("x", newline="", encoding="utf-8", errors="backslashreplace")
+            table = csv_text.DictWriter(stack.enter_context(written), _COLUMNS)
             table.writeheader()
         for row in rows:
             faults += row["error"] is not None
             if table is not None:
-                table.writerow(row)
+                table.writerow({name: _cell(value) for name, value in row.items()})
             if json:
                 sys.stdout.write(f"{json_text.dumps(row)}\n")
             elif row["error"] is not None:
-                sys.stderr.write(f"skipped {row['file']}: {row['error']}\n")
+                sys.stderr.write(f"skipped {plain(str(row['file']))}: {row['error']}\n")
             else:
                 console.print(_line(row), soft_wrap=True, markup=False)
     if faults:
@@ -97,7 +108,7 @@ def predict(
 def _rows(
     found: Iterator[Prediction | Unusable], out: Path | None
 ) -> Iterator[dict[str, str | float | int | None]]:
-    from adapters.mask_files import write_mask
+    from adapters.mask_files import MaskExistsError, MaskUnwritableError, write_mask
     from adapters.sources.items import Unusable
 
     for one in found:
@@ -110,15 +121,43 @@ def _rows(
         else:
             row["mask_px"], row["volume_ml"] = int(one.mask.sum()), one.volume_ml
             if out is not None:
-                row["mask_file"] = str(write_mask(out, one.name, one.mask, one.affine))
+                try:
+                    row["mask_file"] = str(write_mask(out, one.name, one.mask, one.affine))
+                except (MaskExistsError, MaskUnwritableError) as error:
+                    row["error"] = error.code
         yield row
 
 
 def _line(row: dict[str, str | float | int | None]) -> str:
+    file = plain(str(row["file"]))
     if row["probability"] is not None:
-        return f"{row['probability']:.4f}  {row['file']}"
+        return f"{row['probability']:.4f}  {file}"
     volume = "" if row["volume_ml"] is None else f" ({row['volume_ml']:.2f} ml)"
-    return f"{row['mask_px']} px{volume}  {row['file']}"
+    return f"{row['mask_px']} px{volume}  {file}"
+
+
+def _cell(value: str | float | None) -> str | float | None:
+    """A file's name is a formula to no spreadsheet that opens the table: in front of those an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _require_standing(model: ExportedModel, home: Path | None, federation: Path | None) -> None:
+    """Say once on which proof the model stands; an error if it is not final by the document that is given."""
+    if home is None and federation is None:
+        sys.stderr.write("model not verified: give --federation or --home, or see `wardround model verify`\n")
+        return
+    from adapters.home import Home
+    from tasks.model import standing
+
+    for document in (
+        None if home is None else Home(home).federation,
+        None if federation is None else standing.read_federation(federation),
+    ):
+        if document is not None:
+            found = standing.by_federation(model, document)
+            sys.stderr.write(
+                f"model verified by {found.trusted}: entry {found.index}, cosigned by {found.quorum}\n"
+            )
 
 
 def _head(home: Path, model: ExportedModel) -> CalibrationHead | None:

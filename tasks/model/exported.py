@@ -2,15 +2,17 @@
 
     model.safetensors       the weights; their SHA-256 is the model's digest
     plan.json               the plan, canonical; its SHA-256 is the plan's digest
-    network.json            `NetworkFile`: the network line and the data contract of that plan, and both digests
+    network.json            `NetworkFile`: the network line and the data contract of that plan, both digests and the
+                            card's
     preprocessing.json      what is done to a file before the network sees it, derived from the data contract
     card.md, card.json      the model card as of the export
     registered.entry        the ledger's entry by which the model was registered: it names both digests
     registered.tlog-proof   the proof that this entry is on the ledger
     ledger.vkey             the log's verifier key, which a stranger gets from the federation rather than from here
 
-Lives here: the format and its checks, from the weights up to the proof; no pickle is in it or is ever read. How an
-export is made lives in `exporting`, and what is done with one in `predicting`.
+Lives here: the format, and that its files belong together; no pickle is in it or is ever read. That the registration
+is on a ledger, final, and the card what the ledger says is `standing`'s. How an export is made lives in `exporting`,
+and what is done with one in `predicting`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ledger import canonical, proof
+from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, InputError, VerificationError
 from ledger.event import parse_entry
@@ -59,18 +61,22 @@ class ExportContradictsError(VerificationError):
 
 
 class NetworkFile(Document):
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     study: Name
     round: Annotated[int, Field(ge=1, le=1000)]
     plan_digest: Digest
     model_digest: Digest
     network: Network
     data: DataContract
+    card_digest: Digest
+    """Of card.json."""
+    card_text_digest: Digest
+    """Of card.md."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """An export whose files agree with each other; that it is on a ledger says `require_proof`."""
+    """An export whose files agree with each other; that it is on a ledger says `standing`."""
 
     about: NetworkFile
     plan: Plan
@@ -96,13 +102,10 @@ class ExportedModel:
         _require((said.plan_digest, said.round, said.model_digest) == named, NETWORK, ENTRY)
         # 4. What is said of the preprocessing is what is done.
         _require(files[PREPROCESSING] == canonical.encode(preprocessing(plan.data)), PREPROCESSING, PLAN)
+        # 5. The cards are the ones that network.json names. Nothing signed names them.
+        for name, digest in ((CARD_JSON, about.card_digest), (CARD, about.card_text_digest)):
+            _require(canonical.digest(files[name]) == digest, name, NETWORK)
         return cls(about, plan, files[MODEL], files)
-
-    def require_proof(self, vkey: str) -> int:
-        """The entry's index on the ledger of this key, or an error if the entry is not proven to be on it."""
-        parsed = proof.parse(self.files[PROOF])
-        parsed.verify(self.files[ENTRY], log_vkey=vkey, policy=None)
-        return parsed.index
 
 
 def preprocessing(data: DataContract) -> dict[str, JsonValue]:

@@ -6,20 +6,19 @@ Only what is final on the ledger is exported, and only models that passed their 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from adapters import objects
-from adapters.exchange import DirectoryExchange
 from adapters.final_log import FinalLog
-from adapters.home import CoordinatorConfig, Home, HomeError, SiteConfig
+from adapters.home import Home
 from ledger import canonical
 from ledger.errors import InputError
 from ledger.event import parse_entry
 from policies.events import ModelRegistered
-from tasks.coordinator.applied_card import applied_model_card, markdown
+from tasks.coordinator.applied_card import applied_model_card
 from tasks.model import exported
 from tasks.model.exported import NetworkFile
+from tasks.model.standing import card_files, exchange_of
 
 
 class NotRegisteredError(InputError):
@@ -35,28 +34,30 @@ def export_model(
     NotRegisteredError, ExportExistsError, HomeError.
     """
     home = Home(root)
-    exchange = DirectoryExchange(home.resolve(_exchange_of(home)))
+    exchange = exchange_of(home)
     final = FinalLog.read(home.federation, exchange)
     index, entry, registered = _newest(final, plan_digest, round_number)
     published = final.state.plans[registered.plan_digest]
+    card, card_text = card_files(applied_model_card(final.state, published, registered.round))
     about = NetworkFile(
-        schema_version=1,
+        schema_version=2,
         study=published.plan.study,
         round=registered.round,
         plan_digest=registered.plan_digest,
         model_digest=registered.model_digest,
         network=published.plan.network,
         data=published.plan.data,
+        card_digest=canonical.digest(card),
+        card_text_digest=canonical.digest(card_text),
     )
-    card = applied_model_card(final.state, published, registered.round)
     exported.write(
         {
             exported.MODEL: objects.load(exchange, registered.model_digest),
             exported.PLAN: published.plan.canonical_bytes(),
             exported.NETWORK: about.canonical_bytes(),
             exported.PREPROCESSING: canonical.encode(exported.preprocessing(published.plan.data)),
-            exported.CARD: markdown(card).encode(),
-            exported.CARD_JSON: json.dumps(card, indent=1, ensure_ascii=False).encode(),
+            exported.CARD: card_text,
+            exported.CARD_JSON: card,
             exported.ENTRY: entry,
             exported.PROOF: final.prove(index).encode(),
             exported.VKEY: f"{home.federation.log_vkey}\n".encode(),
@@ -64,16 +65,6 @@ def export_model(
         target,
     )
     return about
-
-
-def _exchange_of(home: Home) -> str:
-    """Where the exchange is, whoever's home this is."""
-    try:
-        return home.read(SiteConfig).exchange
-    except HomeError as error:
-        if error.code != "home.role":
-            raise
-        return home.read(CoordinatorConfig).exchange
 
 
 def _newest(
