@@ -100,8 +100,9 @@ class SiteConfig(Document):
     approval: Literal["automatic", "listed"]
     """`automatic`: a standing approval of plans that meet every other check. `listed`: only `approved_plans`."""
     approved_plans: tuple[Digest, ...] = ()
-    approved_bundles: tuple[Digest, ...] = ()
-    """MONAI bundles whose networks may be trained here (`wardround plan validate` prints a bundle's digest)."""
+    approved_bundles: dict[Digest, Digest] = Field(default_factory=dict)
+    """MONAI bundles that plans may name: the digest of each → that of the network in it. `wardround plan bundle`
+    prints the line."""
     approved_policies: tuple[Digest, ...] = ()
     """With `listed`: the policies that this site votes for (`policies.code`), once the code that it runs has them."""
     policy: SitePolicy

@@ -8,7 +8,7 @@ document.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -54,9 +54,12 @@ def site_violations(
     *,
     site: str,
     approved_by_steward: bool,
-    approved_bundles: Sequence[Digest] = (),
+    approved_bundles: Mapping[Digest, Digest] | None = None,
 ) -> list[Violation]:
-    """What the hospital's own policy has against a plan, before any data is opened."""
+    """What the hospital's own policy has against a plan, before any data is opened.
+
+    `approved_bundles`: a bundle's digest → `Network.class_digest` of the network that the steward saw in it.
+    """
     asked: Facts = {
         # The least noise that anything of the plan has; towards the side that refuses.
         "noise_multiplier_micro": micro_down(_least_noise(plan)),
@@ -74,6 +77,7 @@ def site_violations(
             "clip_l2_micro": micro_up(plan.training.clip_l2),
             "family": plan.network.name,
             "bundle": plan.network.bundle or "none",
+            "network": plan.network.class_digest,
         }
         limits |= {
             "clip_l2_ceiling_micro": micro_down(policy.clip_l2_ceiling),
@@ -86,7 +90,7 @@ def site_violations(
         "approved_by_steward": approved_by_steward,
     }
     if isinstance(plan, Plan):
-        facts["approved_bundles"] = list(approved_bundles)
+        facts["approved_bundles"] = dict(approved_bundles or {})
     return [
         Violation(code, _message(code, plan, policy, site))
         for code in installed_rules().decide(decision, facts)
@@ -138,6 +142,7 @@ def _message(code: str, plan: AnyPlan, policy: SitePolicy, site: str) -> str:
         "site.delta": f"δ is not small enough for the number of patients of {site}",
         "site.cohort": f"{site} has fewer consenting patients than the plan or its own policy requires",
         "plan.code": f"the code that runs at {site} is not approved by the plan",
-        "plan.bundle": f"the bundle that the plan's network comes from is not among the approved_bundles of {site}",
+        "plan.bundle": f"the bundle that the plan names, with the network that the plan gives it, is not among the "
+        f"approved_bundles of {site}",
         "plan.not-approved": f"the steward of {site} has not approved the plan",
     }.get(code, f"the rule {code} of {site} refuses the plan")

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ledger import canonical
 from policies.document import Digest, Document, PositiveFloat
 from policies.network_arguments import Arguments
 from privacy.mechanisms import MAXIMUM_NOISE_MULTIPLIER, MINIMUM_NOISE_MULTIPLIER
@@ -29,8 +30,14 @@ class Network(Document):
     standardised: bool = False
     """Whether weights of convolutions are standardised (Qiao et al. 2019, arXiv:1903.10520)."""
     bundle: Digest | None = None
-    """The MONAI bundle from which name and arguments come; sites approve it like code."""
+    """The MONAI bundle from which name and arguments come; sites approve it like code, with `class_digest`."""
     arguments: Arguments = Field(default_factory=dict)
+
+    @property
+    def class_digest(self) -> Digest:
+        """Of the name and the arguments, which a bundle gives: not of what a plan adds (norms, standardised)."""
+        value = self.to_json()
+        return canonical.digest(canonical.encode({"name": value["name"], "arguments": value["arguments"]}))
 
     def described(self) -> str:
         """For people: the class, its arguments and what takes the place of batch norms."""

@@ -10,11 +10,13 @@ from typing import TypeVar
 
 import yaml
 
-from adapters.bundle import check_contract, read_bundle
+from adapters.bundle import Bundle, check_contract, read_bundle
+from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.code import running_code_digest
 from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
+from policies.training import Network
 
 BY_DATE = "date"
 PlanT = TypeVar("PlanT", Plan, Inquiry)
@@ -66,10 +68,19 @@ def _plan(text: str, folder: Path) -> Plan:
             code="plan.malformed",
         )
     bundle = read_bundle(folder / path)
-    value["network"] = {**network, **bundle.arguments, "name": bundle.name, "bundle": bundle.digest}
+    value["network"] = {**network, **_named(bundle)}
     plan = Plan.from_value(value, what="plan")
     check_contract(bundle, plan.data)
     return plan
+
+
+def bundle_network(folder: Path) -> Network:
+    """The network of a bundle as plans name it, with the bundle's digest. BundleError, BundleCodeError."""
+    return Network.from_value(_named(read_bundle(folder)), what="bundle")
+
+
+def _named(bundle: Bundle) -> dict[str, JsonValue]:
+    return {**bundle.arguments, "name": bundle.name, "bundle": bundle.digest}
 
 
 def _text(path: Path) -> str:

@@ -28,7 +28,7 @@ from policies.plan import Plan
 from privacy import accounting
 from privacy.accounting import MICRO, Curve
 from privacy.statistics import lane_count
-from tasks.planning import parse_either, read_either
+from tasks.planning import bundle_network, parse_either, read_either
 from wardround.examples import EXAMPLES
 
 DEFAULT_EXAMPLE = "chest-xray"
@@ -171,6 +171,22 @@ def validate(
             errors.print(f"warning: {warning}", soft_wrap=True)
     if violations:
         raise PolicyViolation(violations)
+
+
+@app.command
+def bundle(folder: Path, /) -> None:
+    """Print a MONAI bundle's network, and the lines by which a hospital approves both. Nothing of it is run.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    """
+    network = bundle_network(folder)
+    console = Console(highlight=False)
+    console.print(f"# {network.name} {json_text.dumps(network.arguments)}", soft_wrap=True, markup=False)
+    console.print("# into the hospital's institution.yaml:", soft_wrap=True)
+    console.print(f'approved_bundles:\n  "{network.bundle}": "{network.class_digest}"', soft_wrap=True)
 
 
 def _network(plan: Plan) -> NetworkDescription:

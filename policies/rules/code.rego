@@ -30,15 +30,17 @@ site_approved if {
 	input.running_code in input.plan.code_digests
 }
 
-# A bundle of somebody's is named by its digest and approved like code; most plans have none.
+# A bundle of somebody's is named by its digest and approved like code, together with the digest of the network that
+# it has: the plan gives that very network. Most plans name no bundle.
 default bundle_approved := false
 
 bundle_approved if input.plan.bundle == "none"
 
 bundle_approved if {
 	typed.digest(input.plan.bundle)
-	is_array(input.approved_bundles)
-	input.plan.bundle in input.approved_bundles
+	typed.digest(input.plan.network)
+	is_object(input.approved_bundles)
+	input.approved_bundles[input.plan.bundle] == input.plan.network
 }
 
 default plan_approved := false

@@ -6,6 +6,10 @@ import rego.v1
 
 digest := "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
+network := "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+
+from_bundle := {"bundle": digest, "network": network}
+
 test_a_plan_names_the_code_that_may_run_it if {
 	code.plan_approves_some with input as {"plan": {"code_digests": [digest]}}
 	not code.plan_approves_some with input as {"plan": {"code_digests": []}}
@@ -37,16 +41,24 @@ test_a_hospital_runs_approved_code_only if {
 }
 
 test_a_hospital_approves_each_bundle if {
-	code.bundle_approved with input as {"plan": {"bundle": digest}, "approved_bundles": [digest]}
-	not code.bundle_approved with input as {"plan": {"bundle": digest}, "approved_bundles": []}
-	not code.bundle_approved with input as {"plan": {"bundle": digest}, "approved_bundles": digest}
-	not code.bundle_approved with input as {"plan": {"bundle": digest}}
+	code.bundle_approved with input as {"plan": from_bundle, "approved_bundles": {"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef": network}}
+	not code.bundle_approved with input as {"plan": from_bundle, "approved_bundles": {}}
+	not code.bundle_approved with input as {"plan": from_bundle, "approved_bundles": [digest]}
+	not code.bundle_approved with input as {"plan": from_bundle, "approved_bundles": digest}
+	not code.bundle_approved with input as {"plan": from_bundle}
+}
+
+test_a_bundle_is_approved_with_its_network if {
+	not code.bundle_approved with input as {"plan": from_bundle, "approved_bundles": {"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef": digest}}
+	not code.bundle_approved with input as {"plan": from_bundle, "approved_bundles": {"fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210": network}}
+	not code.bundle_approved with input as {"plan": {"bundle": digest}, "approved_bundles": {"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef": null}}
+	not code.bundle_approved with input as {"plan": {"bundle": digest, "network": ""}, "approved_bundles": {"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef": ""}}
 }
 
 test_a_plan_says_that_it_has_no_bundle if {
 	code.bundle_approved with input as {"plan": {"bundle": "none"}, "approved_bundles": []}
 	every bundle in [null, "", false, "abc", []] {
-		not code.bundle_approved with input as {"plan": {"bundle": bundle}, "approved_bundles": [bundle]}
+		not code.bundle_approved with input as {"plan": {"bundle": bundle, "network": network}, "approved_bundles": {"": network, "abc": network}}
 	}
 	not code.bundle_approved with input as {"plan": {}, "approved_bundles": []}
 }

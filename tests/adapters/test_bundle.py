@@ -9,12 +9,15 @@ import pytest
 import yaml
 
 from adapters.bundle import BundleCodeError, BundleContractError, BundleError, check_contract, read_bundle
+from adapters.home import SiteConfig
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.data_contract import DataContract, Image
+from policies.plan import Plan
 from policies.site_policy import SitePolicy, site_violations
 from tasks.planning import parse_either, read_plan
 from tests.plans import tiny_plan
+from wardround.__main__ import run
 
 UNET: dict[str, JsonValue] = {
     "_target_": "monai.networks.nets.unet.UNet",
@@ -194,12 +197,42 @@ def test_a_hospital_that_did_not_approve_the_bundle_refuses_the_plan(tmp_path: P
     plan = read_plan(plan_with(tmp_path, {"bundle": "../bundle"}))
     policy = SitePolicy(epsilon_cap=100.0, delta=1e-5, plan_epsilon_cap=100.0, model_families=("UNet",))
 
-    def codes(*approved: str) -> set[str]:
+    def codes(asked: Plan, approved: dict[str, str]) -> set[str]:
         found = site_violations(
-            plan, policy, site="hospital-a", approved_by_steward=True, approved_bundles=approved
+            asked, policy, site="hospital-a", approved_by_steward=True, approved_bundles=approved
         )
         return {one.code for one in found}
 
-    assert plan.network.bundle is not None
-    assert codes(plan.network.bundle) == set()
-    assert codes() == codes("0" * 64) == {"plan.bundle"}
+    digest, seen = str(plan.network.bundle), plan.network.class_digest
+    assert codes(plan, {digest: seen}) == set()
+    assert codes(plan, {}) == codes(plan, {"0" * 64: seen}) == {"plan.bundle"}
+
+
+def test_an_approved_bundles_digest_covers_no_other_network(tmp_path: Path) -> None:
+    """A coordinator publishes the digest that stewards approved with a network of its own choice."""
+    bundle(tmp_path)
+    plan = read_plan(plan_with(tmp_path, {"bundle": "../bundle"}))
+    policy = SitePolicy(epsilon_cap=100.0, delta=1e-5, plan_epsilon_cap=100.0, model_families=("UNet",))
+    steward = {str(plan.network.bundle): plan.network.class_digest}
+    network = plan.network.to_json()
+    for other, refused in (
+        ({"arguments": {**plan.network.arguments, "channels": [8, 8, 8]}}, True),
+        ({"arguments": {"channels": [4, 8, 8], "strides": [2, 2]}}, True),
+        ({"norm_groups": 2}, False),  # what stands beside a bundle is the plan's
+    ):
+        asked = plan.with_fields({"network": {**network, **other}})
+        found = site_violations(
+            asked, policy, site="hospital-a", approved_by_steward=True, approved_bundles=steward
+        )
+        assert {one.code for one in found} == ({"plan.bundle"} if refused else set())
+
+
+def test_a_steward_gets_the_line_to_paste(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bundle(tmp_path)
+    assert run(["plan", "bundle", str(folder)]) == 0
+    said = yaml.safe_load(capsys.readouterr().out)
+    plan = read_plan(plan_with(tmp_path, {"bundle": "../bundle"}))
+    assert said["approved_bundles"] == {plan.network.bundle: plan.network.class_digest}
+    line = {"approved_bundles": said["approved_bundles"]}
+    assert SiteConfig.model_fields.keys() >= line.keys()
+    assert run(["plan", "bundle", str(tmp_path)]) == 2 and "bundle.unreadable" in capsys.readouterr().err

@@ -73,6 +73,7 @@ ADMITTED: Final[dict[str, Document]] = {
             "epsilon_micro": 8,
             "family": "densenet",
             "bundle": DIGEST,
+            "network": DIGEST,
             "code_digests": [DIGEST],
         },
         "policy": {
@@ -83,7 +84,7 @@ ADMITTED: Final[dict[str, Document]] = {
         },
         "running_code": DIGEST,
         "approved_by_steward": True,
-        "approved_bundles": [DIGEST],
+        "approved_bundles": {DIGEST: DIGEST},
     },
     "statistics": {"reported": 3, "minimum_sites": 3, "missing_required": [], "opened": True},
     "site_statistics": {
