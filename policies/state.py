@@ -58,8 +58,6 @@ from policies.receipt import FIRST_RECEIPT, Statement, Step
 from privacy import accounting
 from privacy.accounting import Curve
 
-_UNJUDGED = "the statement cannot be judged: something in it has no meaning"
-
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -205,7 +203,7 @@ class FederationState:
         except CodedError as error:
             raise PolicyViolation([Violation(error.code, error.public_message)]) from None
         except Exception:  # a statement that could stop a witness would stop them all
-            raise PolicyViolation([Violation("event.unjudged", _UNJUDGED)]) from None
+            raise PolicyViolation([Violation("event.unjudged", "the statement cannot be judged")]) from None
         if violations:
             raise PolicyViolation(violations)
         # 3. Take it in.
