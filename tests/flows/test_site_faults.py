@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from adapters.home import Home, SiteConfig
+from ledger.canonical import JsonValue
 from policies.budget import given_back
 from policies.cost import epsilon_micro, plan_cost
 from policies.plan import Plan
@@ -21,6 +22,7 @@ from privacy.masked_sum import MaskedSum
 from privacy.packing import Lanes
 from privacy.protected_sum import Report
 from tasks.aggregate import encoding_of
+from tasks.progress import listen
 from tasks.summing import SumTerms
 from tasks.worker.process import InlineWorker
 from tasks.worker.site_session import SiteSession
@@ -95,6 +97,30 @@ async def test_a_site_that_fails_is_named_with_its_code_and_takes_part_in_the_ne
         if path.is_file()
     )
     assert RAISED_TEXT.encode() not in everywhere_else
+
+
+async def test_a_comparison_that_fails_ends_nothing_but_itself(consortium: Consortium) -> None:
+    """It is the site's own affair and comes last: by then the model's registration is witnessed and the plan's keys
+    are gone."""
+    masking = Home(consortium.founded.sites["hospital-b"]).root / "masking"
+    left: list[list[Path]] = []
+
+    class Comparing(SiteSession):
+        def compare(self, plan: Plan, model: bytes) -> dict[str, JsonValue]:
+            left.append(list(masking.iterdir()))
+            raise ValueError(RAISED_TEXT)
+
+    consortium.workers["hospital-b"] = site_worker(Comparing)
+    plan, told = tiny_plan(), []
+    stop_listening = listen(lambda now: told.append(now.step) if now.party == "hospital-b" else None)
+    outcome = await consortium.run(plan)
+    stop_listening()
+    assert outcome.errors == {}
+    assert (plan.content_digest(), 1) in outcome.state.registered
+    assert left == [[]]
+    assert told[-2:] == ["no comparison with a local model", "done"]
+    assert RAISED_TEXT in consortium.site_log("hospital-b")
+    assert RAISED_TEXT not in "".join(told)
 
 
 async def test_a_site_with_too_few_patients_spends_nothing_and_the_round_goes_on(tmp_path: Path) -> None:
