@@ -24,6 +24,7 @@ from tasks.site.consents import publish_consent_policies, publish_consent_state
 from tasks.site.contribute import (
     attempts,
     can_resume,
+    declined,
     kept_release,
     protect,
     reserve,
@@ -108,11 +109,13 @@ async def take_round(
 ) -> bytes | None:
     """One round. Returns the model that came of it, verified here, or None if the round failed for all."""
     if (published.plan_digest, round_number) not in site.state.released:
-        try:
-            await report_training(site, published, round_number, base, prepared)
-        except CodedError as error:
-            for kind in published.plan.steps_of(round_number):
-                await withhold(site, published, round_number, kind, error)
+        # After a refusal no training of this round can count any more: another one would tell, and give nothing.
+        if not declined(site, published, round_number, ("training",)):
+            try:
+                await report_training(site, published, round_number, base, prepared)
+            except CodedError as error:
+                for kind in published.plan.steps_of(round_number):
+                    await withhold(site, published, round_number, kind, error)
         await answer(site, published, round_number, "training")
         await open_sum(site, published, round_number, "training", base)
     model = await follow_model(site, published, base, round_number)
@@ -137,10 +140,9 @@ def evaluation_attempt(site: Site, published: PlanPublished, round_number: int) 
     """The attempt under which this site owes the round an evaluation, 0 if it owes none: it did not take part
     in the training, or reported already. Read from the ledger, so that it survives a restart."""
     key = (published.plan_digest, round_number)
-    steps = published.plan.steps_of(round_number)
     trained = (*key, "training", site.name) in site.latest.receipts
-    declined = any((*key, kind, site.name) in site.latest.refusals for kind in steps)
-    return attempts(site, published, round_number) if trained and not declined else 0
+    refused = declined(site, published, round_number, published.plan.steps_of(round_number))
+    return attempts(site, published, round_number) if trained and not refused else 0
 
 
 async def report_training(

@@ -7,6 +7,8 @@ leaves the budget spent and never the other way round. A release that was built 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adapters.outbox import Slot
 from adapters.pool_journal import Use
 from ledger.errors import CodedError, PolicyViolation, Violation
@@ -47,6 +49,12 @@ def carried(site: Site, published: PlanPublished, round_number: int) -> int:
 
 def attempts(site: Site, published: Published, round_number: int) -> int:
     return site.latest.attempts.get((published.plan_digest, round_number, site.name), 0)
+
+
+def declined(site: Site, published: Published, round_number: int, kinds: Sequence[Step]) -> bool:
+    """Whether the ledger has a refusal of one of these steps for this site: by itself or by the coordinator."""
+    key = (published.plan_digest, round_number)
+    return any((*key, kind, site.name) in site.latest.refusals for kind in kinds)
 
 
 @step
@@ -184,6 +192,8 @@ async def withhold(
     of patients does not."""
     site.keep_diagnostics(f"{error}\n{error.diagnostics()}")
     keep_withheld(site, published, round_number, error.code)
+    if kind == "training":
+        await _forget_training(site, published)
     refusal = UpdateRefused(
         plan_digest=published.plan_digest,
         round=round_number,
@@ -196,3 +206,11 @@ async def withhold(
     except PolicyViolation as late:
         # The round was closed without this site: it is named as missing there, which says the same.
         site.keep_diagnostics(str(late))
+
+
+async def _forget_training(site: Site, published: Published) -> None:
+    """Remove what a training would go on from: before its refusal is said, so that no run in between finds it."""
+    try:
+        await site.worker.call(SiteSession.forget_training, published.plan_digest)
+    except CodedError as error:  # the process may be what failed
+        site.keep_diagnostics(f"the checkpoint of the training is left: {error}")

@@ -85,6 +85,10 @@ class SumSession(ModelSession):
         """The plan is over: forget its keys, and what was not sent of this site's updates."""
         self._masking(plan_digest).forget()
         self._residuals(plan_digest).remove_all()
+        self.forget_training(plan_digest)
+
+    def forget_training(self, plan_digest: str) -> None:
+        """Nothing goes on from where a training of the plan was cut off."""
         self._training_files(plan_digest).remove_all()
 
     def make_key(self, recipients: dict[str, str], *, context: bytes) -> tuple[bytes, dict[str, bytes]]:
@@ -101,7 +105,7 @@ class SumSession(ModelSession):
     def released(self, plan: AnyPlan, terms: SumTerms) -> None:
         """The report is kept: its masks are never used again, and what it was trained from is not needed."""
         if terms.context.step == "training":
-            self._training_files(terms.context.plan_digest).remove_all()
+            self.forget_training(terms.context.plan_digest)
         if is_masked(plan):
             self._masking(terms.context.plan_digest).used(terms.context)
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
 
+import flows.site
 from adapters.home import Home
 from adapters.outbox import Outbox, Slot
+from ledger.errors import CodedError
 from ledger.event import entry_digest
 from policies.cost import plan_cost, round_cost
+from policies.events import PlanPublished
+from policies.plan import Plan
+from policies.receipt import Step
 from tasks.progress import Progress
-from tests.consortium import SITES, Consortium, PowerCut
+from tasks.site.contribute import submit, withhold
+from tasks.site.party import Site
+from tasks.site.release import Release
+from tasks.train.private import TrainingDivergedError
+from tasks.worker.site_session import SiteSession
+from tests.consortium import SITES, Consortium, PowerCut, site_worker
+from tests.flows.test_crashes import Recording, updates_by_sum
 from tests.plans import tiny_plan
 
 pytestmark = pytest.mark.xdist_group("rounds-3")
@@ -107,3 +120,48 @@ async def test_a_checkpoint_of_another_attempt_or_model_is_not_taken_up(consorti
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
     assert outcome.state.spent_by("hospital-b") == round_cost(plan, 1).scaled(2)
+
+
+async def test_a_training_that_was_refused_is_not_done_again(
+    consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It diverged, which the ledger knows; nothing of a round without an evaluation is settled. Each further try
+    would tell whether it diverges again, for nothing."""
+    home = Home(consortium.founded.sites["hospital-b"]).root
+    plan, sent = tiny_plan(rounds=2, evaluation={"bins": 4, "noise_std": 3.0, "every": 2}), defaultdict(set)
+    trained: list[int] = []
+
+    class Diverging(SiteSession):
+        def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
+            trained.append(round_number)
+            super().train(plan, base, round_number, attempt)
+            assert list((home / "training").rglob("1-1-*"))
+            raise TrainingDivergedError("diverged")
+
+    async def last_word(
+        site: Site, published: PlanPublished, round_number: int, kind: Step, error: CodedError
+    ) -> None:
+        await withhold(site, published, round_number, kind, error)
+        raise PowerCut
+
+    async def slow(site: Site, published: PlanPublished, slot: Slot, ready: Release, parent: str) -> int:
+        if site.name == "hospital-c":
+            await asyncio.sleep(3600.0)  # so that the round stays open
+        return await submit(site, published, slot, ready, parent)
+
+    consortium.workers["hospital-b"] = site_worker(Diverging)
+    consortium.exchanges["hospital-b"] = lambda shared: Recording(shared, sent, "")
+    with monkeypatch.context() as patch:
+        patch.setattr(flows.site, "withhold", last_word)
+        patch.setattr(flows.site, "submit", slow)
+        cut = await consortium.run(plan)
+    assert isinstance(cut.errors["hospital-b"], PowerCut)
+    assert trained == [1]
+    assert not [path for path in (home / "training").rglob("*") if path.is_file()]
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outcome.missing(plan, 1) == {"hospital-b": "site.withheld"}
+    assert trained == [1, 2]
+    assert outcome.state.attempts[plan.content_digest(), 1, "hospital-b"] == 1
+    assert updates_by_sum(sent) == {}
