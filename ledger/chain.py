@@ -34,7 +34,7 @@ ADMITTED = "member.admitted"
 RETIRED = "member.retired"
 ROTATED = "key.rotated"
 _ABOUT_MEMBERS = frozenset({FOUNDED, ADMITTED, RETIRED, ROTATED})
-BY_QUORUM = frozenset({"phase.advanced", "site.released"})
+BY_QUORUM = frozenset({"site.released"})
 """Types that only a quorum of the members can say; what they mean is decided outside the ledger."""
 
 

@@ -24,7 +24,6 @@ from policies.events import (
     InquiryPublished,
     MemberRetired,
     ModelRegistered,
-    PhaseAdvanced,
     PlanApproved,
     PlanPublished,
     PolicyAdopted,
@@ -38,6 +37,15 @@ from policies.events import (
     UpdateRefused,
 )
 from policies.federation import Federation
+from policies.rollout import gate
+from policies.rollout.statements import (
+    AgreementRecorded,
+    ConformanceRecorded,
+    DrillRecorded,
+    IncidentReported,
+    PhaseAdvanced,
+    PhaseOpened,
+)
 
 if TYPE_CHECKING:
     from policies.state import FederationState
@@ -51,9 +59,11 @@ _SITES_SAY = (
     | ConsentState
     | TrainingReceipt
     | PolicyAdopted
+    | AgreementRecorded
+    | ConformanceRecorded
 )
 _ANYBODY_SAYS = (
-    UpdateRefused | IdentityRotated | MemberRetired | SiteQuarantined | SiteReleased | PhaseAdvanced
+    UpdateRefused | IdentityRotated | MemberRetired | SiteQuarantined | SiteReleased | IncidentReported
 )
 
 
@@ -89,8 +99,18 @@ def violations_of(
             return membership.quarantine(state, institution, body)
         case SiteReleased():
             return membership.release(state, body)
+        case PhaseOpened():
+            return gate.opening(state, body)
         case PhaseAdvanced():
-            return membership.phase(state, body)
+            return gate.advance(state, body)
+        case AgreementRecorded():
+            return gate.agreement(state, institution, body)
+        case ConformanceRecorded():
+            return gate.conformance(state, institution, body)
+        case DrillRecorded():
+            return gate.drill(state, body)
+        case IncidentReported():
+            return []
         case PlanPublished():
             return rounds.plan(state, body)
         case InquiryPublished():

@@ -15,11 +15,19 @@ from pydantic import Field
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.document import Digest, Document, Name
-from policies.federation import ConsentPolicy, Federation, Hex32, Phase, PublicKey
+from policies.federation import ConsentPolicy, Federation, Hex32, PublicKey
 from policies.inquiry import MAXIMUM_LANES, Inquiry
 from policies.opening import SignedOpening
 from policies.plan import Plan
 from policies.receipt import DeclaredMechanism, Statement, Step
+from policies.rollout.statements import (
+    AgreementRecorded,
+    ConformanceRecorded,
+    DrillRecorded,
+    IncidentReported,
+    PhaseAdvanced,
+    PhaseOpened,
+)
 
 Round = Annotated[int, Field(ge=1, le=1000)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")]
@@ -147,13 +155,6 @@ class SiteReleased(Document):
     site: Name
 
 
-class PhaseAdvanced(Document):
-    """A quorum of the members takes the rollout to its next phase, or back, on the evidence of that digest."""
-
-    phase: Phase
-    evidence_digest: Digest
-
-
 class TrainingReceipt(Document):
     statement: Statement
 
@@ -270,7 +271,12 @@ Body = (
     | ConsentState
     | SiteQuarantined
     | SiteReleased
+    | PhaseOpened
     | PhaseAdvanced
+    | AgreementRecorded
+    | ConformanceRecorded
+    | DrillRecorded
+    | IncidentReported
     | TrainingReceipt
     | UpdateRefused
     | RoundClosed
@@ -296,7 +302,12 @@ TYPES: dict[str, tuple[type[Body], ...]] = {
     "consent.state": (ConsentState,),
     "site.quarantined": (SiteQuarantined,),
     "site.released": (SiteReleased,),
+    "phase.opened": (PhaseOpened,),
     "phase.advanced": (PhaseAdvanced,),
+    "agreement.recorded": (AgreementRecorded,),
+    "conformance.recorded": (ConformanceRecorded,),
+    "drill.recorded": (DrillRecorded,),
+    "incident.reported": (IncidentReported,),
     "training.receipt": (TrainingReceipt,),
     "update.refused": (UpdateRefused,),
     "round.closed": (RoundClosed,),

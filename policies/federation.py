@@ -131,6 +131,26 @@ class Member(Document):
         return self
 
 
+OfficerRole = Literal["data-steward", "compliance-officer", "clinical-lead", "regulatory-officer"]
+
+
+class Officer(Document):
+    """A person who may sign that a phase of the rollout may end, for one institution and in one role."""
+
+    name: Name
+    role: OfficerRole
+    institution: Name
+    key: PublicKey
+
+
+class SignOffRule(Document):
+    """How many officers of a role must sign before a phase ends."""
+
+    phase: Phase
+    role: OfficerRole
+    signatures: Annotated[int, Field(ge=1, le=64)]
+
+
 class Federation(Document):
     schema_version: Literal[1]
     name: Name
@@ -145,6 +165,9 @@ class Federation(Document):
     members: Annotated[tuple[Member, ...], Field(min_length=2, max_length=1001)]
     key_holders: Annotated[tuple[Name, ...], Field(min_length=2)]
     """Sites that hold the key of homomorphic sums; f+1 of them must open a sum identically."""
+    officers: Annotated[tuple[Officer, ...], Field(max_length=1000)] = ()
+    sign_offs: Annotated[tuple[SignOffRule, ...], Field(max_length=16)] = ()
+    """Without a rule for it a phase cannot end."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Federation:
@@ -171,12 +194,25 @@ class Federation(Document):
             if member.witness_vkey is not None:
                 what = f"the witness_vkey of {member.name}"
                 keys.append(_vkey(member.witness_vkey, what=what, name=member.name, kind=COSIGNATURE_V1).key)
+        keys += [_identity(officer) for officer in self.officers]
         # 2. None is there twice, whatever it is for.
         if len(set(keys)) != len(keys):
             raise ValueError("member keys, witness keys and the log key must differ from one another")
         sealing = [member.sealing_key for member in self.members if member.sealing_key is not None]
         if len(set(sealing)) != len(sealing):
             raise ValueError("sealing keys must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _officers_can_sign(self) -> Federation:
+        people = [officer.name for officer in self.officers]
+        if len(set(people)) != len(people):
+            raise ValueError("officer names must differ")
+        if not {officer.institution for officer in self.officers} <= {one.name for one in self.members}:
+            raise ValueError("an officer acts for a member")
+        rules = [(rule.phase, rule.role) for rule in self.sign_offs]
+        if len(set(rules)) != len(rules):
+            raise ValueError("sign_offs names a role of a phase twice")
         return self
 
     def sites(self) -> tuple[Member, ...]:
@@ -187,6 +223,13 @@ class Federation(Document):
 
     def member(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)
+
+    def officer(self, name: str) -> Officer | None:
+        return next((officer for officer in self.officers if officer.name == name), None)
+
+    def sign_offs_for(self, phase: Phase) -> dict[OfficerRole, int]:
+        """Role → how many of it must sign that the phase may end."""
+        return {rule.role: rule.signatures for rule in self.sign_offs if rule.phase == phase}
 
     def with_key(self, name: str, key: PublicKey, valid_until_s: int | None) -> Federation:
         """The same federation after a member rotated its key; MalformedDocumentError if that has another purpose."""
@@ -208,6 +251,7 @@ class Federation(Document):
             {
                 "members": [member.to_json() for member in kept],
                 "key_holders": [holder for holder in self.key_holders if holder in names],
+                "officers": [one.to_json() for one in self.officers if one.institution in names],
             }
         )
 
@@ -231,7 +275,7 @@ def _vkey(text: str, *, what: str, name: str, kind: int) -> VerifierKey:
     return vkey
 
 
-def _identity(member: Member) -> VerificationKey:
+def _identity(member: Member | Officer) -> VerificationKey:
     try:
         return member.key.verification_key()
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Admission of events about the federation itself: its members, keys, policies, consents, quarantine and phase.
+"""Admission of events about the federation itself: its members, keys, policies, consents and quarantine.
 
 Each function returns every reason why the event may not stand; who may say it at all is `policies.admission`'s, and
 who must sign it `ledger.chain`'s.
@@ -14,13 +14,12 @@ from policies.events import (
     ConsentState,
     IdentityRotated,
     MemberRetired,
-    PhaseAdvanced,
     PolicyAdopted,
     SiteQuarantined,
     SiteReleased,
     SumKeyRotated,
 )
-from policies.federation import PHASES, Federation
+from policies.federation import Federation
 from policies.protection import is_encrypted, outlying_sites
 
 if TYPE_CHECKING:
@@ -35,6 +34,12 @@ def founding(state: FederationState, institution: str, body: Federation) -> list
         found.append(Violation("federation.origin", "the document names another log"))
     if body.coordinator().name != institution:
         found.append(Violation("federation.founder", "the coordinator records the founding"))
+    # Asked here alone: a site whose officers are needed may leave all the same, and phases then wait.
+    for rule in body.sign_offs:
+        if sum(officer.role == rule.role for officer in body.officers) < rule.signatures:
+            found.append(
+                Violation("federation.officers", f"fewer officers of the role {rule.role} than must sign")
+            )
     return found
 
 
@@ -126,14 +131,4 @@ def quarantine(state: FederationState, institution: str, body: SiteQuarantined) 
 def release(state: FederationState, body: SiteReleased) -> list[Violation]:
     if body.site not in state.quarantined:
         return [Violation("quarantine.none", f"{body.site} is not in quarantine")]
-    return []
-
-
-def phase(state: FederationState, body: PhaseAdvanced) -> list[Violation]:
-    """One phase up at a time; down to any."""
-    there, here = PHASES.index(body.phase), PHASES.index(state.phase)
-    if there == here:
-        return [Violation("phase.in-force", f"the federation is in its phase {body.phase} already")]
-    if there > here + 1:
-        return [Violation("phase.skipped", f"after {state.phase} comes {PHASES[here + 1]}")]
     return []

@@ -22,7 +22,8 @@ from privacy.masking.pair_keys import MaskingKey, MaskingKeyInvalidError
 from privacy.sum_context import Participant, Roster, SumContext, least_present
 
 if TYPE_CHECKING:
-    from policies.state import FederationState, Receipt
+    from policies.receipt_record import Receipt
+    from policies.state import FederationState
 
 ATTEMPT = 1
 """A step is done once: what a run that was cut off built is sent again, and a second attempt is another plan."""

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 INSTALLED: Final = Path(__file__).resolve().parent / "rules"
 DECISIONS: Final = (
-    "cohort_size", "continuation", "member", "plan", "receipt", "release", "reservation", "site",
-    "site_statistics", "statistics",
+    "cohort_size", "continuation", "member", "phase_entry", "phase_exit", "plan", "receipt", "release", "reservation",
+    "site", "site_statistics", "statistics",
 )  # fmt: skip
 UNDECIDED: Final = "rules.undecided"
 BAD_FACTS: Final = "rules.facts"

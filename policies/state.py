@@ -13,9 +13,6 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter
-from typing_extensions import TypedDict
-
 from ledger.chain import EventChain
 from ledger.errors import CodedError, PolicyViolation, Violation
 from ledger.event import JudgedEvent, read_judged
@@ -35,7 +32,6 @@ from policies.events import (
     InquiryPublished,
     MemberRetired,
     ModelRegistered,
-    PhaseAdvanced,
     PlanApproved,
     PlanPublished,
     PolicyAdopted,
@@ -54,52 +50,11 @@ from policies.events import (
 from policies.federation import ConsentPolicy, Federation, Phase
 from policies.inquiry import AnyPlan
 from policies.plan import Plan
-from policies.receipt import FIRST_RECEIPT, Statement, Step
+from policies.receipt import Step
+from policies.receipt_record import PLACED, Place, Receipt, ReceiptChain
+from policies.rollout.record import Rollout
 from privacy import accounting
 from privacy.accounting import Curve
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A receipt on the ledger. `entry_digest` names it in `round.closed`."""
-
-    site: str
-    index: int
-    entry_digest: str
-    body_json: bytes
-    """The event's body, canonical. There are more receipts than of anything else, and few are ever read again: kept
-    as objects, a million of them would cost more than all the rest of the state."""
-
-    @property
-    def statement(self) -> Statement:
-        return TrainingReceipt.model_validate_json(self.body_json).statement
-
-
-class _Place(TypedDict):
-    """What a receipt is about, of its predicate's fields."""
-
-    plan_digest: str
-    round: int
-    step: Step
-    receipt_sequence: int
-
-
-class _Predicated(TypedDict):
-    predicate: _Place
-
-
-class _Stated(TypedDict):
-    statement: _Predicated
-
-
-_PLACED: TypeAdapter[_Stated] = TypeAdapter(_Stated)
-"""Reads of a `TrainingReceipt` its place alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptChain:
-    sequence: int = 0
-    previous: str = FIRST_RECEIPT
 
 
 @dataclass(slots=True)
@@ -118,7 +73,7 @@ class FederationState:
     policy_digest: str = ""
     """The policy in force now; `policy_votes` are for others."""
     policy_votes: dict[str, frozenset[str]] = field(default_factory=dict)
-    phase: Phase = "foundation"
+    rollout: Rollout = field(default_factory=Rollout)
     quarantined: dict[str, str] = field(default_factory=dict)
     """Site → code of why nothing of it counts."""
     cleared: dict[str, int] = field(default_factory=dict)
@@ -171,6 +126,11 @@ class FederationState:
         self.chain = EventChain(self.origin)
 
     @property
+    def phase(self) -> Phase:
+        """How far the rollout has come."""
+        return self.rollout.phase
+
+    @property
     def size(self) -> int:
         return self.chain.size
 
@@ -219,7 +179,7 @@ class FederationState:
             raise ValueError("a log begins with its one founding event")
         if event.type == "training.receipt":
             # Most events are receipts, and of a receipt its place alone is needed here.
-            about = _PLACED.validate_json(event.body_json)["statement"]["predicate"]
+            about = PLACED.validate_json(event.body_json)["statement"]["predicate"]
             self._take_receipt(index, event, about)
         else:
             self._apply(index, event, read_body(event.type, event.body_json))
@@ -234,7 +194,8 @@ class FederationState:
                 self.founded_as = body.content_digest()
                 if self.founding_digest not in (None, self.founded_as):
                     raise ValueError("the log was founded with another document")
-                self.federation, self.policy_digest, self.phase = body, body.policy_digest, body.phase
+                self.federation, self.policy_digest = body, body.policy_digest
+                self.rollout = Rollout(phase=body.phase)
                 for member in body.members:
                     for policy in member.consent_policies:
                         self.consent_policies[member.name, policy.policy_version] = policy
@@ -278,11 +239,9 @@ class FederationState:
             case SiteReleased():
                 del self.quarantined[body.site]
                 self.cleared[body.site] = index
-            case PhaseAdvanced():
-                self.phase = body.phase
             case TrainingReceipt(statement=statement):
                 about = statement.predicate
-                place = _Place(
+                place = Place(
                     plan_digest=about.plan_digest,
                     round=about.round,
                     step=about.step,
@@ -305,8 +264,12 @@ class FederationState:
             case ModelRegistered():
                 self.registered[body.plan_digest, body.round] = body
                 self.in_force[self.plans[body.plan_digest].plan.study] = (body.plan_digest, body.round)
+            case _:  # what is said of the rollout
+                self.rollout = self.rollout.after(
+                    body, institution=site, index=index, entry_digest=event.digest
+                )
 
-    def _take_receipt(self, index: int, event: JudgedEvent, about: _Place) -> None:
+    def _take_receipt(self, index: int, event: JudgedEvent, about: Place) -> None:
         site = event.institution
         key = (about["plan_digest"], about["round"], about["step"], site)
         self.receipts[key] = Receipt(site, index, event.digest, event.body_json)

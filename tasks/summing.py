@@ -17,7 +17,8 @@ from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.protection import is_encrypted, sum_context
 from policies.receipt import Step
-from policies.state import FederationState, Receipt
+from policies.receipt_record import Receipt
+from policies.state import FederationState
 from privacy import statistics
 from privacy.homomorphic_sum import HomomorphicSum
 from privacy.masked_sum import MaskedSum

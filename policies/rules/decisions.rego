@@ -14,6 +14,7 @@ import data.wardround.participation
 import data.wardround.phase
 import data.wardround.protection
 import data.wardround.quarantine
+import data.wardround.rollout
 import data.wardround.schema
 import data.wardround.subgroups
 import rego.v1
@@ -179,6 +180,53 @@ statistics contains "participation.required-missing" if not participation.requir
 statistics contains "aggregate.missing" if {
 	reports_complete
 	not evaluation.released
+}
+
+# Before the terms of a phase of the rollout are in force.
+
+phase_entry contains "phase.order" if not rollout.phase_in_force
+
+phase_entry contains "phase.terms-sites" if not rollout.enough_members
+
+phase_entry contains "phase.terms-weak" if not rollout.strict_enough
+
+phase_entry contains "phase.terms-bounds" if not rollout.bounded_enough
+
+# Before a phase ends.
+
+phase_exit contains "phase.conformance" if not rollout.conformant
+
+phase_exit contains "phase.agreements" if not rollout.agreed
+
+phase_exit contains "phase.reported" if not rollout.reported
+
+phase_exit contains "phase.quarantine" if not rollout.nobody_quarantined
+
+phase_exit contains "phase.rounds" if not rollout.enough_rounds
+
+phase_exit contains "phase.drills" if not rollout.drilled
+
+phase_exit contains "phase.evaluation-missing" if not evaluation.scored
+
+phase_exit contains "phase.figure" if {
+	evaluation.scored
+	not evaluation.above_floor
+}
+
+phase_exit contains "phase.regression" if {
+	evaluation.scored
+	not evaluation.no_regression
+}
+
+phase_exit contains "phase.subgroups-missing" if {
+	evaluation.scored
+	not subgroups.complete
+}
+
+phase_exit contains "phase.subgroup-gap" if {
+	evaluation.scored
+	subgroups.complete
+	not subgroups.close
 }
 
 # At the hospital alone, before its data are opened.

@@ -12,7 +12,8 @@ from ledger.errors import CodedError, PolicyViolation
 from policies.events import Absence, Published, RoundClosed, UpdateRefused
 from policies.protection import groups_of, is_masked, openable_groups
 from policies.receipt import Step
-from policies.state import FederationState, Receipt
+from policies.receipt_record import Receipt
+from policies.state import FederationState
 from privacy.masking.closed_set import ContradictionError
 from tasks.background import DeadlineError
 from tasks.coordinator.party import Coordinator

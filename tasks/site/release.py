@@ -17,7 +17,7 @@ from policies.cost import mechanisms_of
 from policies.events import Published, TrainingReceipt
 from policies.protection import norm_bound_micro, sum_key_digest
 from policies.receipt import Predicate, Statement, Validation
-from policies.state import ReceiptChain
+from policies.receipt_record import ReceiptChain
 from tasks.site.party import Site
 from tasks.worker.sum_session import Prepared, Protected
 

@@ -35,9 +35,11 @@ from policies.document import MalformedDocumentError
 from policies.events import (
     TYPES,
     ConsentPublished,
+    DrillRecorded,
     IdentityRotated,
+    IncidentReported,
     MemberRetired,
-    PhaseAdvanced,
+    PhaseOpened,
     PolicyAdopted,
     SiteQuarantined,
     SiteReleased,
@@ -47,6 +49,7 @@ from policies.events import (
 from policies.federation import PublicKey
 from tests.policies.assembly import Assembly
 from tests.policies.founding import CONSENT, SITES
+from tests.policies.rollout.phases import advanced, agreements, conformance, terms
 from tests.policies.test_inquiries import answered
 
 ORIGIN = "fuzz.example/log"
@@ -127,7 +130,12 @@ def bodies():
         ConsentPublished.from_value(CONSENT.to_json(), what="consent policy"),
         SiteQuarantined(site=SITES[0], code="test.drill", evidence=told.digest),
         SiteReleased(site=SITES[0]),
-        PhaseAdvanced(phase="expansion", evidence_digest=told.digest),
+        PhaseOpened(terms=terms()),
+        advanced(told),
+        agreements()[0],
+        conformance(),
+        DrillRecorded(drill="poisoning", report_digest=told.digest),
+        IncidentReported(severity="minor", kind="other"),
         asked.published(),
         asked.figures(),
     ):

@@ -66,6 +66,31 @@ ADMITTED: Final[dict[str, Document]] = {
         "subgroups": {"wanted": True, "figure_micro": [780_000, 800_000, 830_000]},
         "maximum_subgroup_gap_micro": 50_000,
     },
+    "phase_entry": {
+        "phase": "clinical",
+        "terms": {
+            "phase": "clinical",
+            "minimum_sites": 4,
+            "minimum_figure_micro": 500_001,
+            "regression_bounded": True,
+            "subgroups_bounded": True,
+            "agreements": [],
+            "drills": ["rollback", "drift"],
+        },
+        "sites": 4,
+    },
+    "phase_exit": {
+        "sites": {"minimum": 4, "conformant": 4, "agreed": 4, "reported": 4, "quarantined": 0},
+        "rounds": {"minimum": 3, "registered": 3},
+        "evaluated": True,
+        "figure_micro": 800_000,
+        "minimum_figure_micro": 800_000,
+        "in_force": {"known": True, "figure_micro": 820_000},
+        "maximum_regression_micro": 20_000,
+        "subgroups": {"wanted": True, "figure_micro": [780_000, 800_000, 830_000]},
+        "maximum_subgroup_gap_micro": 50_000,
+        "missing_drills": [],
+    },
     "site": {
         "plan": {
             "noise_multiplier_micro": 800_000,

@@ -33,6 +33,7 @@ from policies.events import (
     UpdateRefused,
     type_of,
 )
+from policies.federation import Phase
 from policies.gates import plan_violations, release_violations
 from policies.opening import (
     PAYLOAD_TYPE,
@@ -46,7 +47,8 @@ from policies.opening import (
 from policies.plan import Plan
 from policies.protection import is_encrypted, is_masked, norm_bound_micro, opened_groups
 from policies.receipt import Predicate, Statement, Step, Validation
-from policies.state import FederationState, ReceiptChain
+from policies.receipt_record import ReceiptChain
+from policies.state import FederationState
 from tests.plans import tiny_plan
 from tests.policies.founding import (
     BASE,
@@ -78,6 +80,7 @@ class Assembly:
     plan: Plan = field(default_factory=lambda: plan(rounds=2))
     cap: float = 50.0
     sites: tuple[str, ...] = SITES
+    phase: Phase = "pilot"
     state: FederationState = field(default_factory=lambda: FederationState(ORIGIN))
 
     # -- saying things -------------------------------------------------------------------------------------
@@ -310,10 +313,16 @@ class Assembly:
             self._take(name)
         return self
 
+    def reach_after_founding(self, stage: str) -> Assembly:
+        """As `reach`, of a federation that is founded already."""
+        for name in STAGES[1 : STAGES.index(stage) + 1]:
+            self._take(name)
+        return self
+
     def _take(self, stage: str) -> None:
         match stage:
             case "founded":
-                self.say(COORDINATOR, federation(cap=self.cap, names=self.sites))
+                self.say(COORDINATOR, federation(cap=self.cap, names=self.sites, phase=self.phase))
             case "published":
                 self.say(COORDINATOR, self.published())
             case "passed":

@@ -10,7 +10,18 @@ from hashlib import sha256
 from ledger.cosignature import vkey_of as cosigner_vkey
 from ledger.keys import MemorySigner
 from ledger.note import vkey_of
-from policies.federation import ConsentPolicy, Federation, Member, Pool, PublicKey
+from policies.federation import (
+    PHASES,
+    ConsentPolicy,
+    Federation,
+    Member,
+    Officer,
+    OfficerRole,
+    Phase,
+    Pool,
+    PublicKey,
+    SignOffRule,
+)
 
 ORIGIN = "wardround/assembly/term-1"
 COORDINATOR = "coordinator"
@@ -20,6 +31,10 @@ SITES = MANY[:4]
 SIGNERS = {name: MemorySigner(name, seed=name.encode()) for name in (COORDINATOR, *MANY, "stranger", "new")}
 WITNESSES = {name: MemorySigner(name, seed=f"witness {name}".encode()) for name in MANY}
 LOG = MemorySigner(ORIGIN, seed=b"log")
+OFFICERS = {
+    name: MemorySigner(name, seed=f"officer {name}".encode())
+    for name in ("steward-a", "steward-b", "compliance")
+}
 
 
 def named(what: str) -> str:
@@ -40,7 +55,10 @@ def pool(cap: float = 50.0) -> Pool:
     return Pool.of(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
 
 
-def federation(*, cap: float = 50.0, origin: str = ORIGIN, names: tuple[str, ...] = SITES) -> Federation:
+def federation(
+    *, cap: float = 50.0, origin: str = ORIGIN, names: tuple[str, ...] = SITES, phase: Phase = "pilot"
+) -> Federation:
+    """Two stewards and the compliance officer end a phase."""
     sites = (
         Member(
             name=name,
@@ -60,8 +78,22 @@ def federation(*, cap: float = 50.0, origin: str = ORIGIN, names: tuple[str, ...
         origin=origin,
         log_vkey=str(vkey_of(origin, LOG)),
         policy_digest=POLICY,
-        phase="pilot",
+        phase=phase,
         consent_cadence_s=86_400,
         members=(first, *sites),
         key_holders=names[: len(names) // 3 + 2],
+        officers=(
+            _officer("steward-a", "data-steward", names[0]),
+            _officer("steward-b", "data-steward", names[1]),
+            _officer("compliance", "compliance-officer", COORDINATOR),
+        ),
+        sign_offs=tuple(
+            SignOffRule(phase=each, role=role, signatures=count)
+            for each in PHASES[:-1]
+            for role, count in (("data-steward", 2), ("compliance-officer", 1))
+        ),
     )
+
+
+def _officer(name: str, role: OfficerRole, institution: str) -> Officer:
+    return Officer(name=name, role=role, institution=institution, key=PublicKey.of(OFFICERS[name].public))

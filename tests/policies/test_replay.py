@@ -18,8 +18,8 @@ from ledger.witness import Witness, WitnessRefusedError
 from ledger.witness_storage import SqliteWitnessStorage
 from policies.events import (
     IdentityRotated,
+    IncidentReported,
     MemberRetired,
-    PhaseAdvanced,
     PolicyAdopted,
     SiteQuarantined,
     SiteReleased,
@@ -28,6 +28,7 @@ from policies.federation import PublicKey
 from policies.state import FederationState
 from tests.policies.assembly import Assembly
 from tests.policies.founding import COORDINATOR, LOG, ORIGIN, SIGNERS, SITES, named
+from tests.policies.rollout.phases import agreements, opened
 
 A, B, C, D = SITES
 QUORUM = " ".join((COORDINATOR, *SITES))
@@ -49,16 +50,17 @@ def everything() -> list[bytes]:
     state.said = []
     told = Assembly(state=state)
 
-    def by_quorum(body: SiteReleased | PhaseAdvanced) -> None:
-        state.advance(state.size, told.entry(COORDINATOR, body, signer=QUORUM))
-
-    told.reach("reported")
+    told.reach("founded")
+    opened(told)
+    told.reach_after_founding("reported")
     told.say(D, told.refusal(D))
     told.say(D, SiteQuarantined(site=D, code="test.quarantined"))
     for site in (A, B, C):
         told.say(site, PolicyAdopted(policy_digest=named("another policy")))
-    by_quorum(SiteReleased(site=D))
-    by_quorum(PhaseAdvanced(phase="expansion", evidence_digest=named("evidence")))
+    state.advance(state.size, told.entry(COORDINATOR, SiteReleased(site=D), signer=QUORUM))
+    for paper in agreements():
+        told.say(A, paper)
+    told.say(B, IncidentReported(severity="major", kind="other"))
     new = IdentityRotated(
         purpose="identity", name=B, key=PublicKey.of(SIGNERS["new"].public), valid_until_s=2_000_000_000
     )
@@ -75,7 +77,8 @@ def test_what_is_replayed_comes_to_the_same_state() -> None:
         judged.advance(index, entry)
         replayed.replay(index, entry)
         assert judged == replayed
-    assert judged.phase == "expansion" and judged.policy_digest == named("another policy")
+    assert judged.phase == "foundation" and judged.rollout.incidents
+    assert judged.policy_digest == named("another policy")
     assert [receipt.statement.predicate.step for receipt in replayed.receipts.values()] == ["training"] * 4
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ledger.errors import PolicyViolation
 from ledger.event import entry_digest, parse_entry
 from policies.cost import plan_cost
-from policies.events import PolicyAdopted
+from policies.events import MemberRetired, PolicyAdopted
 from policies.state import FederationState
 from tests.policies.assembly import STAGES, Assembly, at
 from tests.policies.founding import COORDINATOR, ORIGIN, SITES, federation, named
@@ -48,6 +48,16 @@ def test_the_founding_is_the_coordinators_to_record() -> None:
     empty = Assembly()
     entry = empty.entry(A, federation())
     assert empty.refusals(entry) == {"federation.founder"}
+
+
+def test_a_rule_that_more_must_sign_than_there_are_is_refused_at_the_founding_alone() -> None:
+    rules = [{"phase": "pilot", "role": "data-steward", "signatures": 3}]
+    empty, more = Assembly(), federation().with_fields({"sign_offs": rules})
+    assert empty.refusals(empty.entry(COORDINATOR, more)) == {"federation.officers"}
+    # A hospital whose steward would be needed may leave all the same.
+    founded = at("founded")
+    founded.say(A, MemberRetired(name=A))
+    assert {officer.name for officer in founded.state.founded().officers} == {"steward-b", "compliance"}
 
 
 def test_whoever_has_the_signed_document_admits_no_other_founding() -> None:

@@ -1,0 +1,100 @@
+"""The rollout as the ledger tells it: a frozen part of the federation's state, folded from events.
+
+Nothing is judged here (`policies.rollout.admission`). Indices tell what came before what: evidence from before an
+incident, and rounds from before the terms, count for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from policies.federation import PHASES, Phase
+from policies.rollout.statements import (
+    Agreement,
+    AgreementRecorded,
+    ConformanceRecorded,
+    Drill,
+    DrillRecorded,
+    IncidentReported,
+    PhaseAdvanced,
+    PhaseOpened,
+    PhaseTerms,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    terms: PhaseTerms
+    index: int
+    entry_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    institution: str
+    index: int
+    said: IncidentReported
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A phase that ended: on what evidence, signed by whom."""
+
+    index: int
+    body: PhaseAdvanced
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    phase: Phase = PHASES[0]
+    opened: Opened | None = None
+    """The terms of the phase that is being worked on, if they are published."""
+    agreements: Mapping[tuple[str, Agreement], str] = field(default_factory=dict)
+    """(site, kind) → digest of the document."""
+    conformance: Mapping[str, tuple[int, ConformanceRecorded]] = field(default_factory=dict)
+    """Site → the newest that it said, and where."""
+    drills: Mapping[Drill, int] = field(default_factory=dict)
+    """Drill → index at which it was last passed."""
+    incidents: tuple[Incident, ...] = ()
+    ended: tuple[Ended, ...] = ()
+
+    def after(
+        self,
+        body: PhaseOpened
+        | AgreementRecorded
+        | ConformanceRecorded
+        | DrillRecorded
+        | IncidentReported
+        | PhaseAdvanced,
+        *,
+        institution: str,
+        index: int,
+        entry_digest: str,
+    ) -> Rollout:
+        match body:
+            case PhaseOpened(terms=terms):
+                return replace(self, opened=Opened(terms, index, entry_digest))
+            case AgreementRecorded():
+                had = {**self.agreements, (institution, body.kind): body.document_digest}
+                return replace(self, agreements=had)
+            case ConformanceRecorded():
+                return replace(self, conformance={**self.conformance, institution: (index, body)})
+            case DrillRecorded():
+                return replace(self, drills={**self.drills, body.drill: index})
+            case IncidentReported():
+                return self._in_doubt(Incident(institution, index, body))
+            case PhaseAdvanced():
+                ended = (*self.ended, Ended(index, body))
+                return replace(self, phase=body.phase, opened=None, ended=ended)
+
+    def _in_doubt(self, incident: Incident) -> Rollout:
+        told = replace(self, incidents=(*self.incidents, incident))
+        match incident.said.severity:
+            case "minor":
+                return told
+            case "major":
+                # The work on this phase counts no more either: its terms are published anew.
+                return replace(told, phase=PHASES[max(0, PHASES.index(self.phase) - 1)], opened=None)
+            case "critical":
+                return replace(told, phase=PHASES[0], opened=None)

@@ -1,0 +1,119 @@
+"""What is said of the rollout on the ledger: one frozen body per type of event.
+
+Whether it is allowed is decided in `policies.rollout.admission`, how it is folded in `policies.rollout.record`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from policies.document import Base64, Digest, Document, Name
+from policies.federation import PHASES, OfficerRole, Phase
+
+Agreement = Literal["baa", "dpa", "irb"]
+"""Business associate agreement, data-processing agreement, approval of the institutional review board."""
+Drill = Literal[
+    "poisoning", "quarantine", "key-rotation", "consent-withdrawal", "restore", "rollback", "drift"
+]
+Severity = Literal["minor", "major", "critical"]
+"""`minor` is on record. `major` takes the rollout back one phase, `critical` to its beginning."""
+IncidentKind = Literal["data-exposure", "wrong-data", "model-harm", "key-loss", "ledger-fault", "other"]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class PhaseTerms(Document):
+    """What must hold before the phase ends. Published before the first round that counts, and fixed by that."""
+
+    phase: Phase
+    study: Name
+    """Whose registered models count."""
+    minimum_sites: Annotated[int, Field(ge=3, le=1000)]
+    """That passed their conformance check, have their agreements and reported in the last round that counts."""
+    minimum_rounds: Annotated[int, Field(ge=1, le=1000)]
+    """Evaluated and registered, since the terms were published."""
+    minimum_figure: Unit
+    """The newest model's federated AUC, or Dice."""
+    maximum_regression: Unit | None = None
+    """How far it may lie under the best of the study's models before: the margin of non-inferiority."""
+    maximum_subgroup_gap: Unit | None = None
+    agreements: Annotated[tuple[Agreement, ...], Field(max_length=3)] = ()
+    """That every site has on record."""
+    drills: Annotated[tuple[Drill, ...], Field(max_length=7)] = ()
+    """That were passed since the terms were published."""
+
+    @model_validator(mode="after")
+    def _once(self) -> PhaseTerms:
+        for name, listed in (("agreements", self.agreements), ("drills", self.drills)):
+            if len(set(listed)) != len(listed):
+                raise ValueError(f"{name} lists one twice")
+        return self
+
+
+class PhaseOpened(Document):
+    """The work on a phase begins, under these terms."""
+
+    terms: PhaseTerms
+
+
+class AgreementRecorded(Document):
+    """A site has this agreement; the paper itself stays where it is."""
+
+    kind: Agreement
+    document_digest: Digest
+
+
+class ConformanceRecorded(Document):
+    """A site's source met every check of the contract, with this code: units, schema, de-identification, canaries."""
+
+    contract_digest: Digest
+    code_digest: Digest
+
+
+class DrillRecorded(Document):
+    """A drill of the phase was passed; its report is in the phase's evidence."""
+
+    drill: Drill
+    report_digest: Digest
+
+
+class IncidentReported(Document):
+    """Any member may say that something went wrong, and what is in doubt is closed at once."""
+
+    severity: Severity
+    kind: IncidentKind
+
+
+class SignOff(Document):
+    """An officer's signature over the canonical `policies.rollout.sign_off.SignOffStatement`."""
+
+    officer: Name
+    signature: Annotated[Base64, Field(max_length=120)]
+
+
+class PhaseAdvanced(Document):
+    """A phase ends, on the evidence of that digest, and the next begins."""
+
+    phase: Phase
+    """The one that begins."""
+    opened: Digest
+    """Entry digest of the terms that were met."""
+    evidence_digest: Digest
+    policy_digest: Digest
+    sign_offs: Annotated[tuple[SignOff, ...], Field(min_length=1, max_length=64)]
+
+    @model_validator(mode="after")
+    def _not_the_first(self) -> PhaseAdvanced:
+        if self.phase == PHASES[0]:
+            raise ValueError("the rollout begins with its first phase; nothing advances to it")
+        return self
+
+    @property
+    def ended(self) -> Phase:
+        return PHASES[PHASES.index(self.phase) - 1]
+
+
+def missing_roles(signed: dict[OfficerRole, int], needed: dict[OfficerRole, int]) -> tuple[OfficerRole, ...]:
+    """Of the roles that must sign, those of which too few did."""
+    return tuple(role for role, count in sorted(needed.items()) if signed.get(role, 0) < count)

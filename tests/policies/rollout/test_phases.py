@@ -1,0 +1,203 @@
+"""How a phase begins, ends and falls back: stories of those who would hurry it."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies.events import IncidentReported, PhaseOpened, SiteQuarantined
+from policies.rollout.statements import DrillRecorded
+from tests.policies.assembly import Assembly, plan
+from tests.policies.founding import COORDINATOR, SITES, named
+from tests.policies.rollout.phases import (
+    advanced,
+    agreements,
+    conformance,
+    opened,
+    refusals,
+    signatures,
+    terms,
+    worked,
+)
+
+A, B, C, D = SITES
+
+
+def test_a_pilot_that_met_its_terms_ends_and_the_expansion_begins() -> None:
+    assembly = worked()
+    assembly.say(COORDINATOR, advanced(assembly))
+    assert assembly.state.phase == "expansion"
+    (ended,) = assembly.state.rollout.ended
+    assert ended.body.ended == "pilot" and ended.body.evidence_digest == named("evidence")
+    assert assembly.state.rollout.opened is None
+
+
+def test_nothing_ends_without_terms_or_out_of_order() -> None:
+    assembly = Assembly().reach("registered")
+    assert refusals(assembly, advanced(assembly)) == {"phase.not-opened"}
+    assembly = worked()
+    assert "phase.order" in refusals(assembly, advanced(assembly, phase="clinical"))
+    assert "phase.order" in refusals(assembly, advanced(assembly, phase="pilot"))
+
+
+def test_terms_are_of_the_phase_in_force_and_of_the_federation_s_size() -> None:
+    assembly = Assembly().reach("founded")
+    assert refusals(assembly, PhaseOpened(terms=terms(minimum_sites=5))) == {"phase.terms-sites"}
+    clinical = terms(
+        phase="clinical", maximum_regression=0.1, maximum_subgroup_gap=0.1, drills=["rollback", "drift"]
+    )
+    assert refusals(assembly, PhaseOpened(terms=clinical)) == {"phase.order"}
+    assert refusals(assembly, PhaseOpened(terms=terms(minimum_figure=0.5))) == {"phase.terms-bounds"}
+    assert refusals(assembly, PhaseOpened(terms=terms()), by=A) == {"event.role"}
+
+
+def test_thresholds_stand_once_a_round_was_announced_under_them() -> None:
+    assembly = opened()
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms(minimum_figure=0.9)))  # nothing began yet
+    assembly.reach_after_founding("published")
+    assert refusals(assembly, PhaseOpened(terms=terms())) == {"phase.terms-fixed"}
+
+
+def test_rounds_from_before_the_terms_do_not_count() -> None:
+    assembly = opened(Assembly(plan=plan(rounds=2)).reach("registered"))
+    assert refusals(assembly, advanced(assembly)) == {
+        "phase.rounds", "phase.evaluation-missing", "phase.reported",
+    }  # fmt: skip
+
+
+def test_a_model_under_the_floor_ends_no_phase() -> None:
+    figure = worked().state.evaluated
+    (evaluated,) = figure.values()
+    assert evaluated.figure_micro is not None
+    over = (evaluated.figure_micro + 1) / 1_000_000
+    assembly = worked(minimum_figure=over)
+    assert refusals(assembly, advanced(assembly)) == {"phase.figure"}
+
+
+def test_foundation_wants_every_site_s_agreements_and_a_checked_source() -> None:
+    assembly = Assembly(plan=plan(rounds=2, risk_tier="minimal"), phase="foundation").reach("founded")
+    wanted = {"phase": "foundation", "minimum_figure": 0.0, "agreements": ["baa", "dpa", "irb"]}
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms(**wanted)))
+    for site in (A, B, C):
+        for paper in agreements():
+            assembly.say(site, paper)
+        assembly.say(site, conformance())
+    assembly.say(D, agreements()[0])
+    assert refusals(assembly, agreements()[0], by=D) == {"agreement.twice"}
+    assert refusals(assembly, conformance(), by=A) == {"conformance.twice"}
+    assembly.reach_after_founding("registered")
+    assert refusals(assembly, advanced(assembly)) == {"phase.conformance", "phase.agreements"}
+    assembly.say(D, conformance())
+    for paper in agreements()[1:]:
+        assembly.say(D, paper)
+    assembly.say(COORDINATOR, advanced(assembly))
+    assert assembly.state.phase == "pilot"
+
+
+def test_a_check_of_a_source_counts_for_terms_that_are_in_force() -> None:
+    assembly = Assembly().reach("founded")
+    assert refusals(assembly, conformance(), by=A) == {"conformance.not-asked"}
+    opened(assembly)
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms(minimum_rounds=2)))
+    assembly.say(A, conformance())  # anew, under the new terms
+
+
+def test_a_site_in_quarantine_keeps_the_phase_from_ending() -> None:
+    assembly = worked()
+    assembly.say(COORDINATOR, SiteQuarantined(site=D, code="test.drill"))
+    assert refusals(assembly, advanced(assembly)) == {"phase.quarantine"}
+
+
+def test_drills_are_passed_anew_under_every_terms() -> None:
+    assembly = worked()
+    assembly.say(COORDINATOR, advanced(assembly))
+    poisoning = DrillRecorded(drill="poisoning", report_digest=named("report"))
+    assert refusals(assembly, poisoning) == {"drill.not-asked"}
+    every = ["poisoning", "quarantine", "key-rotation", "consent-withdrawal", "restore"]
+    few = terms(phase="expansion", drills=every[1:])
+    assert refusals(assembly, PhaseOpened(terms=few)) == {"phase.terms-weak"}
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms(phase="expansion", drills=every)))
+    for drill in every[1:]:
+        assembly.say(COORDINATOR, DrillRecorded(drill=drill, report_digest=named(drill)))
+    assert "phase.drills" in refusals(assembly, advanced(assembly))
+    assembly.say(COORDINATOR, poisoning)
+    assert "phase.drills" not in refusals(assembly, advanced(assembly))
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms(phase="expansion", drills=every)))
+    assert "phase.drills" in refusals(assembly, advanced(assembly))
+
+
+@pytest.mark.parametrize(
+    ("severity", "then"), [("minor", "expansion"), ("major", "pilot"), ("critical", "foundation")]
+)
+def test_an_incident_closes_the_gates_above_it_at_once(severity: str, then: str) -> None:
+    assembly = worked()
+    assembly.say(COORDINATOR, advanced(assembly))
+    body = IncidentReported.from_value({"severity": severity, "kind": "data-exposure"}, what="incident")
+    assembly.say(B, body)  # any member may
+    assert assembly.state.phase == then
+    assert assembly.state.rollout.incidents[0].institution == B
+
+
+def test_an_incident_in_the_middle_of_a_phase_makes_its_work_count_no_more() -> None:
+    assembly = worked()
+    signed = advanced(assembly)
+    assembly.say(A, IncidentReported(severity="major", kind="wrong-data"))
+    assert assembly.state.phase == "foundation"
+    assert refusals(assembly, signed) == {"phase.order", "phase.not-opened"}
+
+
+# -- signatures ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "codes"),
+    [
+        (("steward-a", "compliance"), {"phase.sign-off"}),
+        (("steward-a", "steward-b"), {"phase.sign-off"}),
+        (("steward-a", "steward-a", "compliance"), {"phase.signed-twice", "phase.sign-off"}),
+        (("steward-a", "steward-b", "compliance"), set()),
+    ],
+)
+def test_enough_of_every_role_sign_and_nobody_counts_twice(names: tuple[str, ...], codes: set[str]) -> None:
+    assembly = worked()
+    assert refusals(assembly, advanced(assembly, sign_offs=signatures(assembly, *names))) == codes
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"evidence_digest": named("an older evidence file")},
+        {"origin": "wardround/another/term-1"},
+        {"policy_digest": named("another policy")},
+        {"opened": named("other terms")},
+        {"phase": "foundation"},
+    ],
+)
+def test_who_signed_something_else_did_not_sign_this(changed: dict[str, str]) -> None:
+    assembly = worked()
+    signed = signatures(assembly, **changed)
+    assert refusals(assembly, advanced(assembly, sign_offs=signed)) == {"phase.signature", "phase.sign-off"}
+
+
+def test_a_signature_under_another_s_name_and_a_stranger_s_count_for_nothing() -> None:
+    assembly = worked()
+    first, second, third = signatures(assembly)
+    lent = second.with_fields({"signature": first.signature})
+    assert "phase.signature" in refusals(assembly, advanced(assembly, sign_offs=(first, lent, third)))
+    stranger = first.with_fields({"officer": "nobody"})
+    assert refusals(assembly, advanced(assembly, sign_offs=(stranger, second, third))) == {
+        "phase.signer", "phase.sign-off",
+    }  # fmt: skip
+
+
+def test_other_terms_and_another_policy_are_named() -> None:
+    assembly = worked()
+    assert "phase.other-terms" in refusals(assembly, advanced(assembly, opened=named("others")))
+    assert "phase.other-policy" in refusals(assembly, advanced(assembly, policy_digest=named("other")))
+
+
+def test_a_federation_that_names_nobody_advances_nowhere() -> None:
+    assembly = worked()
+    state = assembly.state
+    assert state.federation is not None
+    state.federation = state.federation.with_fields({"sign_offs": []})
+    assert refusals(assembly, advanced(assembly)) == {"phase.sign-off"}
