@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from privacy.clipping.choice import ghost_is_cheaper
-from privacy.clipping.contribution import Contribution, Ghost, Kept
+from privacy.clipping.contribution import Contribution, Factors, Ghost, Kept
 from privacy.clipping.layer import Layer, Wanted, autocast_type, exact
 from privacy.clipping.patients import Band
 
@@ -92,12 +92,11 @@ class ConvolutionLayer(Layer[AnyConvolution]):
         if not alone or not self._prefers_ghost(gradient, inputs, band):
             return Kept(weight, band.rows, self._each(exact(gradient), exact(inputs), band))
 
-        def form(factors: Tensor) -> Tensor:
-            scaled = exact(gradient)
-            scaled = scaled * band.spread(factors, scaled)
-            return self._gradient(scaled, exact(inputs), weight, groups=self.module.groups, of_weight=True)
+        def form(factors: Factors) -> Tensor:
+            scaled, read = factors.times(exact(gradient)), factors.counted(exact(inputs))
+            return self._gradient(scaled, read, weight, groups=self.module.groups, of_weight=True)
 
-        return Ghost(weight, band.rows, self._norms_squared(gradient, inputs, band), form)
+        return Ghost(weight, band.rows, *self._norms_squared(gradient, inputs, band), form)
 
     def _gradient(
         self, gradient: Tensor, inputs: Tensor, weight: Tensor, *, groups: int, of_weight: bool
@@ -144,10 +143,12 @@ class ConvolutionLayer(Layer[AnyConvolution]):
             activations=before * entering.shape[1] + after * leaving.shape[1],
         )
 
-    def _norms_squared(self, gradient: Tensor, inputs: Tensor, band: Band) -> Tensor:
-        """(patients,) float64; see the module's text."""
+    def _norms_squared(self, gradient: Tensor, inputs: Tensor, band: Band) -> tuple[Tensor, Tensor]:
+        """(patients,) float64, see the module's text; and the square of what the terms amount to, at most: an input
+        is read by each place of the kernel once at the most, so |g|^2 |x|^2 times its places."""
         entering, leaving = (gradient, inputs) if self._transposed else (inputs, gradient)
         pairs = _gram(entering, band)
+        read = _trace(pairs, band)
         for side, after in enumerate(leaving.shape[2:]):
             if self.module.kernel_size[side] == self.module.stride[side] == 1 and not self._padding[side]:
                 continue
@@ -160,8 +161,10 @@ class ConvolutionLayer(Layer[AnyConvolution]):
                 dilation=self.module.dilation[side],
             )
             pairs = _shifted_sum(pairs, shifts, after, first=2 + side, second=pairs.dim() // 2 + 2 + side)
-        held = _gram(leaving, band).flatten(1)
-        return torch.bmm(pairs.reshape(band.patients, 1, -1), held.unsqueeze(2)).flatten()
+        held = _gram(leaving, band)
+        terms = read * _trace(held, band) * math.prod(self.module.kernel_size)
+        products = torch.bmm(pairs.reshape(band.patients, 1, -1), held.reshape(band.patients, -1, 1))
+        return products.flatten(), terms
 
 
 def band_sum(gradient: Tensor, band: Band) -> Tensor:
@@ -181,6 +184,12 @@ def _gram(batch: Tensor, band: Band) -> Tensor:
     rows = apart.transpose(1, 2).flatten(2)
     sides = batch.shape[2:]
     return torch.bmm(rows.transpose(1, 2), rows).view(band.patients, band.items, *sides, band.items, *sides)
+
+
+def _trace(pairs: Tensor, band: Band) -> Tensor:
+    """(patients, *positions, *positions) to the sum over positions paired with themselves, (patients,)."""
+    side = math.prod(pairs.shape[1 : 1 + pairs.dim() // 2])
+    return pairs.reshape(band.patients, side, side).diagonal(dim1=1, dim2=2).sum(1)
 
 
 def _shifted_sum(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from privacy.clipping.contribution import Contribution, Ghost, Kept
+from privacy.clipping.contribution import Contribution, Factors, Ghost, Kept
 from privacy.clipping.layer import Layer, Wanted, exact
 from privacy.clipping.patients import Band
 
@@ -34,12 +34,12 @@ class EmbeddingLayer(Layer[nn.Embedding]):
             where = places.unsqueeze(2).expand(-1, -1, rows.shape[2])
             return Kept(weight, band.rows, tables.scatter_add_(1, where, rows))
 
-        def form(factors: Tensor) -> Tensor:
-            scaled = rows * factors.to(rows.dtype).view(-1, 1, 1)
+        def form(factors: Factors) -> Tensor:
             table = rows.new_zeros(weight.shape)
-            return table.index_add_(0, places.flatten(), scaled.flatten(0, 1))
+            return table.index_add_(0, places.flatten(), factors.times(rows).flatten(0, 1))
 
         exactly = rows.double()
         same = (places.unsqueeze(1) == places.unsqueeze(2)).double()
         squares = (torch.bmm(exactly, exactly.transpose(1, 2)) * same).sum((1, 2))
-        return Ghost(weight, band.rows, squares, form)
+        terms = exactly.square().sum((1, 2)) * exactly.shape[1]
+        return Ghost(weight, band.rows, squares, terms, form)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.errors import CodedError, InputError
+from ledger.errors import InputError
 
 
 class UnsupportedNetworkError(InputError):
@@ -24,9 +24,3 @@ class BatchInvalidError(InputError):
     """Items, patients and losses that do not fit each other."""
 
     code = "clipping.batch"
-
-
-class ClippingError(CodedError):
-    """The pass cannot be used; nothing of it was added."""
-
-    code = "clipping.non-finite"

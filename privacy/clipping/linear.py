@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from privacy.clipping.choice import ghost_is_cheaper
-from privacy.clipping.contribution import Contribution, Ghost, Kept
+from privacy.clipping.contribution import Contribution, Factors, Ghost, Kept
 from privacy.clipping.layer import Layer, Wanted, autocast_type, exact
 from privacy.clipping.patients import Band
 
@@ -50,18 +50,19 @@ class LinearLayer(Layer[nn.Linear]):
         ):
             return Kept(weight, band.rows, torch.bmm(exact(rows).transpose(1, 2), exact(columns)))
 
-        def form(factors: Tensor) -> Tensor:
-            scaled = exact(rows)
-            scaled = scaled * factors.to(scaled.dtype).view(-1, 1, 1)
-            return torch.mm(scaled.flatten(0, 1).t(), exact(columns).flatten(0, 1))
+        def form(factors: Factors) -> Tensor:
+            scaled, read = factors.times(exact(rows)), factors.counted(exact(columns))
+            return torch.mm(scaled.flatten(0, 1).t(), read.flatten(0, 1))
 
-        return Ghost(weight, band.rows, _gram_product(rows.double(), columns.double()), form)
+        return Ghost(weight, band.rows, *_gram_products(rows.double(), columns.double()), form)
 
 
-def _gram_product(rows: Tensor, columns: Tensor) -> Tensor:
+def _gram_products(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Squared norms of rows^T columns, (patients,), without forming it: the sum over pairs of positions of the
     product of the two Gram matrices (Goodfellow 2015, arXiv:1510.01799, for one position; Li et al. 2022,
-    arXiv:2110.05679, for several)."""
+    arXiv:2110.05679, for several). And the square of what its terms amount to, at most: |rows|^2 |columns|^2."""
+    terms = rows.square().sum((1, 2)) * columns.square().sum((1, 2))
     if rows.shape[1] == 1:
-        return rows.square().sum((1, 2)) * columns.square().sum((1, 2))
-    return (torch.bmm(rows, rows.transpose(1, 2)) * torch.bmm(columns, columns.transpose(1, 2))).sum((1, 2))
+        return terms, terms
+    pairs = torch.bmm(rows, rows.transpose(1, 2)) * torch.bmm(columns, columns.transpose(1, 2))
+    return pairs.sum((1, 2)), terms

@@ -44,11 +44,6 @@ class Band:
         """(n, ...) of the batch to (patients, ...), summed over each patient's items."""
         return self.of(batch) if self.items == 1 else self.by_patient(batch).sum(1)
 
-    def spread(self, values: Tensor, like: Tensor) -> Tensor:
-        """(patients,) values to (patients * items, 1, ...), one an item, to multiply `like` (n, ...) with."""
-        each = values if self.items == 1 else values.repeat_interleave(self.items)
-        return each.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
-
 
 @dataclass(frozen=True, slots=True)
 class Patients:

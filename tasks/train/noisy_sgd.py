@@ -51,13 +51,15 @@ class NoisySGD(DPOptimizer):  # type: ignore[misc] # Opacus ships no types
         total = sum(parameter.numel() for parameter in self.params)
         reference = self.params[0]
         if self._noise is None:
-            flat = torch.zeros(total, device=reference.device)
+            flat = torch.zeros(total, dtype=torch.float64, device=reference.device)
         else:
             draw = self._noise.gaussian(total, self.noise_multiplier * self.max_grad_norm)
-            flat = torch.from_numpy(draw).to(reference.device, torch.float32)
+            flat = torch.from_numpy(draw).to(reference.device)
         parts = torch.split(flat, [parameter.numel() for parameter in self.params])
         for parameter, part in zip(self.params, parts, strict=True):
-            parameter.grad = (parameter.summed_grad + part.view_as(parameter)) / self._batch
+            # Sum and noise meet in float64: what float32 makes of them afterwards concerns no patient.
+            noised = (parameter.summed_grad + part.view_as(parameter)) / self._batch
+            parameter.grad = noised.to(parameter.dtype)
 
     def noised(self, clipped: Sequence[torch.Tensor]) -> None:
         """Turn a step's clipped sums, one a parameter in their order, into noised gradients."""

@@ -18,7 +18,6 @@ from torch import nn
 
 from ledger.errors import CodedError
 from policies.training import Training
-from privacy.clipping.errors import ClippingError
 from privacy.noise import NoiseStream
 from tasks.train import networks
 from tasks.train.averaging import Averaging
@@ -34,7 +33,12 @@ Delta = npt.NDArray[np.float64]
 
 
 class TrainingDivergedError(CodedError):
-    """Gradients or weights stopped being finite: the model must not be released."""
+    """Noised weights stopped being finite: the model must not be released.
+
+    Judged on what carries its noise alone. Whether a gradient was finite is one patient's, and a site that reports or
+    does not would tell it without any noise; such a patient adds nothing instead (`privacy.clipping`). An update
+    whose noise comes in the ring is not judged here: the model that it began from was finite, or was no model.
+    """
 
     code = "train.diverged"
 
@@ -62,8 +66,8 @@ def train_private(
     """Train `module` in place for `training.steps` noisy steps; by how much its weights moved, (total,) float64 in
     the order of `networks.flatten`.
 
-    Steps without anybody left are noise alone. Raises `TrainingDivergedError`; the module's weights are then
-    worthless and must not be released.
+    Steps without anybody left are noise alone. Raises `TrainingDivergedError` where noised weights are not finite:
+    they are worthless and must not be released.
     """
     start = networks.flatten(networks.extract(module)).astype(np.float64)
     sampler = PatientSampler(examples.patients, rate=training.sampling_rate, noise=noise)
@@ -95,15 +99,13 @@ def clipped_update(
         if running.withdrawn is not None:
             sampler.exclude(running.withdrawn())
         sums = gradients.clipped(sampler.draw())
-    except ClippingError:
-        raise _diverged() from None
     finally:
         gradients.close()
     update = {name: np.zeros(value.shape, np.float64) for name, value in networks.extract(module).items()}
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     factor = -training.learning_rate / training.nominal_batch_patients
     for name, part in zip(trained, sums, strict=True):
-        update[name] = part.detach().cpu().numpy().astype(np.float64).reshape(update[name].shape) * factor
+        update[name] = part.cpu().numpy().reshape(update[name].shape) * factor
     if running.on_step is not None:
         running.on_step(1, 1)
     return np.concatenate([update[name].ravel() for name in sorted(update)])
@@ -141,14 +143,15 @@ def run_steps(
                 written = time.monotonic()
             if running.on_step is not None:
                 running.on_step(step, training.steps)
-    except ClippingError:
-        raise _diverged() from None
     finally:
         gradients.close()
     if averaging is not None:
         averaging.put()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters()):
-        raise _diverged()
+        raise TrainingDivergedError(
+            "training diverged: weights are not finite",
+            remedy="Lower training.learning_rate; nothing was released.",
+        )
 
 
 def _resume(module: nn.Module, averaging: Averaging | None, checkpoints: Checkpoints | None) -> int:
@@ -175,10 +178,3 @@ def _keep(module: nn.Module, averaging: Averaging | None, step: int, checkpoints
         return
     values = () if averaging is None else tuple(value.cpu().numpy() for value in averaging.values)
     checkpoints.write(Checkpoint(step, networks.extract(module), values).to_bytes())
-
-
-def _diverged() -> TrainingDivergedError:
-    return TrainingDivergedError(
-        "training diverged: gradients or weights are not finite",
-        remedy="Lower training.learning_rate; nothing was released.",
-    )

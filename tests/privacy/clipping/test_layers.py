@@ -191,6 +191,44 @@ def test_a_layer_agrees_with_every_patient_alone(
     assert by_hand.distance(total.take(), by_hand.clipped_sum(each, clip_l2)) < 1e-10
 
 
+@pytest.mark.parametrize(("make", "inputs"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize("patients", [[1, 1, 1, 1], [2, 2], [1, 3]], ids=str)
+@pytest.mark.parametrize("spoiled", ["inputs", "loss"])
+def test_a_patient_whose_gradient_is_not_finite_adds_nothing_to_the_others(
+    make: Callable[[], nn.Module],
+    inputs: Callable[[], Tensor],
+    patients: Sequence[int],
+    spoiled: str,
+    way: str,
+) -> None:
+    torch.manual_seed(0)
+    module, batch = make().double(), inputs()
+    for value in module.parameters():
+        nn.init.normal_(value)
+    if batch.is_floating_point():
+        batch = batch.double()
+    elif spoiled == "inputs":
+        pytest.skip("indices are always finite")
+    losses_of = by_hand.squared_losses(4)
+    clean = batch.clone()
+    if spoiled == "inputs":
+        sides = batch[-1].dim()
+        batch[-1][(0,) * sides], batch[-1][(-1,) * sides] = torch.nan, torch.inf
+
+    def losses(outputs: Tensor) -> Tensor:
+        each = losses_of(slice(None))(outputs)
+        worse = torch.where(torch.arange(4) == 3, torch.nan, 1.0)
+        return each * worse if spoiled == "loss" else each
+
+    counts = list(patients[:-1])
+    others = slice(0, sum(counts))
+    each = by_hand.gradients(module, clean[others], losses_of, counts)
+    clip_l2 = 0.9 * by_hand.norm(each[0])
+    total = ClippedSum(module, clip_l2=clip_l2)
+    total.add(batch, losses, patients)
+    assert by_hand.distance(total.take(), by_hand.clipped_sum(each, clip_l2)) < 1e-10
+
+
 def test_norms_are_cheaper_where_positions_are_few_and_weights_many() -> None:
     def deep(positions: int, channels: int) -> bool:
         return choice.ghost_is_cheaper(

@@ -35,7 +35,7 @@ def _clipped_sum_float64(
         target = torch.tensor([float(label)], dtype=torch.float64)
         torch.nn.functional.binary_cross_entropy_with_logits(logit, target).backward()
         gradient = np.concatenate([p.grad.numpy().ravel() for p in module.parameters() if p.grad is not None])
-        total += gradient * min(1.0, clip_l2 / np.linalg.norm(gradient))
+        total += gradient * min(1.0, clip_l2 * (1 - 2**-8) / np.linalg.norm(gradient))
     return total
 
 

@@ -112,11 +112,38 @@ def test_divergence_is_a_coded_error(
     module: torch.nn.Module, examples: Examples, training: Training,
     noise: NoiseStream,
 ) -> None:  # fmt: skip
-    broken = Examples(np.full_like(examples.inputs, np.nan), examples.targets, examples.patients)
+    steep = training.model_copy(update={"learning_rate": 3e38, "nominal_batch_patients": 1e-3})
     with pytest.raises(TrainingDivergedError) as caught:
-        train_private(module, broken, training=training, noise=noise)
+        train_private(module, examples, training=steep, noise=noise)
     assert caught.value.code == "train.diverged"
     assert not any(hasattr(parameter, "grad_sample") for parameter in module.parameters())
+
+
+def test_no_patient_decides_whether_a_hospital_reports(
+    network: Network, data: DataContract, examples: Examples, training: Training
+) -> None:
+    """The attack: a plan drives the weights to where the features of one wanted patient overflow. A site that
+    refused then, and reported otherwise, would answer whether that patient is there, once a round, for nothing."""
+    everyone = training.model_copy(update={"sampling_rate": 1.0})
+    for spoilt in (np.nan, np.inf, 3e38):
+        found = examples.inputs.copy()
+        found[examples.patients == 7] = spoilt
+        there = Examples(found, examples.targets, examples.patients)
+        gone = examples.patients != 7
+        absent = Examples(examples.inputs[gone], examples.targets[gone], examples.patients[gone])
+        updates = []
+        for part in (there, absent):
+            module = networks.loaded(network, data, networks.initial(network, data, 0))
+            with NoiseStream() as noise:
+                train_private(module, part, training=everyone, noise=noise)  # reports
+                module = networks.loaded(network, data, networks.initial(network, data, 0))
+                updates.append(clipped_update(module, part, training=everyone, noise=noise))
+        np.testing.assert_allclose(updates[0], updates[1], atol=1e-7)
+    nobody = Examples(np.full_like(examples.inputs, np.nan), examples.targets, examples.patients)
+    with NoiseStream() as noise:
+        module = networks.loaded(network, data, networks.initial(network, data, 0))
+        assert not clipped_update(module, nobody, training=everyone, noise=noise).any()
+        assert np.isfinite(train_private(module, nobody, training=everyone, noise=noise)).all()
 
 
 def test_local_only_learns_what_is_easy(

@@ -60,7 +60,7 @@ def test_a_step_gives_the_gradient_of_the_raw_weights() -> None:
     sums = clipped.take()
     clipped.close()
     for parameter, part in zip(module.parameters(), sums, strict=True):
-        parameter.grad = part
+        parameter.grad = part.to(parameter.dtype)
     networks.pull_back_all(module)
 
     raw = {name: plain.classifier.get_parameter(name) for name in plain.standardised}
