@@ -3,6 +3,9 @@
 The exact AUC of patients' scores depends on patients: it may be shown at the site, or computed on a public
 test split. What leaves a site is `evaluation_counts` or `mask_counts`, whose noise is `privacy.histogram`'s and whose
 cost is `policies.cost`'s, and nothing else from here.
+
+A score that is not a number counts as `UNSCORED`, and no score is refused: whether a network overflows on somebody
+is that patient's, and an evaluation that failed over it would tell it without any noise.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 # Items scored at once, and how many values they may have together: volumes are larger than images.
 _BATCH, _BATCH_VALUES = 512, 1 << 24
+UNSCORED = 0.5
+"""The probability of an item of which the network says nothing."""
 
 
 def score(
@@ -47,8 +52,9 @@ def patient_scores(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Mean score and label of each patient, in ascending order of the patient's integer; each (n_patients,).
 
-    A patient with any positive image counts as positive.
+    A patient with any positive image counts as positive; an image without a score, as `UNSCORED`.
     """
+    scores = np.where(np.isnan(scores), UNSCORED, scores)
     unique, index = np.unique(patients, return_inverse=True)
     counts = np.bincount(index, minlength=len(unique))
     means = np.bincount(index, weights=scores, minlength=len(unique)) / counts
@@ -98,6 +104,7 @@ def _noised_by_group(
     evaluation: Evaluation,
     noise: NoiseStream,
 ) -> npt.NDArray[np.int64]:
+    values = np.clip(np.nan_to_num(values, nan=UNSCORED), 0.0, 1.0)
     whole = np.ones(len(values), dtype=np.bool_)
     groups = SUBGROUPS[evaluation.subgroups]
     parts = [sexes == group for group in range(len(groups))] if groups else [whole]

@@ -10,7 +10,8 @@ from policies.opening import aucs_micro_of, histogram_lane_count
 from policies.plan import Evaluation
 from privacy.histogram import SUBGROUPS, score_histogram
 from privacy.noise import NoiseStream
-from tasks.score import evaluation_counts, exact_auc, patient_scores, score
+from tasks.score import UNSCORED, evaluation_counts, exact_auc, mask_counts, patient_scores, score
+from tasks.segmentation import segmented
 
 
 class _Mean(torch.nn.Module):
@@ -95,3 +96,45 @@ def test_nobody_held_out_is_noise_alone() -> None:
         with NoiseStream() as noise:
             counts = evaluation_counts(none.astype(np.float32), none, none, evaluation, noise)
         assert counts.any() and len(counts) == 64 * max(1, len(SUBGROUPS[evaluation.subgroups]))
+
+
+class _Overflowing(torch.nn.Module):
+    """Says nothing of images whose first pixel is bright, in the shape of a label or of a mask."""
+
+    def __init__(self, *, mask: bool) -> None:
+        super().__init__()
+        self._mask = mask
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = images if self._mask else images.mean(dim=(1, 2, 3))
+        bright = images[:, :1, :1, :1] > 0.5 if self._mask else images[:, 0, 0, 0] > 0.5
+        return torch.where(bright, torch.nan, logits)
+
+
+def test_no_patient_s_score_decides_whether_a_hospital_evaluates() -> None:
+    """An evaluation that failed where one held-out patient's score is no number would tell that they are there."""
+    images = np.zeros((6, 1, 8, 8), np.float32)
+    images[4, 0, 0, 0] = 1.0
+    labels, sexes = np.array([0, 1, 0, 1, 1, 0]), np.array([0, 1, 2, 0, 1, 2])
+    scores, known = patient_scores(
+        score(_Overflowing(mask=False), images), labels, np.array([0, 1, 2, 3, 3, 5])
+    )
+    np.testing.assert_allclose(scores, 0.5)
+    # Whatever reaches the counts, they come.
+    for spoilt in (np.nan, np.inf, -np.inf, 1.0001):
+        scores[1] = spoilt
+        with NoiseStream() as noise:
+            counts = evaluation_counts(scores, known, sexes[:5], BY_SEX, noise)
+        assert counts.shape == (histogram_lane_count(BY_SEX),)
+    assert score_histogram(np.array([UNSCORED]), np.array([0]), 32)[0, 16] == 1
+
+
+def test_no_patient_s_mask_decides_whether_a_hospital_evaluates() -> None:
+    images = np.zeros((6, 1, 8, 8), np.float32)
+    images[4, 0, 0, 0] = 1.0
+    targets = (np.arange(64).reshape(8, 8) > 30).astype(np.float32) * np.ones((6, 1, 1, 1), np.float32)
+    with np.errstate(invalid="raise"):
+        found = segmented(score(_Overflowing(mask=True), images), targets, np.arange(6))
+    assert found.dice[4] == 0.0 and found.distance[4] == 1.0 and np.isfinite(found.distance).all()
+    with NoiseStream() as noise:
+        assert len(mask_counts(found, np.zeros(6, np.int64), WHOLE, noise)) == histogram_lane_count(WHOLE)
