@@ -3,7 +3,8 @@
 Dice is 2·|A∩B| / (|A|+|B|); of two empty masks it is 1. The distance is the 95 % Hausdorff distance (Huttenlocher,
 Klanderman and Rucklidge 1993; the 95th percentile of each direction's surface distances, the larger of the two, as
 MONAI takes it) in pixels of the contract's grid over the grid's diagonal, so that it lies in [0, 1]: 0 of two empty
-masks, 1 where only one is empty. A pixel whose probability is not a number is not found. Several images of a patient are averaged. What leaves a site is `tasks.score`'s.
+masks, 1 where only one is empty. A pixel whose probability is not a number is not found. Several images of a patient
+are averaged. What leaves a site is `tasks.score`'s.
 """
 
 from __future__ import annotations

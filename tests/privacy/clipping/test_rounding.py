@@ -50,4 +50,4 @@ def test_company_moves_the_others_by_far_less_than_the_slack(
     total.add(inputs[others], alone, [1] * (COUNT - 1))
     without = total.take()
     moved = by_hand.norm([one - other for one, other in zip(with_company, without, strict=True)]) / 1e-3
-    assert 0.0 < by_hand.norm(without) and moved < clipped_sum._SLACK / 4
+    assert by_hand.norm(without) > 0.0 and moved < clipped_sum._SLACK / 4

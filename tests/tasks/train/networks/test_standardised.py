@@ -126,5 +126,7 @@ def test_a_plan_cannot_ask_for_it_where_the_noise_comes_in_the_sum() -> None:
     value["network"] = {**value["network"], "standardised": True}
     Plan.from_value(value, what="plan")
     value["training"] = {**value["training"], "noise": "distributed", "steps": 1}
+    value["participation"] = {**value["participation"], "minimum_sites": 4}
+    value["update"] = {**value["update"], "maximum_sites": 4}
     with pytest.raises(MalformedDocumentError, match="standardised weights need"):
         Plan.from_value(value, what="plan")
