@@ -94,13 +94,13 @@ class Trial:
     def _mixes_in_training(self, items: Tensor) -> list[str]:
         """And what a training pass leaves behind, which no noise would protect."""
         self._network.train()
-        before = {name: one.clone() for name, one in self._network.state_dict().items()}
+        before = {name: one.clone() for name, one in _held(self._network).items()}
         first = self.outputs(items[:2])
-        after = self._network.state_dict()
+        after = _held(self._network)
         found = [
             f"{name}: changes in a training pass, without noise"
-            for name, one in before.items()
-            if not torch.equal(one, after[name])
+            for name in sorted(before.keys() | after.keys())
+            if not (name in before and name in after and torch.equal(before[name], after[name]))
         ]
         if not _same(self.outputs(items[::2])[0], first[0], _ROUNDING):
             found.append("in training an item's output depends on the other items of its batch")
@@ -143,6 +143,16 @@ class Trial:
                 reasons.append(f"{name}: is used outside its layer")
             parameter.grad = None
         return unused, reasons
+
+
+def _held(network: nn.Module) -> dict[str, Tensor]:
+    """All tensors that modules hold: parameters, buffers, those that are not saved too, and plain attributes."""
+    held: dict[str, Tensor] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    for path, module in network.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor):
+                held[f"{path}.{name}" if path else name] = value
+    return held
 
 
 def _same(one: Tensor, other: Tensor, tolerance: float) -> bool:

@@ -55,6 +55,24 @@ class Remembering(nn.Module):
         return hidden
 
 
+class RememberingUnsaved(Remembering):
+    """In a buffer that `state_dict` does not show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.seen
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+
+class RememberingAside(Remembering):
+    """In a tensor that torch knows nothing of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.seen
+        self.seen = torch.zeros(())
+
+
 class Functional(nn.Module):
     """Its layer's weight is used without the layer."""
 
@@ -124,6 +142,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "mixing in use": (MixingInUse, "an item's output depends on the other items"),
     "mixing in training": (MixingInTraining, "in training an item's output depends"),
     "remembering": (Remembering, "between.seen: changes in a training pass"),
+    "remembering what is not saved": (RememberingUnsaved, "between.seen: changes in a training pass"),
+    "remembering in an attribute": (RememberingAside, "between.seen: changes in a training pass"),
     "functional": (Functional, "between.layer.weight: is used outside its layer"),
     "shared": (Shared, "is shared with classifier.between.one.weight"),
     "overwriting": (Overwriting, "between.layer: what it was given is overwritten"),
