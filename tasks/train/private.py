@@ -26,6 +26,7 @@ from tasks.train.examples import Examples
 from tasks.train.noisy_sgd import NoisySGD
 from tasks.train.patient_gradients import PatientGradients
 from tasks.train.sampling import PatientSampler
+from tasks.train.torch_generator import freshly_seeded
 
 CHECKPOINT_S = 5.0
 """Between two checkpoints, at least; the first is written before the first step."""
@@ -71,7 +72,9 @@ def train_private(
     """
     start = networks.flatten(networks.extract(module)).astype(np.float64)
     sampler = PatientSampler(examples.patients, rate=training.sampling_rate, noise=noise)
-    run_steps(module, examples, sampler, training=training, noise=noise, running=running or Running())
+    running = running or Running()
+    with freshly_seeded(noise, running.device):
+        run_steps(module, examples, sampler, training=training, noise=noise, running=running)
     return networks.flatten(networks.extract(module)) - start
 
 
@@ -87,8 +90,8 @@ def clipped_update(
     nominal_batch_patients, (total,) float64 in the order of `networks.flatten`. The module stays as it is.
 
     One patient moves it by at most learning_rate * clip_l2 / nominal_batch_patients. It is patients' data until the
-    noise is on it; `noise` draws the sample alone. A crash before that costs no second reservation: the step is taken
-    anew, since nothing of the first one left the site.
+    noise is on it; `noise` draws the sample and a seed. A crash before that costs no second reservation: the step is
+    taken anew, since nothing of the first one left the site.
     """
     running = running or Running()
     _keep(module, None, 0, running.checkpoints)
@@ -98,7 +101,8 @@ def clipped_update(
     try:
         if running.withdrawn is not None:
             sampler.exclude(running.withdrawn())
-        sums = gradients.clipped(sampler.draw())
+        with freshly_seeded(noise, running.device):
+            sums = gradients.clipped(sampler.draw())
     finally:
         gradients.close()
     update = {name: np.zeros(value.shape, np.float64) for name, value in networks.extract(module).items()}
@@ -120,7 +124,8 @@ def run_steps(
     noise: NoiseStream | None,
     running: Running,
 ) -> None:
-    """The loop itself; `noise=None` is for a model that stays at the site (`local_only`)."""
+    """The loop itself; `noise=None` is for a model that stays at the site (`local_only`). Who calls it for a model
+    that does not has seeded torch (`torch_generator`)."""
     module.to(running.device).train()
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = NoisySGD(trained, training=training, noise=noise)

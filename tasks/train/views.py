@@ -2,7 +2,8 @@
 
 Averaging the gradients of several views of a patient's images before they are clipped costs no privacy and was what
 helped most in De et al. 2022 (arXiv:2204.13650, section 3.3). All that is random here is independent of the data and
-protects nobody, so torch's generator will do. One interpolation does all the geometry.
+comes from torch's generator, which a training has seeded (`torch_generator`). One interpolation does all the
+geometry.
 """
 
 from __future__ import annotations

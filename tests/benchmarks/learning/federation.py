@@ -76,7 +76,7 @@ def trained(
 ) -> Weights:
     """The weights after all rounds. `private=False`: the same steps without clipping and noise."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)  # of augmented views; privacy noise and sampling know no seed
+    torch.manual_seed(seed)  # of views without privacy; private trainings, noise and sampling know no seed
     like = networks.initial(plan.network, plan.data, seed)
     model, state = weights.to_bytes(like), None
     module = networks.build(plan.network, plan.data)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from policies.data_contract import DataContract
-from policies.training import Network, Training
+from policies.training import Augmentation, Network, Training
 from privacy.clipping.clipped_sum import ClippedSum
 from privacy.noise import NoiseStream
 from tasks.train import networks
@@ -89,6 +89,30 @@ def test_two_runs_never_share_noise(
         results.append(_weights(module) - before)
     assert (results[0] != results[1]).mean() > 0.99
     assert abs(np.corrcoef(results[0], results[1])[0, 1]) < 0.3
+
+
+def test_a_library_that_seeds_torch_does_not_fix_what_views_and_dropout_draw(
+    network: Network, data: DataContract, examples: Examples, training: Training
+) -> None:
+    """With known draws one patient more would shift everybody's views, and so move the sum by many clips."""
+    viewed = training.model_copy(
+        update={
+            "sampling_rate": 1.0,
+            "noise_multiplier": 1e-9,
+            "views": 2,
+            "augmentation": Augmentation(flip=True, shift_px=3, contrast=0.3),
+        }
+    )
+    for work in (clipped_update, train_private):
+        found = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            module = networks.loaded(network, data, networks.initial(network, data, 0))
+            state = torch.get_rng_state()
+            with NoiseStream() as noise:
+                found.append(work(module, examples, training=viewed, noise=noise))
+            assert torch.equal(state, torch.get_rng_state()), "what others draw is left as it was"
+        assert np.linalg.norm(found[0] - found[1]) > 1e-3 * np.linalg.norm(found[0])
 
 
 def test_chunks_change_nothing_but_memory(
