@@ -110,9 +110,13 @@ def begin(site: Site, published: Published, round_number: int, kind: Step) -> No
 
 async def can_resume(site: Site, published: PlanPublished, base: bytes, slot: Slot) -> bool:
     """Whether a training that was cut off goes on under the reservation that it had: nothing of it left the site, so
-    its steps are paid for. Not where the reservation was settled since."""
-    settled = site.latest.settled.get((published.plan_digest, slot.round, site.name))
+    its steps are paid for. Not where the reservation was settled since, nor where this site has published a newer
+    state of its consents than the receipt would name. The first reservation then stays spent."""
+    state, key = site.latest, (published.plan_digest, slot.round, site.name)
+    settled = state.settled.get(key)
     if slot.attempt == 0 or (settled is not None and settled.attempt == slot.attempt):
+        return False
+    if state.consent_states[site.name].root != state.consent_reserved[key]:
         return False
     return await site.worker.call(SiteSession.can_resume, published.plan, base, slot.round, slot.attempt)
 

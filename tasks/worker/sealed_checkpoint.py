@@ -1,4 +1,11 @@
-"""Where a site keeps the checkpoint of a training: one encrypted file, replaced whole."""
+"""Where a site keeps what a training goes on from after a crash: encrypted files, each replaced whole.
+
+    <name>             the checkpoint (`tasks.train.checkpoint`)
+    <name>.patients    keys of the patients with whom the training began, 32 bytes each
+
+Within a training patients only leave: who consents between a crash and the run that goes on is not taken in. The
+second file is written before the first, so that no checkpoint is without its patients.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +13,12 @@ from dataclasses import dataclass
 
 from adapters.sealed_files import SealedFiles
 
+_KEY_BYTES = 32
+
 
 @dataclass(frozen=True, slots=True)
 class SealedCheckpoint:
-    """`tasks.train.checkpoint.Checkpoints` over one sealed file."""
+    """`tasks.train.checkpoint.Checkpoints` over sealed files."""
 
     files: SealedFiles
     name: str
@@ -19,3 +28,15 @@ class SealedCheckpoint:
 
     def write(self, data: bytes) -> None:
         self.files.write(self.name, data)
+
+    def began_with(self, patients: tuple[bytes, ...]) -> frozenset[bytes]:
+        """The patients with whom this training began: these, if it begins now."""
+        kept = self.files.read(f"{self.name}.patients")
+        if kept is None:
+            kept = b"".join(patients)
+            self.files.write(f"{self.name}.patients", kept)
+        return frozenset(kept[start : start + _KEY_BYTES] for start in range(0, len(kept), _KEY_BYTES))
+
+    def is_whole(self) -> bool:
+        """Whether a training can go on from here."""
+        return None not in (self.read(), self.files.read(f"{self.name}.patients"))

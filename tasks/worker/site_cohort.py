@@ -1,7 +1,8 @@
 """A site's patients during a run: who is trained on and who is held out, under the consent in force at each moment.
 
 Consent is asked when the cohort is selected, again when a round begins (whoever consented since joins then, and the
-contract is checked anew), before every step of training and before an evaluation. Within a round patients only leave.
+contract is checked anew), before every step of training and before an evaluation. Within a round patients only leave,
+also where its training is cut off and goes on later (`sealed_checkpoint`).
 Its cost stays what was reserved and its rates stay what the plan says, whoever leaves. No learning lives here.
 """
 

@@ -99,17 +99,19 @@ class SiteSession(TableSession):
     # -- learning ------------------------------------------------------------------------------------------
 
     def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
-        """A round's private training from its model, or what a crash left of it; keeps the difference for `protect`.
-        Returns seconds, for this site."""
+        """A round's private training from its model, or what a crash left of it, with those of its first patients who
+        are still in the cohort; keeps the difference for `protect`. Returns seconds, for this site."""
         began = time.monotonic()
+        checkpoints = self._checkpoint(plan, base, round_number, attempt)
         cohort = self._present().begin_round()
+        cohort = cohort.among(checkpoints.began_with(cohort.keys))
         self._patients_by_round[round_number] = cohort.patient_count
         module = networks.loaded(plan.network, plan.data, self._weights(plan, base))
         running = Running(
             device=self._device,
             on_step=lambda done, total: self._tell("train", round_number, done, total),
             withdrawn=self._present().withdrawn_from(cohort),
-            checkpoints=self._checkpoint(plan, base, round_number, attempt),
+            checkpoints=checkpoints,
         )
         work = train_private if plan.training.noise == "local" else clipped_update
         with NoiseStream() as noise:
@@ -121,7 +123,7 @@ class SiteSession(TableSession):
 
     def can_resume(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> bool:
         """Whether a training of this attempt began here, from this model, and none of it left the site."""
-        return self._checkpoint(plan, base, round_number, attempt).read() is not None
+        return self._checkpoint(plan, base, round_number, attempt).is_whole()
 
     def protect_update(
         self,

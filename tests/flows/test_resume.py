@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import flows.site
+from adapters.clock import SystemClock
 from adapters.home import Home
 from adapters.outbox import Outbox, Slot
 from ledger.errors import CodedError
@@ -111,11 +112,30 @@ async def test_a_training_without_a_checkpoint_is_paid_for_again(consortium: Con
     assert receipt.statement.predicate.attempt == 2
 
 
+async def test_a_training_goes_on_under_no_other_state_of_consents_than_it_was_reserved_under(
+    consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site comes back the next day and publishes the new state of its consents. What it trains then is reserved
+    anew, under that one; the first reservation stays spent."""
+    plan, site = tiny_plan(), "hospital-b"
+    cut = await consortium.run(plan, cut_at=at(site, "train"))
+    first = cut.state.consent_states[site].root
+    now_s = SystemClock.now_s
+    monkeypatch.setattr(SystemClock, "now_s", lambda clock: now_s(clock) + 86_400)
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outcome.state.spent_by(site) == round_cost(plan, 1).scaled(2)
+    told = outcome.state.receipts[plan.content_digest(), 1, "training", site].statement.predicate
+    assert (told.attempt, told.consent_root) == (2, outcome.state.consent_states[site].root)
+    assert told.consent_root != first
+
+
 async def test_a_checkpoint_of_another_attempt_or_model_is_not_taken_up(consortium: Consortium) -> None:
     plan = tiny_plan()
     await consortium.run(plan, cut_at=at("hospital-b", "train"))
-    (kept,) = (Home(consortium.founded.sites["hospital-b"]).root / "training").rglob("1-1-*")
-    kept.rename(kept.with_name("1-1-" + "0" * 64))
+    for kept in tuple((Home(consortium.founded.sites["hospital-b"]).root / "training").rglob("1-1-*")):
+        kept.rename(kept.with_name("1-1-" + "0" * 64 + kept.suffix))
 
     outcome = await consortium.run(plan)
     assert outcome.errors == {}

@@ -135,6 +135,47 @@ def test_whoever_consents_during_a_round_joins_the_next(
     assert drawn[3] > len(train) and drawn[3] + scored[1] == PATIENTS
 
 
+def test_a_training_that_goes_on_after_a_crash_takes_in_nobody_who_consented_since(
+    tmp_path: Path, plan: Plan, drawn: list[int]
+) -> None:
+    """What was reserved for is their consent who were there when it began; of them, those who still consent."""
+    hospital = Hospital(tmp_path, RECORDS)
+    hospital.grant(*range(40))
+    hospital.session.prepare(plan)
+    base = hospital.session.initial_model(plan)
+    train, _ = hospital.sides()
+
+    def power_cut() -> None:
+        raise KeyboardInterrupt
+
+    hospital.after_step(1, power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        hospital.session.train(plan, base, 1, 1)
+    hospital.grant(*range(40, PATIENTS))
+    hospital.withdraw(train[0])
+    drawn.clear()
+
+    hospital.session = hospital.open()
+    hospital.session.prepare(plan)
+    assert len(hospital.sides()[0]) > len(train)
+    assert hospital.session.can_resume(plan, base, 1, 1)
+    hospital.session.train(plan, base, 1, 1)
+    assert drawn == [len(train) - 1] * 3
+    assert hospital.session.patients_trained() == {1: len(train) - 1}
+    assert hospital.session._trained_on is not None
+    assert {key.hex() for key in hospital.session._trained_on.keys} == set(map(hospital.key, train[1:]))
+    kept = [path for path in (hospital.home.root / "training").rglob("*") if path.is_file()]
+    assert len(kept) == 2 and all(
+        data.startswith(b"WRSF") and bytes.fromhex(hospital.key(train[1])) not in data
+        for data in (path.read_bytes() for path in kept)
+    )
+    # Without the list of its patients a training does not go on, and a round of its own takes everybody in.
+    next(path for path in kept if path.suffix == ".patients").unlink()
+    assert not hospital.session.can_resume(plan, base, 1, 1)
+    hospital.session.train(plan, base, 2, 1)
+    assert drawn[-1] == len(hospital.sides()[0])
+
+
 def test_a_held_out_patient_who_withdrew_is_not_scored(
     hospital: Hospital, plan: Plan, scored: list[int]
 ) -> None:
