@@ -21,6 +21,7 @@ from ledger.errors import Violation
 from policies.gates import epsilon_text
 from policies.state import FederationState
 from privacy.accounting import MICRO
+from tasks.own_figures import WHOLE
 
 _BUCKETS = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
@@ -99,6 +100,12 @@ class Summary:
             }
         )
 
+    @property
+    def figure(self) -> str:
+        """AUC, or Dice of a plan that learns masks."""
+        published = self.state.plans.get(self.plan_digest)
+        return "AUC" if published is None else published.plan.figure
+
     def registered(self) -> dict[str, JsonValue] | None:
         mine = [item for (digest, _), item in self.state.registered.items() if digest == self.plan_digest]
         if not mine:
@@ -106,8 +113,8 @@ class Summary:
         return {"run_id": mine[-1].run_id, "model": mine[-1].model_name, "version": mine[-1].version}
 
     def show(self, console: Console) -> None:
-        console.print(self._site_table())
-        console.print(self.round_table())
+        for table in self.tables():
+            console.print(table)
         registered = self.registered()
         console.print(f"ledger    {self.state.origin}, {self.size} entries", soft_wrap=True)
         console.print(f"          root {self.root}", soft_wrap=True)
@@ -133,6 +140,9 @@ class Summary:
             soft_wrap=True,
         )
 
+    def tables(self) -> tuple[Table, Table]:
+        return self._site_table(), self.round_table()
+
     def withdrawals(self) -> Iterator[str]:
         """Where fewer patients took part in a later round than before. Exact figures of the site's own report."""
         for name, report in self.sites.items():
@@ -144,7 +154,16 @@ class Summary:
 
     def _site_table(self) -> Table:
         table = Table(title="Sites")
-        for heading in ("site", "patients", "ε spent", "cap", "δ", "AUC local*", "AUC federated*"):
+        figure = self.figure
+        for heading in (
+            "site",
+            "patients",
+            "ε spent",
+            "cap",
+            "δ",
+            f"{figure} local*",
+            f"{figure} federated*",
+        ):
             table.add_column(heading, justify="left" if heading == "site" else "right")
         federation = self.state.federation
         spent = self.epsilon_micro()
@@ -158,31 +177,26 @@ class Summary:
                 epsilon_text(spent[member.name]),
                 f"{pool.epsilon_cap_micro / MICRO:g}",
                 f"{pool.delta:g}",
-                _figure(report.get("auc_local_only")),
-                _figure(report.get("auc_federated")),
+                _figure(_own(report, "local_only", figure.lower())),
+                _figure(_own(report, "federated", figure.lower())),
             )
         table.caption = "* on the site's own held-out patients; elsewhere only that site sees it"
         return table
 
     def round_table(self) -> Table:
         table = Table(title="Rounds")
-        headings = (
-            "round",
-            "AUC public test",
-            "AUC federated, noised",
-            "reported",
-            "missing",
-            "seconds",
-            "training s",
-        )
-        for heading in headings:
+        figure, of_labels = self.figure, self.figure == "AUC"
+        public = ("AUC public test",) if of_labels else ()  # no model of masks is scored on public images
+        for heading in (
+            "round", *public, f"{figure} federated, noised", "reported", "missing", "seconds", "training s",
+        ):  # fmt: skip
             table.add_column(heading, justify="left" if heading == "missing" else "right")
         for item in self.rounds:
             reported, missing = item.get("sites_reported"), item.get("sites_missing")
             table.add_row(
                 str(item.get("round")),
-                _figure(item.get("auc")),
-                _figure(item.get("auc_federated")),
+                *((_figure(item.get("auc")),) if of_labels else ()),
+                _figure(item.get(f"{figure.lower()}_federated")),
                 str(len(reported)) if isinstance(reported, list) else "",
                 ", ".join(f"{site} ({code})" for site, code in missing.items())
                 if isinstance(missing, dict)
@@ -202,6 +216,14 @@ def bucket(count: object) -> str:
     if not below:
         return f"< {above[0]}"
     return f"{below[-1]}–{above[0] - 1}" if above else f"≥ {below[-1]}"
+
+
+def _own(report: dict[str, JsonValue], model: str, figure: str) -> JsonValue:
+    """A figure of everybody in a site's own report."""
+    value: JsonValue = report.get("figures")
+    for key in (model, WHOLE, figure):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _figure(value: object, digits: int = 3) -> str:

@@ -39,7 +39,6 @@ bundle_approved if input.plan.bundle == "none"
 bundle_approved if {
 	typed.digest(input.plan.bundle)
 	typed.digest(input.plan.network)
-	is_object(input.approved_bundles)
 	input.approved_bundles[input.plan.bundle] == input.plan.network
 }
 

@@ -43,6 +43,18 @@ _TITLES = {
 }
 
 
+def trust_setting(plan: Plan) -> str:
+    """Of what the plan's noise makes what private."""
+    share, least = plan.noise_share, plan.participation.minimum_sites
+    if share is None:
+        return "Each site's update is private by its own noise (noise: local)."
+    return (
+        f"Private as a sum (noise: distributed): the noise protects the sum of at least {least} sites' updates, as "
+        f"long as {share.shares} of them add their share and do not give it away; {plan.training.colluding} may "
+        f"collude. A single site's update is hidden by the protected sum ({plan.scheme}), not by noise."
+    )
+
+
 def applied_model_card(
     state: FederationState, published: PlanPublished, round_number: int, *, public_auc: float | None = None
 ) -> dict[str, JsonValue]:
@@ -97,7 +109,7 @@ def applied_model_card(
         "KeyMetrics": {
             "UsefulnessUsabilityEfficacy": _usefulness(state, published, round_number, public_auc),
             "FairnessEquity": _fairness(state, published, round_number),
-            "SafetyReliability": _privacy(state),
+            "SafetyReliability": _privacy(state, plan),
         },
         "Resources": {
             "EvaluationReferences": f"Evidence package of plan {published.plan_digest}, round {round_number}.",
@@ -155,9 +167,12 @@ def _sites(state: FederationState, published: PlanPublished, round_number: int) 
 
 def _facts(state: FederationState, plan: Plan, network: str) -> dict[str, JsonValue]:
     training = plan.training
+    steps = "DP-SGD at each site"
+    if plan.noise_share is not None:
+        steps = "DP-SGD over all sites, each adding its share of the noise"
     return {
         "OutcomesAndOutputs": f"A score for each of the labels {_list(plan.data.labels)}.",
-        "ModelType": f"{network}; DP-SGD at each site, protected sums ({plan.scheme}).",
+        "ModelType": f"{network}; {steps}, protected sums ({plan.scheme}).",
         "InputDataSource": f"Registers of the sites: {', '.join(site.name for site in state.founded().sites())}.",
         "OutputAndInputDataTypes": f"{plan.data.described()}; scores.",
         "DevelopmentDataCharacterization": "Known to each site alone. A site signed that its data met the plan's "
@@ -168,7 +183,7 @@ def _facts(state: FederationState, plan: Plan, network: str) -> dict[str, JsonVa
         "opened alone.",
         "Transparency": f"Noise multiplier {decimal_text(training.noise_multiplier)}, sampling rate "
         f"{decimal_text(training.sampling_rate)}, {training.steps} steps a round, clip "
-        f"{decimal_text(training.clip_l2)}.",
+        f"{decimal_text(training.clip_l2)}. {trust_setting(plan)}",
     }
 
 
@@ -206,7 +221,7 @@ def _fairness(state: FederationState, published: PlanPublished, round_number: in
     )
 
 
-def _privacy(state: FederationState) -> JsonValue:
+def _privacy(state: FederationState, plan: Plan) -> JsonValue:
     results: list[JsonValue] = []
     for site in state.founded().sites():
         if site.pool is not None:
@@ -218,10 +233,19 @@ def _privacy(state: FederationState) -> JsonValue:
     return _metric(
         "Every site's register stays under its own privacy budget.",
         results,
-        f"Patient-level differential privacy, for all that this federation used these patients for so far. {SUMMED}",
+        f"Patient-level differential privacy, for all that this federation used these patients for so far. {SUMMED} "
+        f"{trust_setting(plan)}{_others(state, plan)}",
         test_type="Recomputed from the ledger",
         data="Every reservation and settlement on the ledger.",
     )
+
+
+def _others(state: FederationState, plan: Plan) -> str:
+    """The figures count every plan, and a plan of the other setting gives its patients another guarantee."""
+    others = [one.plan for one in state.plans.values() if one.plan != plan]
+    if plan.noise_share is not None or not any(one.noise_share is not None for one in others):
+        return ""
+    return " What other plans of this federation drew with noise: distributed is private as a sum only."
 
 
 def _metric(

@@ -15,7 +15,7 @@ from policies.events import TrainingReceipt
 from policies.recount import decimal_text
 from privacy.accounting import MICRO
 from privacy.histogram import SUBGROUPS
-from tasks.coordinator.applied_card import LIMITS
+from tasks.coordinator.applied_card import LIMITS, trust_setting
 from tasks.evidence.reading import Reading
 
 _SHA256 = "SHA-256"
@@ -97,9 +97,9 @@ def _card(reading: Reading, dataset_refs: list[str]) -> JsonValue:
         "ethicalConsiderations": [
             {
                 "name": "What the model says about one patient",
-                "mitigationStrategy": "Patient-level DP-SGD at each site: noise multiplier "
-                f"{decimal_text(plan.training.noise_multiplier)}, clip {decimal_text(plan.training.clip_l2)}; "
-                "the budget of each site's register is on the ledger (accounting.json).",
+                "mitigationStrategy": "Patient-level DP-SGD: noise multiplier "
+                f"{decimal_text(plan.training.noise_multiplier)}, clip {decimal_text(plan.training.clip_l2)}. "
+                f"{trust_setting(plan)} The budget of each site's register is on the ledger (accounting.json).",
             }
         ],
     }

@@ -10,6 +10,7 @@ from adapters.sources.volume_phantoms import write_volume_phantoms
 from policies.cost import plan_cost
 from policies.plan import Plan
 from tests.consortium import SITES, Consortium, tiny_plan
+from wardround.summary import Summary
 
 
 def mask_plan(**fields: object) -> Plan:
@@ -42,6 +43,13 @@ async def test_masks_of_volumes_are_learned_judged_and_registered(tmp_path: Path
     assert outcome.state.spent_by(SITES[0]) == plan_cost(plan)
     own = json.loads(Home(consortium.founded.sites[SITES[0]]).report.read_text())
     assert "dice" in json.dumps(own)
+    # What `wardround demo` prints of it.
+    summary = Summary.read(tmp_path, plan.content_digest(), seconds=1.0)
+    assert summary.round_table().columns[1].header == "Dice federated, noised"
+    shown = {table.title: [[*column.cells] for column in table.columns] for table in summary.tables()}
+    federated = recorded.dice_micro / 1e6
+    assert shown["Rounds"][1] == [f"{federated:.3f}"]
+    assert shown["Sites"][-1][0] == f"{own['figures']['federated']['everybody']['dice']:.3f}"
 
 
 async def test_a_gate_on_dice_fails_the_run(tmp_path: Path) -> None:

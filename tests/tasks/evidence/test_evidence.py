@@ -19,9 +19,11 @@ from policies.events import GateVerdict
 from policies.state import FederationState
 from privacy import accounting
 from privacy.mechanisms import mechanism_from_json
+from tasks.coordinator.applied_card import applied_model_card
 from tasks.evidence.audit import OtherPolicyError, audit
 from tasks.evidence.reading import RoundNotOverError
 from tasks.evidence.rules import RuleFiles
+from tests.plans import distributed_plan
 from tests.policies.assembly import plan
 from tests.policies.founding import COORDINATOR, SITES, named
 from tests.tasks.evidence.witnessed import RULES, Witnessed, files_of, payload_of, written
@@ -169,6 +171,44 @@ def test_the_model_card_has_the_fields_of_the_applied_model_card(files: dict[str
         assert all(isinstance(json.loads(result["ValueJson"]), str) for result in metric["Results"])
     text = files["payload/model-card.md"].decode()
     assert "ε spent at site-a" in text and "## Uses and directions" in text
+
+
+@pytest.mark.parametrize("noise", ["local", "distributed"])
+def test_a_card_says_what_the_noise_makes_private(noise: str) -> None:
+    """Whoever reads ε must know whether a hospital's update has it, or only the sum of all."""
+    made = Witnessed(
+        plan=plan()
+        if noise == "local"
+        else plan().with_fields(
+            {name: distributed_plan().to_json()[name] for name in ("training", "update", "participation")}
+        )
+    )
+    made.reach("registered")
+    payload = payload_of(made.build())
+    card = json.loads(payload["model-card.json"])
+    said = (
+        card["TrustIngredients"]["AISystemFacts"]["Transparency"],
+        card["KeyMetrics"]["SafetyReliability"]["Interpretation"],
+        json.loads(payload["ml-bom.json"])["components"][0]["modelCard"]["considerations"][
+            "ethicalConsiderations"
+        ][0]["mitigationStrategy"],
+    )
+    of_all = "the sum of at least 4 sites' updates, as long as 3 of them add their share"
+    for text in said:
+        assert ("Private as a sum" in text and of_all in text and "1 may collude" in text) == (
+            noise != "local"
+        )
+        assert ("Each site's update is private by its own noise" in text) == (noise == "local")
+
+
+def test_a_card_tells_of_other_plans_whose_draws_it_counts() -> None:
+    made = Witnessed()
+    made.reach("registered")
+    published = made.state.plans[made.digest]
+    assert "other plans" not in json.dumps(applied_model_card(made.state, published, 1))
+    made.state.plans["0" * 64] = published.model_copy(update={"plan": distributed_plan()})
+    card = json.dumps(applied_model_card(made.state, published, 1))
+    assert "What other plans of this federation drew with noise: distributed is private as a sum only" in card
 
 
 # -- accounting ------------------------------------------------------------------------------------------------
