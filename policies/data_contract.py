@@ -24,6 +24,10 @@ class Image(Document):
         tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]{2,16}$")], ...], Field(min_length=1, max_length=8)
     ]
     """DICOM modality codes (PS3.3, C.7.3.1.1.1)."""
+    intensities: Literal["by-source", "own-range"] = "by-source"
+    """How stored values become [0, 1]. `own-range`: each image's lowest to 0 and highest to 1, whatever its file.
+    `by-source`: so but for 8-bit shards and pictures, which are divided by 255; for sites with files of one
+    kind."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
     PATH                     a file, or a folder with any sub-folders
     *.npz                    `images` of a shard, else `test_images` of MedMNIST: one item an image, FILE#NUMBER
-    *.png, *.jpg, *.jpeg     grey-scale; 8 bits are divided by 255, as of .npz, 16 bits scaled as DICOM's
+    *.png, *.jpg, *.jpeg     grey-scale; 8 bits scaled as of .npz (`eight_bit`), 16 bits as DICOM's
     *.nii, *.nii.gz          one volume or slice (`nifti`)
     *.csv, *.parquet         under a contract of a table, which takes nothing else: one item a row, FILE#ROW as the
                              file numbers them (`feature_table`)
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from adapters.home import FeatureLayout
 from adapters.sources import dicom_image, nifti
 from adapters.sources.dicom import silent_pydicom
+from adapters.sources.eight_bit import eight_bit_to_unit
 from adapters.sources.feature_table import feature_values
 from adapters.sources.findings import DataRefusedError, UnusableError
 from adapters.sources.npz import read_arrays
@@ -143,7 +144,7 @@ def _arrays(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
     if images is None or images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape:
         raise UnusableError("data.npz-arrays")
     for number, image in enumerate(images):
-        yield _image(f"{name}#{number}", image.astype(np.float64) / 255.0, contract)
+        yield _image(f"{name}#{number}", eight_bit_to_unit(image, contract.imaged()), contract)
 
 
 def _picture(path: Path, name: str, contract: DataContract) -> Item:
@@ -161,7 +162,8 @@ def _picture(path: Path, name: str, contract: DataContract) -> Item:
     if pixels.ndim != 2:
         raise UnusableError("data.picture-color")
     if mode in ("L", "1"):
-        return _image(name, pixels / (255.0 if mode == "L" else 1.0), contract)
+        highest = 255.0 if mode == "L" else 1.0
+        return _image(name, eight_bit_to_unit(pixels, contract.imaged(), highest=highest), contract)
     if mode.startswith("I"):
         return _image(name, dicom_image.to_unit(pixels, np.ones(pixels.shape, np.bool_)), contract)
     raise UnusableError("data.picture-color")

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from adapters.sources.assembly import assemble, require_images
 from adapters.sources.cohort import Cohort
+from adapters.sources.eight_bit import eight_bit_to_unit
 from adapters.sources.findings import DataRefusedError, Findings
 from adapters.sources.npz import read_arrays, require_form
 from adapters.sources.resize import area_resize
@@ -51,7 +52,7 @@ class ShardReport:
 
 
 class NpzSource:
-    """One shard as a site's cohort, resized to the contract's size; pixels are divided by 255."""
+    """One shard as a site's cohort, resized to the contract's size, scaled as its `intensities` say."""
 
     def __init__(self, path: Path, *, site: str, secret: bytes) -> None:
         self._path = path
@@ -95,7 +96,7 @@ class NpzSource:
             site=self._site,
             secret=self._secret,
             inputs=area_resize(
-                images.astype(np.float64) / 255.0, height_px=size.height_px, width_px=size.width_px
+                eight_bit_to_unit(images, size), height_px=size.height_px, width_px=size.width_px
             )[:, None],
             labels=[int(label) for label in flat],
             identifiers=identifiers,

@@ -125,11 +125,17 @@ def preprocessing(data: DataContract) -> dict[str, JsonValue]:
         **taken,
         "kind": "image" if data.imaged().depth_px is None else "volume",
         "modalities": [*data.imaged().modalities],
-        "intensities": "DICOM, NIfTI and 16-bit images: own lowest to 0, own highest to 1; 8-bit images: divided "
-        "by 255; MONOCHROME1 inverted",
+        "intensities": _INTENSITIES[data.imaged().intensities],
         "size": "stretched to the shape, each pixel the mean of the area that it covers",
         "network": "what else the network does to its input is part of it",
     }
+
+
+_INTENSITIES = {
+    "by-source": "DICOM, NIfTI and 16-bit images: own lowest to 0, own highest to 1; 8-bit images: divided by 255; "
+    "MONOCHROME1 inverted",
+    "own-range": "every image: own lowest to 0, own highest to 1; MONOCHROME1 inverted",
+}
 
 
 def write(files: Mapping[str, bytes], target: Path) -> None:
