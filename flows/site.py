@@ -32,6 +32,7 @@ from tasks.site.contribute import (
     train,
     withhold,
 )
+from tasks.site.maintenance import MaintenanceError, await_window, has_begun, in_window
 from tasks.site.opening import answer, follow_model, open_sum
 from tasks.site.party import Site, opened_site
 from tasks.site.prepare import judge_cohort, prepare
@@ -68,13 +69,10 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     if isinstance(published, InquiryPublished):
         await answer_inquiry(site, published)
         return
-    prepared: Prepared | CodedError
-    try:
-        prepared = await prepare(site, published)
-    except CodedError as error:
-        prepared = error
+    prepared: Prepared | CodedError | None = None
     model = objects.load(site.exchange, published.base_model_digest)
     for round_number in range(1, published.plan.rounds + 1):
+        prepared = await ready(site, published, round_number, prepared)
         following = await take_round(site, published, round_number, model, prepared)
         await settle(site, published, round_number)
         if following is None or not await passed(site, published, round_number):
@@ -85,12 +83,28 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     await witness_registration(site, published)
     await leave_roster(site, published)
     # For this site alone, and last: it takes long, and whatever becomes of it the site's part is done.
-    if isinstance(prepared, Prepared):
+    # It trains a model of its own, which no maintenance window is for.
+    if isinstance(prepared, Prepared) and not in_window(site):
         try:
             await compare(site, published, model)
         except CodedError:  # the site's log says why
             site.tell("no comparison with a local model")
     site.tell("done")
+
+
+async def ready(
+    site: Site, published: PlanPublished, round_number: int, earlier: Prepared | CodedError | None
+) -> Prepared | CodedError:
+    """The cohort, loaded for the first round that no maintenance window keeps from starting; or why this site does
+    not report."""
+    if earlier is not None and not isinstance(earlier, MaintenanceError):
+        return earlier
+    try:
+        if not has_begun(site, published, round_number):
+            await await_window(site, published, round_number)
+        return await prepare(site, published)
+    except CodedError as error:
+        return error
 
 
 async def passed(site: Site, published: PlanPublished, round_number: int) -> bool:
@@ -158,8 +172,11 @@ async def report_training(
         raise prepared
     slot = Slot(published.plan_digest, round_number, "training", attempts(site, published, round_number))
     if slot.attempt == 0 or kept_release(site, slot) is None:
+        resumed = await can_resume(site, published, base, slot)
+        if not resumed:
+            await await_window(site, published, round_number)
         await judge_cohort(site, published)
-        if not await can_resume(site, published, base, slot):
+        if not resumed:
             slot = replace(slot, attempt=await reserve(site, published, round_number))
         await train(site, published, base, slot)
     await report(site, published, slot, base, prepared, canonical.digest(base))

@@ -26,6 +26,7 @@ from tasks.rotate import rotate_key
 from tasks.site import opening
 from tasks.site.accept import await_verdict
 from tasks.site.contribute import attempts, kept_release, protect_figures, reserve, submit, withhold
+from tasks.site.maintenance import await_window
 from tasks.site.party import Site
 from tasks.site.prepare import prepare_table
 from tasks.site.settle import settle
@@ -90,6 +91,7 @@ async def report_figures(site: Site, published: InquiryPublished) -> None:
         closed = (digest, ROUND, "statistics") in site.state.closed
         if closed or (digest, ROUND, "statistics", site.name) in site.latest.refusals:
             return
+        await await_window(site, published, ROUND)
         prepared = await prepare_table(site, published)
         slot = Slot(digest, ROUND, "statistics", await reserve(site, published, ROUND))
         release = await protect_figures(site, published, slot, prepared)

@@ -127,8 +127,8 @@ DISCLOSURES: Final[dict[str, Origin]] = {
 _PUBLIC_CODES: Final = (
     "aggregate.", "budget.", "consent.state", "federation.", "ledger.", "member.", "opening.", "phase.", "plan.",
     "policy.", "privacy.resolution", "receipt.", "robust.", "roster.", "round.", "rules.",
-    "site.clip-ceiling", "site.model-family", "site.no-table", "site.noise-floor", "site.plan-cap",
-    "site.quarantined", "witness.",
+    "site.clip-ceiling", "site.maintenance", "site.model-family", "site.no-table", "site.noise-floor",
+    "site.plan-cap", "site.quarantined", "witness.",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from policies.facts import Facts, micro, micro_down, micro_up, pico_up
 from policies.federation import Pool
 from policies.gates import epsilon_text
 from policies.inquiry import AnyPlan, Inquiry
+from policies.maintenance import Window
 from policies.plan import Plan
 from policies.rego import installed_rules
 
@@ -41,6 +42,8 @@ class SitePolicy(Document):
     model_families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("Classifier",)
     delta_fixed_by_benchmark: bool = False
     """δ may exceed 1/(10 · patients), because a published benchmark fixes it."""
+    maintenance: tuple[Window, ...] = ()
+    """Hours in which this hospital starts no training (`tasks.site.maintenance`)."""
 
     @property
     def pool(self) -> Pool:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from adapters.clock import Clock
 from adapters.exchange import DirectoryExchange, Exchange
 from adapters.home import ConsentConfig, CoordinatorConfig, Home, SiteConfig, SourceConfig
 from adapters.institution_log import read_state
@@ -115,6 +116,8 @@ class Consortium:
     workers: dict[str, SiteWorker] = field(default_factory=dict)
     coordinator: CoordinatorWorker = field(default_factory=coordinator_worker)
     exchanges: dict[str, Callable[[Exchange], Exchange]] = field(default_factory=dict)
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    """Of sites whose clock is not the machine's."""
     opened: Callable[[Coordinator], None] = lambda coordinator: None
     """Is given the coordinator before it runs anything."""
 
@@ -200,6 +203,7 @@ class Consortium:
                         site = await stack.enter_async_context(
                             opened_site(
                                 home,
+                                clock=self.clocks.get(name),
                                 exchange=self._exchange_of(name, shared),
                                 worker=self.workers.get(name, site_worker()),
                             )

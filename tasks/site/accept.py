@@ -25,6 +25,7 @@ from policies.gates import plan_violations
 from policies.site_policy import site_violations
 from policies.state import FederationState
 from tasks.background import DeadlineError
+from tasks.site.maintenance import too_long
 from tasks.site.party import Site, patience_s
 from tasks.step import step
 from tasks.worker.site_session import SiteSession
@@ -89,6 +90,7 @@ async def accept(site: Site, published: Published) -> None:
         found.extend(await _network(site, published))
         found.extend(await _base_model(site, published))
     found.extend(await _policy(site, published))
+    found.extend(too_long(site, plan))
     if found:
         code = public_code(found[0].code)
         refusal = UpdateRefused(plan_digest=digest, round=0, step=plan.steps[0], site=site.name, code=code)
