@@ -114,6 +114,9 @@ class SiteConfig(Document):
     """Folder of the journal of everything drawn on the register; the homes of one hospital in several federations
     name the same one."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """In which private training runs the network forward; `bfloat16` on a GPU alone. Clips, sums and noise are not
+    affected by it."""
     token: TokenConfig | None = None
 
 

@@ -114,6 +114,9 @@ class GroupNormLayer(Layer[AnyGroupNorm]):
 
 
 def _layout(inputs: Tensor) -> torch.memory_format:
+    """Channels last, if they are, on the CPU alone: elsewhere the kernel reads memory as if they came first."""
+    if inputs.device.type != "cpu":
+        return torch.contiguous_format
     for layout, dimensions in ((torch.channels_last, 4), (torch.channels_last_3d, 5)):
         if (
             inputs.dim() == dimensions

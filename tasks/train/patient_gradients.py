@@ -15,6 +15,7 @@ from torch import nn
 
 from policies.training import Training
 from privacy.clipping.clipped_sum import ClippedSum
+from tasks.train.device import Precision
 from tasks.train.examples import Examples
 from tasks.train.losses import item_losses
 from tasks.train.memory import PassLimit, is_out_of_memory, next_pass
@@ -24,11 +25,18 @@ from tasks.train.views import views
 
 class PatientGradients:
     def __init__(
-        self, module: nn.Module, examples: Examples, *, training: Training, device: torch.device | str
+        self,
+        module: nn.Module,
+        examples: Examples,
+        *,
+        training: Training,
+        device: torch.device | str,
+        precision: Precision = "float32",
     ) -> None:
         self._inputs = torch.from_numpy(np.ascontiguousarray(examples.inputs, np.float32))
         self._targets = torch.from_numpy(np.ascontiguousarray(examples.targets, np.float32))
         self._training, self._device = training, device
+        self._half = precision == "bfloat16"
         self._limit = PassLimit.for_module(module, self._inputs.shape[1:], device)
         self._sum = ClippedSum(module, clip_l2=training.clip_l2)
 
@@ -56,9 +64,12 @@ class PatientGradients:
             self._add_in_parts(group[0])
             return
         inputs, targets = self._views(np.concatenate(group))
-        self._sum.add(
-            inputs, lambda logits: item_losses(logits, targets), [len(items) * count for items in group]
-        )
+        with self._autocast(enabled=self._half):
+            self._sum.add(
+                inputs,
+                lambda logits: item_losses(logits.float(), targets),
+                [len(items) * count for items in group],
+            )
 
     def _add_in_parts(self, items: Indices) -> None:
         targets = self._targets
@@ -67,12 +78,19 @@ class PatientGradients:
             nonlocal targets
             size = max(1, self._limit.items // self._training.views)
             for start in range(0, len(items), size):
-                inputs, targets = self._views(items[start : start + size])
+                with self._autocast(enabled=False):  # Views are moved in single precision.
+                    inputs, targets = self._views(items[start : start + size])
                 yield inputs
 
-        self._sum.add_one(
-            parts(), lambda logits: item_losses(logits, targets), len(items) * self._training.views
-        )
+        with self._autocast(enabled=self._half):
+            self._sum.add_one(
+                parts(),
+                lambda logits: item_losses(logits.float(), targets),
+                len(items) * self._training.views,
+            )
+
+    def _autocast(self, *, enabled: bool) -> torch.autocast:
+        return torch.autocast(torch.device(self._device).type, dtype=torch.bfloat16, enabled=enabled)
 
     def _views(self, items: Indices) -> tuple[torch.Tensor, torch.Tensor]:
         index = torch.from_numpy(items)

@@ -22,6 +22,7 @@ from privacy.noise import NoiseStream
 from tasks.train import networks
 from tasks.train.averaging import Averaging
 from tasks.train.checkpoint import Checkpoint, CheckpointError, Checkpoints
+from tasks.train.device import Precision
 from tasks.train.examples import Examples
 from tasks.train.noisy_sgd import NoisySGD
 from tasks.train.patient_gradients import PatientGradients
@@ -46,9 +47,11 @@ class TrainingDivergedError(CodedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """How training runs at this site; nothing of it changes what comes out."""
+    """How training runs at this site; nothing of it changes what the plan promises."""
 
     device: torch.device | str = "cpu"
+    precision: Precision = "float32"
+    """Of the forward pass and its gradients by layer; norms, sums and noise are never below single precision."""
     on_step: Callable[[int, int], None] | None = None
     """Called with (done, steps) after every step."""
     withdrawn: Callable[[], npt.NDArray[np.integer]] | None = None
@@ -97,7 +100,9 @@ def clipped_update(
     _keep(module, None, 0, running.checkpoints)
     sampler = PatientSampler(examples.patients, rate=training.sampling_rate, noise=noise)
     module.to(running.device).train()
-    gradients = PatientGradients(module, examples, training=training, device=running.device)
+    gradients = PatientGradients(
+        module, examples, training=training, device=running.device, precision=running.precision
+    )
     try:
         if running.withdrawn is not None:
             sampler.exclude(running.withdrawn())
@@ -132,7 +137,9 @@ def run_steps(
     averaging = Averaging(trained, decay=training.averaging) if training.averaging else None
     done = _resume(module, averaging, running.checkpoints)
     written = time.monotonic()
-    gradients = PatientGradients(module, examples, training=training, device=running.device)
+    gradients = PatientGradients(
+        module, examples, training=training, device=running.device, precision=running.precision
+    )
     try:
         for step in range(done + 1, training.steps + 1):
             if running.withdrawn is not None:

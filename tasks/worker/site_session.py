@@ -37,7 +37,7 @@ from tasks.site.calibration import keep_head
 from tasks.site_noise import noised_update
 from tasks.summing import SumTerms
 from tasks.train import networks, weights
-from tasks.train.device import device_of
+from tasks.train.device import device_of, precision_of
 from tasks.train.examples import Examples
 from tasks.train.local_only import train_local
 from tasks.train.private import Running, clipped_update, train_private
@@ -62,6 +62,7 @@ class SiteSession(TableSession):
         self._trained_on: Cohort | None = None
         self._delta: npt.NDArray[np.float64] | None = None
         self._device = device_of(self._config.device)
+        self._precision = precision_of(self._config.precision, self._device)
 
     # -- data ----------------------------------------------------------------------------------------------
 
@@ -109,6 +110,7 @@ class SiteSession(TableSession):
         module = networks.loaded(plan.network, plan.data, self._weights(plan, base))
         running = Running(
             device=self._device,
+            precision=self._precision,
             on_step=lambda done, total: self._tell("train", round_number, done, total),
             withdrawn=self._present().withdrawn_from(cohort),
             checkpoints=checkpoints,
@@ -194,6 +196,7 @@ class SiteSession(TableSession):
                 sampling=sampling,
                 running=Running(
                     device=self._device,
+                    precision=self._precision,
                     on_step=lambda done, total: self._tell("compare", 0, done, total),
                     withdrawn=self._present().withdrawn_from(train),
                 ),

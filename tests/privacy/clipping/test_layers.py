@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privacy.clipping import choice
+from privacy.clipping import choice, norm
 from privacy.clipping.clipped_sum import ClippedSum
 from tests.privacy.clipping import by_hand
 
@@ -227,6 +227,13 @@ def test_a_patient_whose_gradient_is_not_finite_adds_nothing_to_the_others(
     total = ClippedSum(module, clip_l2=clip_l2)
     total.add(batch, losses, patients)
     assert by_hand.distance(total.take(), by_hand.clipped_sum(each, clip_l2)) < 1e-10
+
+
+def test_group_norm_takes_channels_last_on_a_cpu_alone() -> None:
+    """Elsewhere torch's kernel does not ask how its inputs lie."""
+    inputs = image(3, 3).to(memory_format=torch.channels_last)
+    assert norm._layout(inputs) == torch.channels_last
+    assert norm._layout(inputs.to("meta")) == torch.contiguous_format
 
 
 def test_norms_are_cheaper_where_positions_are_few_and_weights_many() -> None:

@@ -115,6 +115,25 @@ def test_a_library_that_seeds_torch_does_not_fix_what_views_and_dropout_draw(
         assert np.linalg.norm(found[0] - found[1]) > 1e-3 * np.linalg.norm(found[0])
 
 
+@pytest.mark.parametrize("items", [1000, 1])
+def test_half_precision_leaves_the_clip_as_it_is(
+    module: torch.nn.Module, examples: Examples, training: Training, noise: NoiseStream,
+    monkeypatch: pytest.MonkeyPatch, items: int,
+) -> None:  # fmt: skip
+    """On a CPU, where a site is refused it, but where autocast does the same."""
+    monkeypatch.setattr(PassLimit, "for_module", lambda *_: PassLimit(items))
+    loud = training.model_copy(update={"sampling_rate": 1.0, "steps": 1, "clip_l2": 0.05})
+    most = loud.learning_rate * loud.clip_l2 / loud.nominal_batch_patients
+    whole = clipped_update(module, examples, training=loud, noise=noise)
+    half = Running(precision="bfloat16")
+    everyone = clipped_update(module, examples, training=loud, noise=noise, running=half)
+    assert 0.0 < np.linalg.norm(everyone - whole) < 0.05 * np.linalg.norm(whole)
+    for gone in range(0, 24, 5):
+        less = Running(precision="bfloat16", withdrawn=lambda gone=gone: np.array([gone]))
+        without = clipped_update(module, examples, training=loud, noise=noise, running=less)
+        assert most * 0.98 < np.linalg.norm(everyone - without) <= most
+
+
 def test_chunks_change_nothing_but_memory(
     network: Network, data: DataContract, examples: Examples, training: Training,
     monkeypatch: pytest.MonkeyPatch,
