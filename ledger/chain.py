@@ -6,7 +6,7 @@ run the very same code. Events that change it, by type and body:
     federation.founded   {"members":[{"name":...,"key":{...}},...], ...}    index 0, only there; every member signs
     member.admitted      {"name":...,"key":{...}, ...}     signed by quorum(members) of the members
     member.retired       {"name":..., ...}                 signed by the member itself, or by quorum(members)
-    phase.advanced, site.released                          signed by quorum(members) of the members
+    site.released                                          signed by quorum(members) of the members
     key.rotated          {"name":...,"key":{...}, ...}     signed by the new key, and by the old key or, if that is
                                                            lost, by quorum(members) of the members
 

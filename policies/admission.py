@@ -44,6 +44,7 @@ from policies.rollout.statements import (
     DrillRecorded,
     IncidentReported,
     PhaseAdvanced,
+    PhaseMeasured,
     PhaseOpened,
 )
 
@@ -101,6 +102,8 @@ def violations_of(
             return membership.release(state, body)
         case PhaseOpened():
             return gate.opening(state, body)
+        case PhaseMeasured():
+            return gate.measuring(state, body)
         case PhaseAdvanced():
             return gate.advance(state, body)
         case AgreementRecorded():

@@ -26,6 +26,7 @@ from policies.rollout.statements import (
     DrillRecorded,
     IncidentReported,
     PhaseAdvanced,
+    PhaseMeasured,
     PhaseOpened,
 )
 
@@ -272,6 +273,7 @@ Body = (
     | SiteQuarantined
     | SiteReleased
     | PhaseOpened
+    | PhaseMeasured
     | PhaseAdvanced
     | AgreementRecorded
     | ConformanceRecorded
@@ -303,6 +305,7 @@ TYPES: dict[str, tuple[type[Body], ...]] = {
     "site.quarantined": (SiteQuarantined,),
     "site.released": (SiteReleased,),
     "phase.opened": (PhaseOpened,),
+    "phase.measured": (PhaseMeasured,),
     "phase.advanced": (PhaseAdvanced,),
     "agreement.recorded": (AgreementRecorded,),
     "conformance.recorded": (ConformanceRecorded,),

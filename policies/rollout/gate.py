@@ -21,6 +21,7 @@ from policies.rollout.statements import (
     ConformanceRecorded,
     DrillRecorded,
     PhaseAdvanced,
+    PhaseMeasured,
     PhaseOpened,
     PhaseTerms,
 )
@@ -28,6 +29,9 @@ from privacy.accounting import MICRO
 
 if TYPE_CHECKING:
     from policies.state import FederationState
+
+
+_OTHER_POLICY = Violation("phase.other-policy", "the policy in force is another one")
 
 
 def opening(state: FederationState, body: PhaseOpened, *, rules: Rules | None = None) -> list[Violation]:
@@ -44,20 +48,37 @@ def opening(state: FederationState, body: PhaseOpened, *, rules: Rules | None = 
     return found
 
 
-def advance(state: FederationState, body: PhaseAdvanced, *, rules: Rules | None = None) -> list[Violation]:
-    """The next phase begins: on these terms, under this policy, signed by whom the federation wants."""
+def measuring(state: FederationState, body: PhaseMeasured, *, rules: Rules | None = None) -> list[Violation]:
+    """The terms in force are met now, under the policy in force."""
     opened = state.rollout.opened
+    if opened is None:
+        return [_not_opened(state)]
+    found: list[Violation] = []
+    if (body.phase, body.opened) != (state.phase, opened.entry_digest):
+        found.append(Violation("phase.other-terms", "these are not the terms in force"))
+    if body.policy_digest != state.policy_digest:
+        found.append(_OTHER_POLICY)
+    return [*found, *exit_violations(state, opened, rules=rules)]
+
+
+def advance(state: FederationState, body: PhaseAdvanced, *, rules: Rules | None = None) -> list[Violation]:
+    """The next phase begins: on what was measured, which still holds, signed by whom the federation wants."""
+    opened, measured = state.rollout.opened, state.rollout.measured
     found: list[Violation] = []
     if body.ended != state.phase:
         at = PHASES.index(state.phase)
         then = f"after {state.phase} comes {PHASES[at + 1]}" if at + 1 < len(PHASES) else "this is the last"
         found.append(Violation("phase.order", f"{body.phase} cannot begin now: {then}"))
     if opened is None:
-        return [*found, Violation("phase.not-opened", f"no terms of {state.phase} are published")]
-    if body.opened != opened.entry_digest:
-        found.append(Violation("phase.other-terms", "these are not the terms in force"))
-    if body.policy_digest != state.policy_digest:
-        found.append(Violation("phase.other-policy", "the policy in force is another one"))
+        return [*found, _not_opened(state)]
+    if measured is None:
+        said = "nothing was measured under these terms, or an incident was reported since"
+        found.append(Violation("phase.not-measured", said))
+    elif body.measured != measured.entry_digest:
+        found.append(Violation("phase.other-evidence", "there is newer evidence than this, or none like it"))
+    in_force = state.policy_digest
+    if body.policy_digest != in_force or (measured is not None and measured.policy_digest != in_force):
+        found.append(_OTHER_POLICY)
     found += exit_violations(state, opened, rules=rules)
     return [*found, *sign_off_violations(state.founded(), body)]
 
@@ -175,7 +196,15 @@ def conforms(state: FederationState, site: str) -> bool:
 
 
 def missing_drills(rollout: Rollout, opened: Opened) -> tuple[str, ...]:
-    return tuple(one for one in opened.terms.drills if rollout.drills.get(one, -1) < opened.index)
+    return tuple(
+        one
+        for one in opened.terms.drills
+        if one not in rollout.drills or rollout.drills[one].index < opened.index
+    )
+
+
+def _not_opened(state: FederationState) -> Violation:
+    return Violation("phase.not-opened", f"no terms of {state.phase} are published")
 
 
 def _began(state: FederationState, opened: Opened) -> bool:

@@ -1,6 +1,6 @@
 """The rollout as the ledger tells it: a frozen part of the federation's state, folded from events.
 
-Nothing is judged here (`policies.rollout.admission`). Indices tell what came before what: evidence from before an
+Nothing is judged here (`policies.rollout.gate`). Indices tell what came before what: evidence from before an
 incident, and rounds from before the terms, count for nothing.
 """
 
@@ -18,6 +18,7 @@ from policies.rollout.statements import (
     DrillRecorded,
     IncidentReported,
     PhaseAdvanced,
+    PhaseMeasured,
     PhaseOpened,
     PhaseTerms,
 )
@@ -28,6 +29,21 @@ class Opened:
     terms: PhaseTerms
     index: int
     entry_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The terms in force were found to be met, and nothing has happened since that would put it in doubt."""
+
+    index: int
+    entry_digest: str
+    policy_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drilled:
+    index: int
+    report_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +66,14 @@ class Rollout:
     phase: Phase = PHASES[0]
     opened: Opened | None = None
     """The terms of the phase that is being worked on, if they are published."""
+    measured: Measured | None = None
+    """The newest measurement under these terms; an incident, however minor, takes it away."""
     agreements: Mapping[tuple[str, Agreement], str] = field(default_factory=dict)
     """(site, kind) → digest of the document."""
     conformance: Mapping[str, tuple[int, ConformanceRecorded]] = field(default_factory=dict)
     """Site → the newest that it said, and where."""
-    drills: Mapping[Drill, int] = field(default_factory=dict)
-    """Drill → index at which it was last passed."""
+    drills: Mapping[Drill, Drilled] = field(default_factory=dict)
+    """Drill → where it was last passed."""
     incidents: tuple[Incident, ...] = ()
     ended: tuple[Ended, ...] = ()
 
@@ -66,6 +84,7 @@ class Rollout:
         | ConformanceRecorded
         | DrillRecorded
         | IncidentReported
+        | PhaseMeasured
         | PhaseAdvanced,
         *,
         institution: str,
@@ -74,22 +93,25 @@ class Rollout:
     ) -> Rollout:
         match body:
             case PhaseOpened(terms=terms):
-                return replace(self, opened=Opened(terms, index, entry_digest))
+                return replace(self, opened=Opened(terms, index, entry_digest), measured=None)
+            case PhaseMeasured(policy_digest=policy_digest):
+                return replace(self, measured=Measured(index, entry_digest, policy_digest))
             case AgreementRecorded():
                 had = {**self.agreements, (institution, body.kind): body.document_digest}
                 return replace(self, agreements=had)
             case ConformanceRecorded():
                 return replace(self, conformance={**self.conformance, institution: (index, body)})
             case DrillRecorded():
-                return replace(self, drills={**self.drills, body.drill: index})
+                return replace(self, drills={**self.drills, body.drill: Drilled(index, body.report_digest)})
             case IncidentReported():
                 return self._in_doubt(Incident(institution, index, body))
             case PhaseAdvanced():
                 ended = (*self.ended, Ended(index, body))
-                return replace(self, phase=body.phase, opened=None, ended=ended)
+                return replace(self, phase=body.phase, opened=None, measured=None, ended=ended)
 
     def _in_doubt(self, incident: Incident) -> Rollout:
-        told = replace(self, incidents=(*self.incidents, incident))
+        # Officers see every incident: what they are to sign is measured after it.
+        told = replace(self, incidents=(*self.incidents, incident), measured=None)
         match incident.said.severity:
             case "minor":
                 return told

@@ -32,7 +32,8 @@ class SignOffStatement(Document):
     origin: Origin
     phase: Phase
     """The one that ends."""
-    opened: Digest
+    measured: Digest
+    """Entry digest of the `phase.measured` that the evidence ends with."""
     evidence_digest: Digest
     policy_digest: Digest
 
@@ -56,7 +57,7 @@ def statement_of(federation: Federation, body: PhaseAdvanced) -> SignOffStatemen
         schema_version=1,
         origin=federation.origin,
         phase=body.ended,
-        opened=body.opened,
+        measured=body.measured,
         evidence_digest=body.evidence_digest,
         policy_digest=body.policy_digest,
     )

@@ -1,6 +1,6 @@
 """What is said of the rollout on the ledger: one frozen body per type of event.
 
-Whether it is allowed is decided in `policies.rollout.admission`, how it is folded in `policies.rollout.record`.
+Whether it is allowed is decided in `policies.rollout.gate`, how it is folded in `policies.rollout.record`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,16 @@ class IncidentReported(Document):
     kind: IncidentKind
 
 
+class PhaseMeasured(Document):
+    """The terms are met, which every witness recomputes. The phase's evidence ends with this entry."""
+
+    phase: Phase
+    opened: Digest
+    """Entry digest of the terms."""
+    policy_digest: Digest
+    """The policy under which they were found to be met."""
+
+
 class SignOff(Document):
     """An officer's signature over the canonical `policies.rollout.sign_off.SignOffStatement`."""
 
@@ -97,9 +107,10 @@ class PhaseAdvanced(Document):
 
     phase: Phase
     """The one that begins."""
-    opened: Digest
-    """Entry digest of the terms that were met."""
+    measured: Digest
+    """Entry digest of the `phase.measured` that the evidence ends with."""
     evidence_digest: Digest
+    """Digest of the evidence package's manifest (`ledger.evidence_manifest`), which covers all its payload."""
     policy_digest: Digest
     sign_offs: Annotated[tuple[SignOff, ...], Field(min_length=1, max_length=64)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from policies.events import PhaseAdvanced, PhaseOpened
+from policies.events import PhaseAdvanced, PhaseMeasured, PhaseOpened
 from policies.federation import PHASES
 from policies.rollout.sign_off import SignOffStatement, sign_off
 from policies.rollout.statements import AgreementRecorded, ConformanceRecorded, PhaseTerms, SignOff
@@ -36,6 +36,25 @@ def worked(assembly: Assembly | None = None, **fields: Any) -> Assembly:  # noqa
     return opened(assembly, **fields).reach_after_founding("registered")
 
 
+def measurement(assembly: Assembly, **changed: Any) -> PhaseMeasured:  # noqa: ANN401
+    state = assembly.state
+    opened = state.rollout.opened
+    fields = {
+        "phase": state.phase,
+        "opened": named("nothing") if opened is None else opened.entry_digest,
+        "policy_digest": state.policy_digest,
+        **changed,
+    }
+    return PhaseMeasured(**fields)
+
+
+def measured(assembly: Assembly | None = None, **fields: Any) -> Assembly:  # noqa: ANN401
+    """And the terms found to be met."""
+    assembly = worked(assembly, **fields)
+    assembly.say(COORDINATOR, measurement(assembly))
+    return assembly
+
+
 def conformance() -> ConformanceRecorded:
     return ConformanceRecorded(contract_digest=named("contract"), code_digest=CODE)
 
@@ -45,12 +64,12 @@ def agreements() -> tuple[AgreementRecorded, ...]:
 
 
 def statement(assembly: Assembly, **changed: Any) -> SignOffStatement:  # noqa: ANN401
-    terms_of = assembly.state.rollout.opened
+    last = assembly.state.rollout.measured
     fields = {
         "schema_version": 1,
         "origin": ORIGIN,
         "phase": assembly.state.phase,
-        "opened": named("nothing") if terms_of is None else terms_of.entry_digest,
+        "measured": named("nothing") if last is None else last.entry_digest,
         "evidence_digest": EVIDENCE,
         "policy_digest": assembly.state.policy_digest,
         **changed,
@@ -77,7 +96,7 @@ def advanced(assembly: Assembly, **changed: Any) -> PhaseAdvanced:  # noqa: ANN4
     there = PHASES[min(PHASES.index(said.phase) + 1, len(PHASES) - 1)]
     fields = {
         "phase": there,
-        "opened": said.opened,
+        "measured": said.measured,
         "evidence_digest": EVIDENCE,
         "policy_digest": said.policy_digest,
         "sign_offs": signatures(assembly),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.events import IncidentReported, PhaseOpened, SiteQuarantined
+from policies.events import IncidentReported, PhaseOpened, PolicyAdopted, SiteQuarantined
 from policies.rollout.statements import DrillRecorded
 from tests.policies.assembly import Assembly, plan
 from tests.policies.founding import COORDINATOR, SITES, named
@@ -12,6 +12,8 @@ from tests.policies.rollout.phases import (
     advanced,
     agreements,
     conformance,
+    measured,
+    measurement,
     opened,
     refusals,
     signatures,
@@ -23,7 +25,7 @@ A, B, C, D = SITES
 
 
 def test_a_pilot_that_met_its_terms_ends_and_the_expansion_begins() -> None:
-    assembly = worked()
+    assembly = measured()
     assembly.say(COORDINATOR, advanced(assembly))
     assert assembly.state.phase == "expansion"
     (ended,) = assembly.state.rollout.ended
@@ -34,7 +36,7 @@ def test_a_pilot_that_met_its_terms_ends_and_the_expansion_begins() -> None:
 def test_nothing_ends_without_terms_or_out_of_order() -> None:
     assembly = Assembly().reach("registered")
     assert refusals(assembly, advanced(assembly)) == {"phase.not-opened"}
-    assembly = worked()
+    assembly = measured()
     assert "phase.order" in refusals(assembly, advanced(assembly, phase="clinical"))
     assert "phase.order" in refusals(assembly, advanced(assembly, phase="pilot"))
 
@@ -59,9 +61,9 @@ def test_thresholds_stand_once_a_round_was_announced_under_them() -> None:
 
 def test_rounds_from_before_the_terms_do_not_count() -> None:
     assembly = opened(Assembly(plan=plan(rounds=2)).reach("registered"))
-    assert refusals(assembly, advanced(assembly)) == {
-        "phase.rounds", "phase.evaluation-missing", "phase.reported",
-    }  # fmt: skip
+    missing = {"phase.rounds", "phase.evaluation-missing", "phase.reported"}
+    assert refusals(assembly, measurement(assembly)) == missing
+    assert refusals(assembly, advanced(assembly)) == {*missing, "phase.not-measured"}
 
 
 def test_a_model_under_the_floor_ends_no_phase() -> None:
@@ -70,7 +72,7 @@ def test_a_model_under_the_floor_ends_no_phase() -> None:
     assert evaluated.figure_micro is not None
     over = (evaluated.figure_micro + 1) / 1_000_000
     assembly = worked(minimum_figure=over)
-    assert refusals(assembly, advanced(assembly)) == {"phase.figure"}
+    assert refusals(assembly, measurement(assembly)) == {"phase.figure"}
 
 
 def test_foundation_wants_every_site_s_agreements_and_a_checked_source() -> None:
@@ -85,10 +87,11 @@ def test_foundation_wants_every_site_s_agreements_and_a_checked_source() -> None
     assert refusals(assembly, agreements()[0], by=D) == {"agreement.twice"}
     assert refusals(assembly, conformance(), by=A) == {"conformance.twice"}
     assembly.reach_after_founding("registered")
-    assert refusals(assembly, advanced(assembly)) == {"phase.conformance", "phase.agreements"}
+    assert refusals(assembly, measurement(assembly)) == {"phase.conformance", "phase.agreements"}
     assembly.say(D, conformance())
     for paper in agreements()[1:]:
         assembly.say(D, paper)
+    assembly.say(COORDINATOR, measurement(assembly))
     assembly.say(COORDINATOR, advanced(assembly))
     assert assembly.state.phase == "pilot"
 
@@ -102,13 +105,14 @@ def test_a_check_of_a_source_counts_for_terms_that_are_in_force() -> None:
 
 
 def test_a_site_in_quarantine_keeps_the_phase_from_ending() -> None:
-    assembly = worked()
+    assembly = measured()
     assembly.say(COORDINATOR, SiteQuarantined(site=D, code="test.drill"))
-    assert refusals(assembly, advanced(assembly)) == {"phase.quarantine"}
+    assert refusals(assembly, measurement(assembly)) == {"phase.quarantine"}
+    assert refusals(assembly, advanced(assembly)) == {"phase.quarantine"}  # measured before it, signed or not
 
 
 def test_drills_are_passed_anew_under_every_terms() -> None:
-    assembly = worked()
+    assembly = measured()
     assembly.say(COORDINATOR, advanced(assembly))
     poisoning = DrillRecorded(drill="poisoning", report_digest=named("report"))
     assert refusals(assembly, poisoning) == {"drill.not-asked"}
@@ -118,18 +122,18 @@ def test_drills_are_passed_anew_under_every_terms() -> None:
     assembly.say(COORDINATOR, PhaseOpened(terms=terms(phase="expansion", drills=every)))
     for drill in every[1:]:
         assembly.say(COORDINATOR, DrillRecorded(drill=drill, report_digest=named(drill)))
-    assert "phase.drills" in refusals(assembly, advanced(assembly))
+    assert "phase.drills" in refusals(assembly, measurement(assembly))
     assembly.say(COORDINATOR, poisoning)
-    assert "phase.drills" not in refusals(assembly, advanced(assembly))
+    assert "phase.drills" not in refusals(assembly, measurement(assembly))
     assembly.say(COORDINATOR, PhaseOpened(terms=terms(phase="expansion", drills=every)))
-    assert "phase.drills" in refusals(assembly, advanced(assembly))
+    assert "phase.drills" in refusals(assembly, measurement(assembly))
 
 
 @pytest.mark.parametrize(
     ("severity", "then"), [("minor", "expansion"), ("major", "pilot"), ("critical", "foundation")]
 )
 def test_an_incident_closes_the_gates_above_it_at_once(severity: str, then: str) -> None:
-    assembly = worked()
+    assembly = measured()
     assembly.say(COORDINATOR, advanced(assembly))
     body = IncidentReported.from_value({"severity": severity, "kind": "data-exposure"}, what="incident")
     assembly.say(B, body)  # any member may
@@ -138,7 +142,7 @@ def test_an_incident_closes_the_gates_above_it_at_once(severity: str, then: str)
 
 
 def test_an_incident_in_the_middle_of_a_phase_makes_its_work_count_no_more() -> None:
-    assembly = worked()
+    assembly = measured()
     signed = advanced(assembly)
     assembly.say(A, IncidentReported(severity="major", kind="wrong-data"))
     assert assembly.state.phase == "foundation"
@@ -158,7 +162,7 @@ def test_an_incident_in_the_middle_of_a_phase_makes_its_work_count_no_more() -> 
     ],
 )
 def test_enough_of_every_role_sign_and_nobody_counts_twice(names: tuple[str, ...], codes: set[str]) -> None:
-    assembly = worked()
+    assembly = measured()
     assert refusals(assembly, advanced(assembly, sign_offs=signatures(assembly, *names))) == codes
 
 
@@ -168,18 +172,18 @@ def test_enough_of_every_role_sign_and_nobody_counts_twice(names: tuple[str, ...
         {"evidence_digest": named("an older evidence file")},
         {"origin": "wardround/another/term-1"},
         {"policy_digest": named("another policy")},
-        {"opened": named("other terms")},
+        {"measured": named("another measurement")},
         {"phase": "foundation"},
     ],
 )
 def test_who_signed_something_else_did_not_sign_this(changed: dict[str, str]) -> None:
-    assembly = worked()
+    assembly = measured()
     signed = signatures(assembly, **changed)
     assert refusals(assembly, advanced(assembly, sign_offs=signed)) == {"phase.signature", "phase.sign-off"}
 
 
 def test_a_signature_under_another_s_name_and_a_stranger_s_count_for_nothing() -> None:
-    assembly = worked()
+    assembly = measured()
     first, second, third = signatures(assembly)
     lent = second.with_fields({"signature": first.signature})
     assert "phase.signature" in refusals(assembly, advanced(assembly, sign_offs=(first, lent, third)))
@@ -189,14 +193,46 @@ def test_a_signature_under_another_s_name_and_a_stranger_s_count_for_nothing() -
     }  # fmt: skip
 
 
-def test_other_terms_and_another_policy_are_named() -> None:
-    assembly = worked()
-    assert "phase.other-terms" in refusals(assembly, advanced(assembly, opened=named("others")))
+def test_other_terms_other_evidence_and_another_policy_are_named() -> None:
+    assembly = measured()
+    assert refusals(assembly, measurement(assembly, opened=named("others"))) == {"phase.other-terms"}
+    assert refusals(assembly, measurement(assembly, phase="expansion")) == {"phase.other-terms"}
+    assert refusals(assembly, measurement(assembly, policy_digest=named("other"))) == {"phase.other-policy"}
+    assert "phase.other-evidence" in refusals(assembly, advanced(assembly, measured=named("others")))
     assert "phase.other-policy" in refusals(assembly, advanced(assembly, policy_digest=named("other")))
 
 
+def test_a_measurement_under_a_policy_that_is_no_more_in_force_ends_nothing() -> None:
+    assembly = measured()
+    for site in SITES:
+        if assembly.state.policy_digest != named("newer"):
+            assembly.say(site, PolicyAdopted(policy_digest=named("newer")))
+    assert refusals(assembly, advanced(assembly)) == {"phase.other-policy"}
+    assembly.say(COORDINATOR, measurement(assembly))
+    assembly.say(COORDINATOR, advanced(assembly))
+
+
+def test_who_signed_before_a_newer_measurement_signed_older_evidence() -> None:
+    assembly = measured()
+    old = advanced(assembly)
+    assembly.say(COORDINATOR, measurement(assembly))
+    assert refusals(assembly, old) == {"phase.other-evidence"}
+    mixed = advanced(assembly, sign_offs=old.sign_offs)
+    assert refusals(assembly, mixed) == {"phase.signature", "phase.sign-off"}
+
+
+def test_an_incident_that_changes_no_phase_still_sends_the_evidence_back() -> None:
+    """The officers who signed had not heard of it."""
+    assembly = measured()
+    signed = advanced(assembly)
+    assembly.say(C, IncidentReported(severity="minor", kind="other"))
+    assert refusals(assembly, signed) == {"phase.not-measured"}
+    assembly.say(COORDINATOR, measurement(assembly))
+    assembly.say(COORDINATOR, advanced(assembly))
+
+
 def test_a_federation_that_names_nobody_advances_nowhere() -> None:
-    assembly = worked()
+    assembly = measured()
     state = assembly.state
     assert state.federation is not None
     state.federation = state.federation.with_fields({"sign_offs": []})
