@@ -15,7 +15,7 @@ from ledger import note, proof, source
 from ledger.archive_writer import require_target, write_archive
 from ledger.errors import InputError
 from ledger.evidence_package import is_package
-from ledger.evidence_verify import VerifiedPackage, verify_package
+from ledger.evidence_verify import verify_package
 from ledger.export import Exported, export
 from ledger.listing import HEADINGS, RIGHT_ALIGNED, Listing
 from ledger.log import Log
@@ -68,13 +68,9 @@ def _verify_package(path: Path, vkey: str | None, policy: Policy | None, *, as_j
     _print_report(path, report, as_json=as_json)
     if not as_json:
         _say(
-            f"the LEDGER of {_round(found)} is verified; its accounting, verdict, rules and cards are NOT checked "
-            "here: `wardround evidence verify` makes them again"
+            f"the LEDGER of {found.manifest.subject} is verified; its accounting, verdict, rules and cards are "
+            "NOT checked here: `wardround evidence verify` makes them again"
         )
-
-
-def _round(found: VerifiedPackage) -> str:
-    return f"round {found.manifest.round_number} of plan {found.manifest.plan_digest[:16]}"
 
 
 def show(path: Path, listing: Listing, *, as_json: bool) -> None:

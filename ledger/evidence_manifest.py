@@ -3,9 +3,11 @@
     payload/manifest.json, canonical JSON (RFC 8785):
 
     {"files":{"<path below payload/>":{"sha256":"<64 hex>","size":<bytes>},...},
-     "origin":"<log origin>","plan_digest":"<64 hex>","root":"<64 hex>","round":1,"schema_version":1,"size":123}
+     "origin":"<log origin>","root":"<64 hex>","schema_version":1,"size":123, and the fields of its subject
+     (`ledger.evidence_subject`)}
 
-`size` and `root` are the tree of the entries that the package holds; the last of them is the end of the round.
+`size` and `root` are the tree of the entries that the package holds; the last of them is the end of the subject.
+The digest of these bytes names the evidence: it is the same whoever builds it, as the payload is.
 Nobody signs a manifest: it is worth what the ledger in the package makes of it (`ledger.evidence_verify`). What the
 files say, and whether it is true, is not known here.
 """
@@ -19,11 +21,11 @@ from dataclasses import dataclass
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
+from ledger.evidence_subject import Subject, parse_subject
 
 SCHEMA_VERSION = 1
-MAX_ROUND = 1000
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_FIELDS = frozenset(("files", "origin", "plan_digest", "root", "round", "schema_version", "size"))
+_FIELDS = frozenset(("files", "origin", "root", "schema_version", "size"))
 
 
 class ManifestError(InputError):
@@ -43,14 +45,17 @@ class FileDigest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     origin: str
-    plan_digest: str
-    round_number: int
-    """0 is the verdict on the plan itself."""
+    subject: Subject
     size: int
     """Entries of the ledger that the package holds, from the first on."""
     root: bytes
     """Root over them, 32 bytes."""
     files: Mapping[str, FileDigest]
+
+    @property
+    def digest(self) -> str:
+        """Names the evidence: what officers sign and `phase.advanced` carries."""
+        return canonical.digest(self.encode())
 
     def encode(self) -> bytes:
         files: dict[str, JsonValue] = {
@@ -60,20 +65,19 @@ class Manifest:
             {
                 "files": files,
                 "origin": self.origin,
-                "plan_digest": self.plan_digest,
                 "root": self.root.hex(),
-                "round": self.round_number,
                 "schema_version": SCHEMA_VERSION,
                 "size": self.size,
+                **self.subject.fields(),
             }
         )
 
 
 def parse(data: bytes) -> Manifest:
-    """Read a manifest in its only spelling; ManifestError or NotCanonicalError."""
+    """Read a manifest in its only spelling; ManifestError, SubjectError or NotCanonicalError."""
     value = canonical.decode(data)
-    if not isinstance(value, dict) or value.keys() != _FIELDS:
-        raise ManifestError("a manifest has exactly the seven fields of its format")
+    if not isinstance(value, dict) or not value.keys() >= _FIELDS:
+        raise ManifestError("a manifest has exactly the fields of its format")
     if _integer(value["schema_version"], "schema_version", maximum=2**31) != SCHEMA_VERSION:
         raise ManifestError("the manifest's schema version is unknown", code="ledger.package.version")
     origin, files = value["origin"], value["files"]
@@ -83,8 +87,7 @@ def parse(data: bytes) -> Manifest:
         raise ManifestError("a manifest lists files by their names")
     return Manifest(
         origin=origin,
-        plan_digest=_hex(value["plan_digest"], "plan_digest"),
-        round_number=_integer(value["round"], "round", maximum=MAX_ROUND),
+        subject=parse_subject({name: value[name] for name in value.keys() - _FIELDS}),
         size=_integer(value["size"], "size", maximum=2**53 - 1),
         root=bytes.fromhex(_hex(value["root"], "root")),
         files={name: _file(file) for name, file in files.items()},

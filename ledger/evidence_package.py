@@ -1,4 +1,4 @@
-"""The evidence package: all that an auditor needs of one round, in one file, checked on any machine without us.
+"""The evidence package: all that an auditor needs of one round or phase, in one file, checked without us.
 
     payload/manifest.json       every other file below payload/ by its digest (`ledger.evidence_manifest`)
     payload/ledger/tile/...     the ledger's entries [0, N) as tiles and entry bundles (`ledger.tiles`)
@@ -9,6 +9,7 @@
     detached/consistency        that its tree begins with the N entries: "old <N>" and the proof's hashes in base64,
                                 one a line, as a tlog-witness request begins
     detached/...                what no ledger can reproduce: DETACHED_EXTRAS, which nobody signs
+    detached/reports/<sha256>   of a phase alone: a report that its ledger names by this digest
 
 Why all entries and not only the round's: an entry that is left out can only be missed by whoever has all of them.
 The file itself is a zip of one spelling (`ledger.evidence_zip`); verification is `ledger.evidence_verify`. What the
@@ -17,14 +18,16 @@ derived files say lives outside the ledger.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger import checkpoint, evidence_zip
+from ledger import canonical, checkpoint, evidence_zip
 from ledger.errors import InputError, VerificationError
 from ledger.evidence_manifest import FileDigest, Manifest
+from ledger.evidence_subject import PhaseSubject, Subject
 from ledger.export import CHECKPOINT, POLICY, VKEY, static_files
 from ledger.log import Log
 from ledger.policy import Policy
@@ -38,6 +41,8 @@ CONSISTENCY = "consistency"
 DETACHED_PROOFS = (CHECKPOINT, CONSISTENCY, VKEY, POLICY)
 DETACHED_EXTRAS = ("mlflow.json", "pld.json", "sbom.json")
 """Told beside the evidence and part of none: lineage, the tighter privacy figure, the environment."""
+REPORTS = "reports/"
+_REPORT = re.compile(r"reports/([0-9a-f]{64})", re.ASCII)
 
 
 class PackageContentsError(InputError):
@@ -56,10 +61,9 @@ class PackageForkError(VerificationError):
 class Cut:
     """Where the ledger is cut, and what the package is about."""
 
-    plan_digest: str
-    round_number: int
+    subject: Subject
     size: int
-    """Entries that the package holds: the last is the end of the round."""
+    """Entries that the package holds: the last is the end of the subject."""
 
 
 def package(
@@ -71,7 +75,8 @@ def package(
     policy: Policy,
     extras: Mapping[str, bytes],
 ) -> bytes:
-    """The package's bytes. `derived` are files by their paths below payload/, `extras` by DETACHED_EXTRAS.
+    """The package's bytes. `derived` are files by their paths below payload/, `extras` by DETACHED_EXTRAS or, of a
+    phase, REPORTS and their digest.
 
     NotFinalYetError if the checkpoint does not cover the cut, PackageForkError if it is of another history; its
     signatures are the caller's affair.
@@ -79,7 +84,7 @@ def package(
     # 1. Nothing takes the place of another file.
     if MANIFEST in derived or any(name.startswith(LEDGER) for name in derived):
         raise PackageContentsError("a derived file would take the place of the ledger or the manifest")
-    if not set(extras) <= set(DETACHED_EXTRAS):
+    if any(not is_extra(name, data, cut.subject) for name, data in extras.items()):
         raise PackageContentsError("an evidence package has no such detached file")
     # 2. The checkpoint covers the cut.
     head, _ = checkpoint.parse(final_checkpoint)
@@ -115,12 +120,19 @@ def manifest_of(origin: str, cut: Cut, root: bytes, payload: Mapping[str, bytes]
     """The manifest of these files, named by their paths below payload/."""
     return Manifest(
         origin=origin,
-        plan_digest=cut.plan_digest,
-        round_number=cut.round_number,
+        subject=cut.subject,
         size=cut.size,
         root=root,
         files={name: FileDigest.of(data) for name, data in payload.items()},
     )
+
+
+def is_extra(name: str, data: bytes, subject: Subject) -> bool:
+    """Whether a detached file belongs beside such evidence; a report is the one that its name says."""
+    if name in DETACHED_EXTRAS:
+        return True
+    report = _REPORT.fullmatch(name)
+    return report is not None and isinstance(subject, PhaseSubject) and canonical.digest(data) == report[1]
 
 
 def parse_consistency(data: bytes) -> tuple[int, tuple[bytes, ...]]:

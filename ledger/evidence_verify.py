@@ -12,7 +12,7 @@
     10 events        every entry is an event, signed by its institution, in sequence
     11 consistency   the checkpoint's tree begins with exactly these entries: none left out, changed or added
     12 founding      the founding event names the very log key and witnesses that were trusted above
-    13 end           the last entry is the end of the round that the manifest names
+    13 end           the last entry is the end of the round, or the phase, that the manifest names
 
 What derives from the entries (accounting, cards, verdicts) is checked to be what the manifest lists, not to be true:
 that takes the rules, and `wardround evidence verify`. Checks 3 to 10 and 12 are `ledger.verify`'s own.
@@ -33,11 +33,12 @@ from ledger.evidence_manifest import FileDigest, Manifest
 from ledger.evidence_package import (
     CONSISTENCY,
     DETACHED,
-    DETACHED_EXTRAS,
     DETACHED_PROOFS,
     LEDGER,
     MANIFEST,
     PAYLOAD,
+    REPORTS,
+    is_extra,
     parse_consistency,
 )
 from ledger.evidence_zip import PackedFiles
@@ -51,8 +52,7 @@ from ledger.static_files import OversizedFileError, StaticFiles, byte_limit
 from ledger.verify import _founding, _head, _keys, _Texts
 from ledger.verify_tree import Progress, walk
 
-ENDS = ("gate.verdict", "model.registered")
-_TITLE_END = "the last entry is the end of that round"
+_TITLE_END = "the last entry is the end of what the package is about"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,11 @@ class VerifiedPackage:
         """A detached file, None if there is none."""
         path = DETACHED + name
         return self.files.read(path) if path in self.files.names else None
+
+    def reports(self) -> tuple[str, ...]:
+        """Digests of the reports that are enclosed; each is the digest of what it names."""
+        start = DETACHED + REPORTS
+        return tuple(name.removeprefix(start) for name in self.files.names if name.startswith(start))
 
     def entries(self) -> Iterator[bytes]:
         """The N entries, which were verified."""
@@ -124,7 +129,7 @@ def _verified(
     with run.check("manifest", "every file of the payload is what the manifest lists") as details:
         manifest = evidence_manifest.parse(_required(files, PAYLOAD + MANIFEST))
         _account_for(files, manifest)
-        details.append(f"{len(manifest.files)} files; {_subject(manifest)}")
+        details.append(f"{len(manifest.files)} files; {manifest.subject}")
     # 3.-6. Whom to trust, and what they signed.
     given = parse_vkey(log_vkey) if isinstance(log_vkey, str) else log_vkey
     note = files.read(DETACHED + CHECKPOINT)
@@ -145,10 +150,15 @@ def _verified(
         details.append(f"{manifest.size} entries, all of them in {head.size}")
     # 12. The members, who signed the founding, named these keys.
     _founding(run, founding, key, trusted, note)
-    # 13. The package is of the round that it says.
+    # 13. The package is of the round, or the phase, that it says.
     with run.check("end", _TITLE_END) as details:
         details.append(_end(manifest, files))
-    beside = [name for name in DETACHED_EXTRAS if DETACHED + name in files.names]
+    proofs = {DETACHED + name for name in DETACHED_PROOFS}
+    beside = [
+        name.removeprefix(DETACHED)
+        for name in files.names
+        if name.startswith(DETACHED) and not name.startswith(DETACHED + REPORTS) and name not in proofs
+    ]
     if beside:
         run.report.notices.append(f"{', '.join(beside)}: told beside the evidence; nobody signed them")
     return VerifiedPackage(files, manifest, run.report)
@@ -157,10 +167,14 @@ def _verified(
 def _account_for(files: PackedFiles, manifest: Manifest) -> None:
     """Every name is one that belongs here, and every payload file is the listed one, byte for byte."""
     listed = {PAYLOAD + name for name in manifest.files} | {PAYLOAD + MANIFEST}
-    allowed = listed | {DETACHED + name for name in (*DETACHED_PROOFS, *DETACHED_EXTRAS)}
-    there = set(files.names)
-    problems = [f"{name} is in the package and not listed" for name in sorted(there - allowed)]
     wanted = listed | {DETACHED + name for name in DETACHED_PROOFS}
+    there = set(files.names)
+    problems = [
+        f"{name} is in the package and not listed"
+        for name in sorted(there - wanted)
+        if not name.startswith(DETACHED)
+        or not is_extra(name.removeprefix(DETACHED), files.read(name), manifest.subject)
+    ]
     problems += [f"{name} is missing" for name in sorted(wanted - there)]
     if manifest.size == 0:
         problems.append("it holds no entries of a ledger")
@@ -187,21 +201,9 @@ def _tree_files(size: int) -> Iterable[str]:
 def _end(manifest: Manifest, files: PackedFiles) -> str:
     index = manifest.size - 1
     last = next(tiles.names(manifest.size, None, start=index))
-    event = parse_entry(reader.read_bundle(_LedgerFiles(files).read, last)[-1]).event
-    if event.type not in ENDS:
-        raise Mismatch(f"it is a {event.type}, which ends no round", index=index)
-    if event.type == "gate.verdict" and event.body.get("passed") is not False:
-        raise Mismatch(
-            "it is no refusal: a round that passed ends with its model's registration", index=index
-        )
-    named = event.body.get("plan_digest"), event.body.get("round")
-    if named != (manifest.plan_digest, manifest.round_number) or isinstance(named[1], bool):
-        raise Mismatch("it is the end of another round", index=index)
-    return f"{event.type}, entry {index}"
-
-
-def _subject(manifest: Manifest) -> str:
-    return f"round {manifest.round_number} of plan {manifest.plan_digest}"
+    entry = reader.read_bundle(_LedgerFiles(files).read, last)[-1]
+    manifest.subject.require_end(entry, index)
+    return f"{parse_entry(entry).event.type}, entry {index}"
 
 
 def _required(files: PackedFiles, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`wardround evidence`: build a round's evidence package, show what is in one, and audit it.
+"""`wardround evidence`: build a round's evidence package, show what is in one, and audit it, or a phase's.
 
 An auditor needs this program and the file, nothing else: no home, no ledger, no network. What is checked lives in
 `tasks.evidence.audit`; what the ledger alone can check, `python -m ledger verify` does as well.
@@ -145,7 +145,7 @@ def show(
                 table.add_row(printable(name), str(len(files.read(name))))
     console.print(table)
     console.print(
-        f"round {manifest.round_number} of plan {manifest.plan_digest}\n"
+        f"{manifest.subject}\n"
         f"{printable(manifest.origin)}, entries 0 to {manifest.size - 1}, root {manifest.root.hex()}\n"
         "not checked: see `wardround evidence verify`",
         soft_wrap=True,
@@ -177,8 +177,8 @@ def _figures(found: Audit) -> dict[str, str]:
 
 def _subject(found: Audit) -> dict[str, JsonValue]:
     return {
-        "plan_digest": found.manifest.plan_digest,
-        "round": found.manifest.round_number,
+        **found.manifest.subject.fields(),
+        "evidence_digest": found.manifest.digest,
         "passed": found.passed,
         "entries": found.manifest.size,
     }
@@ -216,6 +216,7 @@ def _show_report(file: Path, report: Report) -> None:
 
 
 def _show_pools(found: Audit, figures: dict[str, str]) -> None:
+    from ledger.evidence_subject import PhaseSubject
     from policies.recount import decimal_text
     from privacy.accounting import MICRO
 
@@ -239,9 +240,11 @@ def _show_pools(found: Audit, figures: dict[str, str]) -> None:
         )
     console.print(table)
     verdict = "passed its gates and was registered" if found.passed else "was refused by its gates"
+    if isinstance(found.manifest.subject, PhaseSubject):
+        verdict = "met its terms"
     console.print(
-        "ε counts every plan, study and settlement of this ledger up to the round's end, at the order that each pool "
+        "ε counts every plan, study and settlement of this ledger up to the end, at the order that each pool "
         "pins; the PLD figure is tighter and for people: nothing is admitted by it.\n"
-        f"verified: round {found.manifest.round_number} of plan {found.manifest.plan_digest}, which {verdict}",
+        f"verified: {found.manifest.subject}, which {verdict}; evidence {found.manifest.digest}",
         soft_wrap=True,
     )

@@ -4,7 +4,8 @@
     14 rules         every entry may stand where it stands: all rules run again, entry by entry
     15 accounting    every pool counted anew from the raw events; the fold, each event and accounting.json agree to
                      the micro-unit, and no pool is over its cap
-    16 payload       every derived file, made again from the entries, is the one in the package, byte for byte
+    16 payload       every derived file, made again from the entries, is the one in the package, byte for byte; every
+                     enclosed report is one that the ledger names
 
 Rules are code, so an audit needs the version whose policy was in force; under any other it says so and judges
 nothing. What an audit cannot see: whether a site ran the code that it signed for, or under-noised its own patients.
@@ -20,6 +21,7 @@ from ledger import canonical
 from ledger.errors import CodedError, InputError
 from ledger.evidence_manifest import Manifest
 from ledger.evidence_package import LEDGER, MANIFEST
+from ledger.evidence_subject import PhaseSubject
 from ledger.evidence_verify import VerifiedPackage, verify_package
 from ledger.policy import Policy
 from ledger.report import Checklist, Mismatch, Report
@@ -28,7 +30,8 @@ from policies.recount import PoolAccount, Recount
 from policies.state import FederationState
 from tasks.evidence import documents
 from tasks.evidence.payload import derived
-from tasks.evidence.reading import Reading, read_round
+from tasks.evidence.phase import reports_of
+from tasks.evidence.reading import PhaseReading, Reading, read_phase, read_round
 from tasks.evidence.rules import RuleFiles, installed_rule_files
 
 _POLICY = "policy/policy.json"
@@ -47,12 +50,17 @@ class Audit:
 
     report: Report
     manifest: Manifest
-    reading: Reading
+    reading: Reading | PhaseReading
     accounts: tuple[PoolAccount, ...]
+    missing_reports: tuple[str, ...] = ()
+    """Drills of a phase whose report is not enclosed."""
 
     @property
     def passed(self) -> bool:
-        """Whether the round's model passed its gates; an audit of a refused round is as sound."""
+        """Whether the round's model passed its gates, or the phase met its terms; an audit of a refused round is as
+        sound."""
+        if isinstance(self.reading, PhaseReading):
+            return True
         key = self.reading.plan_digest, self.reading.round_number
         return key in self.reading.state.registered
 
@@ -73,9 +81,12 @@ def audit(
         reading = _folded(run, found)
         accounts = _counted(run, found, reading)
         _rebuilt(run, found, reading, accounts, installed if enclosed else _NONE_ENCLOSED)
+        missing = _missing_reports(found, reading)
+        if missing:
+            run.report.notices.append(f"the reports of these drills are not enclosed: {', '.join(missing)}")
         if not enclosed:
             run.report.notices.append("the package encloses no rules: its builder ran another policy's")
-        return Audit(run.report, found.manifest, reading, accounts)
+        return Audit(run.report, found.manifest, reading, accounts, missing)
 
 
 def _require_policy(found: VerifiedPackage, installed: RuleFiles) -> bool:
@@ -109,26 +120,34 @@ def _require_lie(found: VerifiedPackage, installed: RuleFiles, digest: str) -> N
         )
 
 
-def _read(found: VerifiedPackage) -> Reading:
-    manifest = found.manifest
+def _read(found: VerifiedPackage) -> Reading | PhaseReading:
+    origin, subject = found.manifest.origin, found.manifest.subject
+    if isinstance(subject, PhaseSubject):
+        return read_phase(found.entries(), origin=origin, measured=subject.measured)
     return read_round(
-        found.entries(),
-        origin=manifest.origin,
-        plan_digest=manifest.plan_digest,
-        round_number=manifest.round_number,
+        found.entries(), origin=origin, plan_digest=subject.plan_digest, round_number=subject.round_number
     )
 
 
-def _folded(run: Checklist, found: VerifiedPackage) -> Reading:
+def _missing_reports(found: VerifiedPackage, reading: Reading | PhaseReading) -> tuple[str, ...]:
+    if isinstance(reading, Reading):
+        return ()
+    named = reports_of(reading)
+    return tuple(named[digest] for digest in sorted(named.keys() - set(found.reports())))
+
+
+def _folded(run: Checklist, found: VerifiedPackage) -> Reading | PhaseReading:
     with run.check("rules", "every entry may stand where it stands") as details:
         reading = _read(found)
         if reading.size != found.manifest.size:
-            raise Mismatch("the round ended earlier than the package does", index=reading.size)
+            raise Mismatch("it ended earlier than the package does", index=reading.size)
         details.append(f"{reading.size} entries under policy {reading.state.policy_digest[:16]}")
     return reading
 
 
-def _counted(run: Checklist, found: VerifiedPackage, reading: Reading) -> tuple[PoolAccount, ...]:
+def _counted(
+    run: Checklist, found: VerifiedPackage, reading: Reading | PhaseReading
+) -> tuple[PoolAccount, ...]:
     with run.check("accounting", "every pool, counted anew, is what everybody says it is") as details:
         # From the package's own entries once more, sharing nothing with the fold.
         recount = Recount()
@@ -160,7 +179,7 @@ def _disagreements(accounts: tuple[PoolAccount, ...], state: FederationState) ->
 def _rebuilt(
     run: Checklist,
     found: VerifiedPackage,
-    reading: Reading,
+    reading: Reading | PhaseReading,
     accounts: tuple[PoolAccount, ...],
     rules: RuleFiles,
 ) -> None:
@@ -176,6 +195,9 @@ def _rebuilt(
             for name in sorted(held & made.keys())
             if found.payload(name) != made[name]
         ]
+        if isinstance(reading, PhaseReading):
+            strangers = sorted(set(found.reports()) - reports_of(reading).keys())
+            problems += [f"the report {digest} is of no drill of this phase" for digest in strangers]
         if problems:
             raise Mismatch("; ".join(problems))
         details.append(f"{len(made)} files")

@@ -1,4 +1,5 @@
-"""Building an evidence package, and where a coordinator keeps them: <home>/evidence/<plan digest, 16>-<round>.zip.
+"""Building an evidence package, and where a coordinator keeps them: <home>/evidence/<plan digest, 16>-<round>.zip,
+and <home>/evidence/<phase>-<entry digest of its measurement, 16>.zip.
 
 Reads the stored log and the newest final checkpoint, so it needs no running coordinator, and may run again at any
 time: the payload comes out the same, only the checkpoint beside it is newer. Blocking: call it from a thread. What is
@@ -7,6 +8,8 @@ in a package lives in `payload` and `ledger.evidence_package`; checking one, in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from adapters import mail
@@ -17,7 +20,7 @@ from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from ledger.event import parse_entry
-from ledger.evidence_package import Cut, NotFinalYetError, package
+from ledger.evidence_package import REPORTS, Cut, NotFinalYetError, package
 from ledger.finality import finalized
 from ledger.log import Log
 from ledger.policy import Policy
@@ -25,7 +28,8 @@ from policies.events import ModelRegistered
 from policies.recount import PoolAccount
 from tasks.evidence.environment import environment_bom
 from tasks.evidence.payload import derived
-from tasks.evidence.reading import read_round
+from tasks.evidence.phase import reports_of
+from tasks.evidence.reading import PhaseReading, Reading, read_phase, read_round
 from tasks.evidence.rules import RuleFiles, installed_rule_files
 from tasks.evidence.tighter import tighter_figures
 
@@ -57,21 +61,75 @@ def build(
     reading = read_round(
         log.entries(0, log.size), origin=log.origin, plan_digest=plan_digest, round_number=round_number
     )
-    accounts = reading.recount.accounts()
     # 3. The files.
-    extras = {"sbom.json": environment_bom()}
-    if tighter:
-        extras["pld.json"] = _tighter(accounts)
+    extras = dict[str, bytes]()
     if run_id is not None:
         extras["mlflow.json"] = _lineage(reading.state.registered.get((plan_digest, round_number)), run_id)
+    return _packed(
+        log,
+        reading,
+        final_checkpoint=final_checkpoint,
+        policy=policy,
+        rules=rules,
+        tighter=tighter,
+        extras=extras,
+    )
+
+
+def build_phase(
+    log: Log,
+    *,
+    measured: str,
+    final_checkpoint: bytes,
+    policy: Policy,
+    rules: RuleFiles | None = None,
+    reports: Sequence[bytes] = (),
+    tighter: bool = True,
+) -> bytes:
+    """As `build`, of the phase that the entry of digest `measured` measured. Of `reports` those of drills that count
+    are enclosed. Raises NotMeasuredError instead of RoundNotOverError."""
+    finalized(final_checkpoint, log_vkey=log.vkey, policy=policy)
+    reading = read_phase(log.entries(0, log.size), origin=log.origin, measured=measured)
+    named = reports_of(reading)
+    given = {canonical.digest(report): report for report in reports}
+    extras = {f"{REPORTS}{digest}": report for digest, report in given.items() if digest in named}
+    return _packed(
+        log,
+        reading,
+        final_checkpoint=final_checkpoint,
+        policy=policy,
+        rules=rules,
+        tighter=tighter,
+        extras=extras,
+    )
+
+
+def _packed(
+    log: Log,
+    reading: Reading | PhaseReading,
+    *,
+    final_checkpoint: bytes,
+    policy: Policy,
+    rules: RuleFiles | None,
+    tighter: bool,
+    extras: Mapping[str, bytes],
+) -> bytes:
+    accounts = reading.recount.accounts()
+    extras = {**extras, "sbom.json": environment_bom()}
+    if tighter:
+        extras["pld.json"] = _tighter(accounts)
     return package(
         log,
-        Cut(plan_digest=plan_digest, round_number=round_number, size=reading.size),
+        Cut(subject=reading.subject, size=reading.size),
         derived=derived(reading, accounts, rules or installed_rule_files()),
         final_checkpoint=final_checkpoint,
         policy=policy,
         extras=extras,
     )
+
+
+def phase_package_name(phase: str, measured: str) -> str:
+    return f"{phase}-{measured[:16]}.zip"
 
 
 def package_name(plan_digest: str, round_number: int) -> str:
@@ -89,13 +147,7 @@ def write_evidence(
     tighter: bool = True,
 ) -> Path:
     """Build a round's package from a coordinator's home and write it whole, by default into the home; its path."""
-    storage = ledger_storage(home)
-    try:
-        # The checkpoint first: a log that is read later holds all that it covers.
-        note = exchange.get(mail.FINAL_CHECKPOINT)
-        if note is None:
-            raise NotFinalYetError("nothing on this ledger is final yet", remedy="Wait for the witnesses.")
-        log = Log.open(storage)
+    with _opened(home, exchange) as (log, note):
         data = build(
             log,
             plan_digest=plan_digest,
@@ -105,11 +157,48 @@ def write_evidence(
             run_id=run_id,
             tighter=tighter,
         )
-    finally:
-        storage.close()
     target = path or home.root / "evidence" / package_name(plan_digest, round_number)
     write_atomically(target, data)
     return target
+
+
+def write_phase_evidence(
+    home: Home,
+    exchange: Exchange,
+    *,
+    phase: str,
+    measured: str,
+    path: Path | None = None,
+    tighter: bool = True,
+) -> Path:
+    """As `write_evidence`, of a measured phase, with the reports that the home keeps of its drills."""
+    reports = [found.read_bytes() for found in sorted((home.root / REPORTS).glob("*")) if found.is_file()]
+    with _opened(home, exchange) as (log, note):
+        data = build_phase(
+            log,
+            measured=measured,
+            final_checkpoint=note,
+            policy=policy_of(home.federation),
+            reports=reports,
+            tighter=tighter,
+        )
+    target = path or home.root / "evidence" / phase_package_name(phase, measured)
+    write_atomically(target, data)
+    return target
+
+
+@contextmanager
+def _opened(home: Home, exchange: Exchange) -> Iterator[tuple[Log, bytes]]:
+    """The stored log, and a final checkpoint that it reaches beyond."""
+    storage = ledger_storage(home)
+    try:
+        # The checkpoint first: a log that is read later holds all that it covers.
+        note = exchange.get(mail.FINAL_CHECKPOINT)
+        if note is None:
+            raise NotFinalYetError("nothing on this ledger is final yet", remedy="Wait for the witnesses.")
+        yield Log.open(storage), note
+    finally:
+        storage.close()
 
 
 def plan_named(home: Home, beginning: str) -> str:

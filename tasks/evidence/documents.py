@@ -18,13 +18,13 @@ from policies.events import (
 )
 from policies.recount import PoolAccount, decimal_text
 from privacy.accounting import ORDERS
-from tasks.evidence.reading import Reading, Told, refusals
+from tasks.evidence.reading import LedgerReading, Reading, Told, refusals
 from tasks.evidence.rules import RuleFiles
 
 SCHEMA_VERSION = 1
 
 
-def accounting(reading: Reading, accounts: tuple[PoolAccount, ...]) -> JsonValue:
+def accounting(reading: LedgerReading, accounts: tuple[PoolAccount, ...]) -> JsonValue:
     """Every pool's spent curve, its epsilon, and each use of it (`policies.recount`)."""
     pools: list[JsonValue] = [account.to_json() for account in accounts]
     return {
@@ -148,8 +148,8 @@ def code(reading: Reading) -> JsonValue:
     }
 
 
-def policy(reading: Reading, rules: RuleFiles) -> JsonValue:
-    """The policy in force at the round's end, and the rules that belong to it if they are enclosed."""
+def policy(reading: LedgerReading, rules: RuleFiles) -> JsonValue:
+    """The policy in force at the end, and the rules that belong to it if they are enclosed."""
     enclosed = rules.policy_digest == reading.state.policy_digest
     return {
         "schema_version": SCHEMA_VERSION,

@@ -13,6 +13,7 @@ from ledger.evidence_package import (
     Cut,
     package,
 )
+from ledger.evidence_subject import RoundSubject
 from ledger.evidence_verify import verify_package
 from ledger.evidence_zip import pack
 from ledger.export import static_files
@@ -30,7 +31,7 @@ def ended(federation, *, entries: int = 270, round_number: int = 1) -> Cut:
     federation.grow(entries)
     body = {"plan_digest": PLAN, "round": round_number, "passed": False, "violations": ["a.b"]}
     federation.log.append([federation.coordinator.event("gate.verdict", body)])
-    return Cut(plan_digest=PLAN, round_number=round_number, size=federation.log.size)
+    return Cut(subject=RoundSubject(PLAN, round_number), size=federation.log.size)
 
 
 def packaged(federation, cut: Cut, **changed) -> bytes:

@@ -20,6 +20,7 @@ from ledger.evidence_package import (
     PackageContentsError,
     PackageForkError,
 )
+from ledger.evidence_subject import RoundSubject
 from ledger.evidence_verify import verify_package
 from ledger.keys import MemorySigner
 from ledger.log import Log
@@ -127,7 +128,7 @@ def test_no_entry_can_be_added(members, make_federation, make_author, tmp_path):
     federation = make_federation()
     cut = ended(federation)
     more = federation.coordinator.event("gate.verdict", {"plan_digest": PLAN, "round": 2, "passed": False})
-    added = with_manifest(with_entries(members, [*entries, more]), round_number=2)
+    added = with_manifest(with_entries(members, [*entries, more]), subject=RoundSubject(PLAN, 2))
     assert cut.size == len(entries)
     assert failure(written(tmp_path, added)) == "consistency"
 
@@ -192,8 +193,8 @@ def test_a_weaker_quorum_does_not_travel_with_the_evidence(members, tmp_path):
 
 
 def test_a_package_is_of_the_round_that_it_says(members, tmp_path):
-    assert failure(written(tmp_path, with_manifest(members, round_number=2))) == "end"
-    assert failure(written(tmp_path, with_manifest(members, plan_digest="cd" * 32))) == "end"
+    assert failure(written(tmp_path, with_manifest(members, subject=RoundSubject(PLAN, 2)))) == "end"
+    assert failure(written(tmp_path, with_manifest(members, subject=RoundSubject("cd" * 32, 1)))) == "end"
     assert failure(written(tmp_path, with_manifest(members, origin="ledger.example/other"))) == "events"
 
 
@@ -203,7 +204,7 @@ def test_a_round_ends_with_a_refusal_or_a_registration(make_federation, tmp_path
     federation.grow(5)
     body = {"plan_digest": PLAN, "round": 1, "passed": passed}
     federation.log.append([federation.coordinator.event("gate.verdict", body)])
-    cut = Cut(plan_digest=PLAN, round_number=1, size=6)
+    cut = Cut(subject=RoundSubject(PLAN, 1), size=6)
     (tmp_path / "package.zip").write_bytes(packaged(federation, cut))
     assert failure(tmp_path / "package.zip") == "end"
 
@@ -218,7 +219,7 @@ def test_no_other_event_ends_a_round(make_federation, tmp_path):
             )
         ]
     )
-    cut = Cut(plan_digest=PLAN, round_number=1, size=6)
+    cut = Cut(subject=RoundSubject(PLAN, 1), size=6)
     (tmp_path / "package.zip").write_bytes(packaged(federation, cut))
     assert failure(tmp_path / "package.zip") == "end"
 

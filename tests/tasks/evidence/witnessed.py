@@ -16,7 +16,7 @@ from ledger.memory import MemoryStorage
 from ledger.note import Note
 from ledger.policy import Policy, quorum_policy
 from policies.events import Body
-from tasks.evidence.building import build
+from tasks.evidence.building import build, build_phase
 from tasks.evidence.rules import RuleFiles
 from tests.policies.assembly import Assembly
 from tests.policies.founding import LOG, ORIGIN, POLICY, SITES, WITNESSES
@@ -57,6 +57,20 @@ class Witnessed(Assembly):
             **changed,
         }
         return build(log, **arguments)
+
+    def build_phase(self, **changed: Any) -> bytes:  # noqa: ANN401
+        """The package of the phase that was measured last."""
+        log, last = self.log(), self.state.rollout.measured
+        assert last is not None
+        arguments: dict[str, Any] = {
+            "measured": last.entry_digest,
+            "final_checkpoint": cosigned(log),
+            "policy": self.quorum,
+            "rules": RULES,
+            "tighter": False,
+            **changed,
+        }
+        return build_phase(log, **arguments)
 
 
 def cosigned(log: Log) -> bytes:
