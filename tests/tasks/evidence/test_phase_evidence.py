@@ -20,7 +20,7 @@ from tasks.evidence.building import build_phase
 from tasks.evidence.reading import NotMeasuredError
 from tests.policies.assembly import plan
 from tests.policies.founding import COORDINATOR, SITES, named
-from tests.policies.rollout.phases import advanced, measured, measurement, worked
+from tests.policies.rollout.phases import advanced, measured, measurement, signatures, worked
 from tests.tasks.evidence.witnessed import RULES, Witnessed, cosigned, files_of, payload_of, written
 
 REPORT = b"the poisoned site was found in round 1"
@@ -95,9 +95,9 @@ def test_evidence_of_every_phase_stays_evidence_after_it() -> None:
     made = told()
     first = made.build_phase()
     document = json.loads(payload_of(first)["phase.json"])
-    made.say(
-        COORDINATOR, advanced(made, evidence_digest=canonical.digest(payload_of(first)["manifest.json"]))
-    )
+    digest = canonical.digest(payload_of(first)["manifest.json"])
+    signed = signatures(made, evidence_digest=digest)
+    made.say(COORDINATOR, advanced(made, evidence_digest=digest, sign_offs=signed))
     # The newest measurement is gone with its phase; its entry still names it.
     log = made.log()
     rebuilt = build_phase(
