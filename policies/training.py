@@ -7,7 +7,7 @@ steps themselves are `tasks.train`.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,10 @@ from ledger import canonical
 from policies.document import Digest, Document, PositiveFloat
 from policies.network_arguments import Arguments
 from privacy.mechanisms import MAXIMUM_NOISE_MULTIPLIER, MINIMUM_NOISE_MULTIPLIER
+
+MOST_MOVED: Final = 1e6
+"""How far one patient may move the weights in a step. Far above what learns, and far below what overflows before the
+noise is on it, or drives the weights at once to where patients' features do."""
 
 
 class Network(Document):
@@ -85,9 +89,9 @@ class Training(Document):
     steps: Annotated[int, Field(ge=1, le=100_000)]
     noise_multiplier: Annotated[float, Field(ge=MINIMUM_NOISE_MULTIPLIER, le=MAXIMUM_NOISE_MULTIPLIER)]
     """Of one step, over `clip_l2`: at each site, or of the sum where noise is distributed."""
-    clip_l2: PositiveFloat
-    """Of one patient's gradient."""
-    learning_rate: PositiveFloat
+    clip_l2: Annotated[float, Field(ge=1e-18, le=1e18)]
+    """Of one patient's gradient; within what single precision clips by."""
+    learning_rate: Annotated[float, Field(gt=0, le=MOST_MOVED)]
     nominal_batch_patients: PositiveFloat
     """Divides the clipped gradient sum: a constant, because the true batch size would reveal the cohort."""
     views: Annotated[int, Field(ge=1, le=64)] = 1
@@ -104,6 +108,11 @@ class Training(Document):
             raise ValueError("views that do not differ teach nothing: say how in augmentation")
         if self.noise == "distributed" and (self.steps != 1 or self.proximal or self.averaging):
             raise ValueError("with distributed noise a round is one step, without proximal or averaging")
+        if self.learning_rate * self.clip_l2 > MOST_MOVED * self.nominal_batch_patients:
+            raise ValueError(
+                f"learning_rate * clip_l2 / nominal_batch_patients is above {MOST_MOVED:.0f}: a step that no network "
+                "survives"
+            )
         return self
 
 

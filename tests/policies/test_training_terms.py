@@ -81,3 +81,24 @@ def test_views_without_a_difference_are_refused() -> None:
     training = {**tiny_plan().training.model_dump(), "views": 4}
     with pytest.raises(MalformedDocumentError, match="views that do not differ"):
         tiny_plan(training=training)
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"learning_rate": 1e39}, "less than or equal to 1000000"),
+        ({"nominal_batch_patients": 1e-300}, "no network survives"),
+        ({"learning_rate": 1e5, "clip_l2": 1e5}, "no network survives"),
+        ({"clip_l2": 1e300}, "clip_l2: Input should be less"),
+        ({"clip_l2": 1e-30}, "clip_l2: Input should be greater"),
+    ],
+)
+def test_steps_that_overflow_before_the_noise_is_on_them_are_refused(
+    terms: dict[str, float], words: str
+) -> None:
+    """What overflows for some patients and not for others would tell of them without noise."""
+    local = {"noise": "local", "learning_rate": 0.1, "clip_l2": 1.0, "nominal_batch_patients": 10.0}
+    training = {**tiny_plan().training.model_dump(), **local}
+    tiny_plan(training=training)
+    with pytest.raises(MalformedDocumentError, match=words):
+        tiny_plan(training={**training, **terms})
