@@ -24,17 +24,28 @@ from adapters.home import (
 )
 from adapters.institution_log import create_log, create_witness, policy_of
 from adapters.key_token import Purpose, TokenConfig
+from adapters.officer import OfficerConfig
 from ledger.cosignature import vkey_of as cosigner_vkey
 from ledger.event import NO_PREVIOUS, Event, sign_event
 from ledger.keys import Signer
 from ledger.note import vkey_of
 from policies.code import running_policy_digest
-from policies.federation import Federation, Member, Phase, Pool, PublicKey, tolerated_faults
+from policies.federation import (
+    Federation,
+    Member,
+    Phase,
+    Pool,
+    PublicKey,
+    SignOffRule,
+    tolerated_faults,
+)
 from policies.site_policy import SitePolicy
 from privacy.accounting import MICRO
 from privacy.sealing import SealingKey
+from tasks.rollout.officers import make_officers
 
 COORDINATOR = "coordinator"
+OFFICERS = "officers"
 _SITE_PURPOSES: tuple[Purpose, ...] = ("signing", "witness")
 _COORDINATOR_PURPOSES: tuple[Purpose, ...] = ("signing", "log")
 
@@ -54,6 +65,7 @@ class Founded:
     coordinator: Path
     sites: dict[str, Path]
     exchange: Path
+    officers: dict[str, Path]
 
 
 def found(
@@ -67,11 +79,15 @@ def found(
     public_test: SourceConfig | None = None,
     token_module: Path | None = None,
     model_families: tuple[str, ...] = ("Classifier",),
+    officers: tuple[OfficerConfig, ...] = (),
+    sign_offs: tuple[SignOffRule, ...] = (),
     clock: Clock | None = None,
 ) -> Founded:
-    """Write `root/coordinator`, `root/sites/<name>` and `root/exchange`; refuses what lies there already.
+    """Write `root/coordinator`, `root/sites/<name>`, `root/officers/<name>` and `root/exchange`; refuses what lies
+    there already.
 
-    `model_families` are the networks that the sites approve, by the names that plans have for them.
+    `model_families` are the networks that the sites approve, by the names that plans have for them. `officers` sign
+    that phases may end, as many of each role as `sign_offs` has (`tasks.rollout.officers` has defaults).
 
     With `token_module`, every key that signs is made on a PKCS #11 token that is labelled like its institution.
     """
@@ -115,6 +131,8 @@ def found(
             consent_cadence_s=consent_cadence_s,
             members=tuple(members),
             key_holders=tuple(site.name for site in sites[:holders]),
+            officers=make_officers(root / OFFICERS, officers),
+            sign_offs=sign_offs,
         )
         founding = Event(
             origin=origin,
@@ -163,7 +181,11 @@ def found(
         published.put("ledger/log.vkey", f"{federation.log_vkey}\n".encode())
         published.put("ledger/policy", policy_of(federation).serialise())
         return Founded(
-            federation, coordinator.root, {name: home.root for name, home in homes.items()}, published.root
+            federation,
+            coordinator.root,
+            {name: home.root for name, home in homes.items()},
+            published.root,
+            {one.name: root / OFFICERS / one.name for one in officers},
         )
 
 

@@ -246,7 +246,8 @@ def _found(
     """Prepare the data, found the federation and take in its invented patients' consents."""
     from adapters.home import SourceConfig
     from tasks.enrol import consent_config, enrol
-    from tasks.found import FoundingSite, found
+    from tasks.found import COORDINATOR, FoundingSite, found
+    from tasks.rollout.officers import default_officers, default_sign_offs
 
     def source(where: tuple[str, Path]) -> SourceConfig:
         return SourceConfig.from_value({"kind": where[0], "path": str(where[1])}, what="source")
@@ -261,6 +262,8 @@ def _found(
         pool=Pool.of(epsilon_cap_micro=int(cap * MICRO), delta=DELTA),
         public_test=None if prepared.public_test is None else source(prepared.public_test),
         model_families=(plan.network.name,),
+        officers=default_officers(tuple(prepared.sources), coordinator=COORDINATOR),
+        sign_offs=default_sign_offs(len(prepared.sources)),
     )
     for name, root in founded.sites.items():
         progress.tell(Progress(name, "take in consents"))

@@ -20,6 +20,7 @@ from ledger.errors import InputError
 
 if TYPE_CHECKING:
     from adapters.home import ConsentConfig, SourceConfig
+    from policies.federation import Phase
 
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,62}$")
 NAME_RULE = "lower case letters, digits and hyphens, beginning with a letter"
@@ -81,6 +82,13 @@ def new(
             negative_iterable=(),
         ),
     ] = None,
+    phase: Annotated[
+        Literal["foundation", "pilot"],
+        Parameter(
+            help="Where the rollout begins. foundation: no patient's data are used before its gate; pilot: as if the "
+            "foundation lay behind it."
+        ),
+    ] = "pilot",
     token: Annotated[
         Path | None,
         Parameter(
@@ -118,7 +126,7 @@ def new(
     basis = consent_config(consent_document, terms).model_copy(update={"basis": consent})
     _write(
         out.resolve(), sources, name=name, epsilon_cap=epsilon_cap, delta=delta, public_test=public_test,
-        token=token, consent=basis, families=families,
+        token=token, consent=basis, families=families, phase=phase,
     )  # fmt: skip
 
 
@@ -154,11 +162,13 @@ def _write(
     token: Path | None,
     consent: ConsentConfig,
     families: tuple[str, ...],
+    phase: Phase,
 ) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FederationExistsError(f"{out} exists and is left as it is", remedy="Choose another --out.")
     from policies.federation import Pool
-    from tasks.found import FoundingSite, found
+    from tasks.found import COORDINATOR, FoundingSite, found
+    from tasks.rollout.officers import default_officers, default_sign_offs
 
     beside = out.with_name(f".{out.name}.founding-{os.getpid()}")
     try:
@@ -171,6 +181,9 @@ def _write(
             public_test=None if public_test is None else _source(public_test),
             token_module=None if token is None else token.absolute(),
             model_families=families,
+            phase=phase,
+            officers=default_officers(tuple(sources), coordinator=COORDINATOR),
+            sign_offs=default_sign_offs(len(sources)),
         )
         beside.replace(out)  # onto an empty folder or none
     except OSError as error:
@@ -188,6 +201,11 @@ def _write(
         holder = "yes" if site in founded.federation.key_holders else ""
         table.add_row(site, f"sites/{site}", holder, f"{epsilon_cap:g}", f"{delta:g}")
     console.print(table)
+    console.print(
+        f"Phase {phase}. Who signs that it may end, with keys under {out}/officers: "
+        f"{', '.join(founded.officers)}",
+        soft_wrap=True,
+    )
     console.print(f"Founded in {out}. Next, each in a terminal of its own:", soft_wrap=True)
     if consent.basis == "records":
         console.print(

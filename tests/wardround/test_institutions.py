@@ -43,7 +43,7 @@ def test_new_founds_a_federation(wardround: Command, data: list[str], tmp_path: 
     test = f"--public-test={tmp_path / 'data' / 'a.npz'}"
     done = wardround("federation", "new", "--out", out, "--name", "trial", "--epsilon-cap", "3", test, *data)
     assert done.code == 0, done.err
-    assert sorted(path.name for path in out.iterdir()) == ["coordinator", "exchange", "sites"]
+    assert sorted(path.name for path in out.iterdir()) == ["coordinator", "exchange", "officers", "sites"]
     state, _ = read_state(Home(out / "coordinator"))
     assert state.federation is not None and state.federation.name == "trial"
     assert {member.pool.epsilon_cap_micro for member in state.federation.sites() if member.pool} == {

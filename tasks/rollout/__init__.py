@@ -1,0 +1,1 @@
+"""The rollout as work: officers, measurements, sign-offs, conformance. The phases themselves are `flows.rollout`."""
