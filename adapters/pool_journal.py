@@ -4,9 +4,11 @@ A ledger knows the draws of one federation. A hospital in two of them has one re
 kept here, and its own cap holds over both (`policies.site_policy`). Nothing is drawn before its line is on the disk:
 a crash leaves it drawn. Reservations for a ledger live in `tasks.site.contribute`.
 
-    <folder>/journal.jsonl     one line a draw, appended and fsynced:
-                               {"draw":{...},"mac":"<hex>","sequence":<n>}
-    <folder>/journal.key       32 bytes: each mac is HMAC-SHA256 over the mac before it and this line's draw and
+So are the releases that left, by the sum that each was for: a home that was restored from an image does not know of
+them, and would mask another vector as it masked the first. This account does, unless it was restored with it.
+
+    <folder>/journal.jsonl     one line a draw or a release, appended and fsynced (`adapters.pool_lines`)
+    <folder>/journal.key       32 bytes: each mac is HMAC-SHA256 over the mac before it and this line's content and
                                number, so that no line can be edited, dropped from the middle or moved
     <folder>/journal.mark      how many lines there are and the register's Rényi order, under the same key:
                                lines cut off at the end are missed, and no change of the cap changes the order
@@ -27,25 +29,21 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, Literal
-
-from pydantic import Field
+from typing import Final
 
 from adapters.home import write_atomically
+from adapters.pool_lines import FIRST_MAC, Content, Draw, Leaving, Line, Sum, Use, departures, uses
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, InputError, PolicyViolation, Violation
 from policies.cost import round_mechanisms
-from policies.document import Digest, Document, Origin
 from policies.federation import Pool
 from policies.gates import epsilon_text
-from policies.receipt import DeclaredMechanism
 from policies.state import FederationState
 from privacy import accounting
 from privacy.accounting import MICRO, Curve
 from privacy.mechanisms import Mechanism
 
-_FIRST_MAC: Final = "0" * 64
 _LONGEST_LINE: Final = 65_536
 
 
@@ -58,23 +56,9 @@ class JournalBehindError(CodedError):
     kind = "policy"
 
 
-class Use(Document):
-    """Which attempt at which round of which ledger a draw is for. Two federations may name their logs alike; the
-    document that one was founded with is its own."""
-
-    origin: Origin
-    founded_as: Digest
-    plan_digest: Digest
-    round: Annotated[int, Field(ge=1, le=1000)]
-    attempt: Annotated[int, Field(ge=1, le=1000)]
-
-
-class Draw(Document):
-    """What is drawn on the register, or given back of what was drawn before for the same use."""
-
-    kind: Literal["reserved", "given-back"]
-    use: Use
-    mechanisms: Annotated[tuple[DeclaredMechanism, ...], Field(min_length=1)]
+class ReleaseLostError(CodedError):
+    code = "budget.release-lost"
+    kind = "policy"
 
 
 class PoolJournal:
@@ -83,9 +67,10 @@ class PoolJournal:
     def __init__(self, folder: Path, pool: Pool, *, owner: str) -> None:
         """`pool` is the hospital's cap for the register; `owner` names the hospital in messages."""
         self._folder, self._pool, self._owner = folder, pool, owner
-        self._read, self._lines, self._mac = 0, 0, _FIRST_MAC
+        self._read, self._lines, self._mac = 0, 0, FIRST_MAC
         self._spent = Curve.zero()
         self._drawn: dict[Use, tuple[Mechanism, ...]] = {}
+        self._left: dict[Sum, str] = {}
 
     def reserve(self, use: Use, mechanisms: tuple[Mechanism, ...]) -> bool:
         """Draw durably, or raise PolicyViolation with the figures and draw nothing. False if this very use was drawn
@@ -108,6 +93,21 @@ class PoolJournal:
         with self._locked():
             self._append(Draw(kind="given-back", use=use, mechanisms=mechanisms))
 
+    def leave(self, about: Sum, *, release: str) -> None:
+        """Durably: this release, which is kept, may leave for that sum, now and again. ReleaseLostError if another
+        one may have left before."""
+        with self._locked():
+            if about not in self._left:
+                self._append(Leaving(sum=about, release=release))
+            elif self._left[about] != release:
+                raise self._lost(about)
+
+    def require_unsent(self, about: Sum) -> None:
+        """ReleaseLostError if a release may have left for that sum. For a home that keeps none."""
+        with self._locked():
+            if about in self._left:
+                raise self._lost(about)
+
     def violations(self, cost: Curve) -> list[Violation]:
         """Whether `cost` more would pass the hospital's cap; nothing is drawn."""
         with self._locked():
@@ -118,26 +118,30 @@ class PoolJournal:
             return self._pool.epsilon_micro(self._spent)
 
     def require_covers(self, state: FederationState, site: str) -> None:
-        """JournalBehindError if a draw that a ledger shows is not here: this journal was cut off or is an old
-        copy."""
+        """JournalBehindError if a draw or a release that a ledger shows is not here: this journal was cut off or is
+        an old copy."""
         with self._locked():
-            if _uses(state, site) - self._drawn.keys():
+            if uses(state, site) - self._drawn.keys() or departures(state, site).keys() - self._left.keys():
                 raise JournalBehindError(
-                    f"the journal {self._path} lacks draws of {self._owner} that the ledger {state.origin} shows",
+                    f"the journal {self._path} lacks entries of {self._owner} that the ledger {state.origin} shows",
                     remedy="Bring back its newest copy, or run `wardround site restore-journal` for every home of "
                     "this hospital.",
                 )
 
     def restore(self, state: FederationState, site: str) -> int:
-        """Draw what a ledger shows and this journal lacks, whatever the cap; how many uses that were.
+        """Draw what a ledger shows and this journal lacks, whatever the cap, and note the releases; how many uses
+        that were.
 
         A use of which a part was given back counts whole: too much rather than too little.
         """
         with self._locked():
-            lacking = sorted(_uses(state, site) - self._drawn.keys(), key=Use.canonical_bytes)
+            lacking = sorted(uses(state, site) - self._drawn.keys(), key=Use.canonical_bytes)
             for use in lacking:
                 mechanisms = round_mechanisms(state.plan_of(use.plan_digest), use.round)
                 self._append(Draw(kind="reserved", use=use, mechanisms=mechanisms))
+            for about, release in departures(state, site).items():
+                if about not in self._left:
+                    self._append(Leaving(sum=about, release=release))
             return len(lacking)
 
     # -- the file ------------------------------------------------------------------------------------------
@@ -176,9 +180,8 @@ class PoolJournal:
                 while line := file.readline(_LONGEST_LINE):
                     if not line.endswith(b"\n"):
                         break  # a line that a crash tore: never acknowledged, and the next one replaces it
-                    draw, mac = self._checked(line, key)
-                    self._take(draw)
-                    self._read, self._lines, self._mac = self._read + len(line), self._lines + 1, mac
+                    self._take(self._checked(line, key))
+                    self._read += len(line)
         # A mark behind the lines is that of a crash between the two; lines behind the mark are missing.
         if self._lines < marked or (self._read and _size(self._path) < self._read):
             raise JournalError(
@@ -209,32 +212,29 @@ class PoolJournal:
             ) from None
         return lines
 
-    def _checked(self, line: bytes, key: bytes) -> tuple[Draw, str]:
-        refused = JournalError(
+    def _checked(self, data: bytes, key: bytes) -> Line:
+        line = Line.from_bytes(data)
+        if line is not None:
+            right = Line.after(self._mac, self._lines, line.content, key=key)
+            if line.sequence == right.sequence and hmac.compare_digest(line.mac, right.mac):
+                return line
+        raise JournalError(
             f"line {self._lines + 1} of {self._path} is not what was written there",
             remedy="Bring the file back from a backup; it is never edited.",
             code="budget.journal-tampered",
         )
-        try:
-            value = canonical.decode(line[:-1])
-            if not isinstance(value, dict) or set(value) != {"draw", "mac", "sequence"}:
-                raise refused
-            draw = Draw.from_value(value["draw"], what="draw")
-        except CodedError:
-            raise refused from None
-        mac = self._mac_of(draw, key)
-        if value["sequence"] != self._lines or not hmac.compare_digest(str(value["mac"]), mac):
-            raise refused
-        return draw, mac
 
-    def _take(self, draw: Draw) -> None:
-        cost = accounting.total(draw.mechanisms)
-        if draw.kind == "reserved":
-            self._drawn[draw.use] = draw.mechanisms
-            self._spent += cost
-            return
-        self._drawn[draw.use] = self._rest(draw)
-        self._spent -= cost
+    def _take(self, line: Line) -> None:
+        self._lines, self._mac = self._lines + 1, line.mac
+        match line.content:
+            case Leaving(sum=about, release=release):
+                self._left[about] = release
+            case Draw(kind="reserved", use=use, mechanisms=mechanisms):
+                self._drawn[use] = mechanisms
+                self._spent += accounting.total(mechanisms)
+            case Draw() as back:
+                self._drawn[back.use] = self._rest(back)
+                self._spent -= accounting.total(back.mechanisms)
 
     def _rest(self, draw: Draw) -> tuple[Mechanism, ...]:
         left = list(self._drawn.get(draw.use, ()))
@@ -246,25 +246,24 @@ class PoolJournal:
             left.remove(mechanism)
         return tuple(left)
 
-    def _append(self, draw: Draw) -> None:
-        if draw.kind == "given-back":
-            self._rest(draw)
+    def _append(self, content: Content) -> None:
+        if isinstance(content, Draw) and content.kind == "given-back":
+            self._rest(content)
         key = self._key()
-        mac = self._mac_of(draw, key)
-        value: dict[str, JsonValue] = {"draw": draw.to_json(), "mac": mac, "sequence": self._lines}
-        line = canonical.encode(value) + b"\n"
+        line = Line.after(self._mac, self._lines, content, key=key)
+        data = line.to_bytes()
         new = not self._path.exists()
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(handle, self._read)
-            os.pwrite(handle, line, self._read)
+            os.pwrite(handle, data, self._read)
             os.fsync(handle)
         finally:
             os.close(handle)
         if new:
             _sync(self._folder)
-        self._take(draw)
-        self._read, self._lines, self._mac = self._read + len(line), self._lines + 1, mac
+        self._take(line)
+        self._read += len(data)
         order = self._pool.order
         mark: dict[str, JsonValue] = {
             "lines": self._lines,
@@ -273,9 +272,13 @@ class PoolJournal:
         }
         write_atomically(self._mark, canonical.encode(mark), mode=0o600)
 
-    def _mac_of(self, draw: Draw, key: bytes) -> str:
-        message = f"{self._mac}\n{self._lines}\n".encode() + draw.canonical_bytes()
-        return hmac.new(key, message, hashlib.sha256).hexdigest()
+    def _lost(self, about: Sum) -> ReleaseLostError:
+        return ReleaseLostError(
+            f"the journal {self._path} has a release of {self._owner} for round {about.round} ({about.step}) that its"
+            " home does not have: the home is an old copy",
+            remedy="Bring the newest copy of the home back, or stay out of this plan: another release under the same"
+            " masks would show the first.",
+        )
 
     def _violations(self, cost: Curve) -> list[Violation]:
         after = self._spent + cost
@@ -290,22 +293,6 @@ class PoolJournal:
             f"{pool.epsilon_cap_micro / MICRO:g} at δ={pool.delta:g}, over all federations; "
             f"with this it would be {epsilon_text(pool.epsilon_micro(after))}"
         )
-
-
-def _uses(state: FederationState, site: str) -> set[Use]:
-    """Every attempt of the site that the ledger shows."""
-    return {
-        Use(
-            origin=state.origin,
-            founded_as=state.founded_as,
-            plan_digest=digest,
-            round=number,
-            attempt=attempt,
-        )
-        for (digest, number, name), last in state.attempts.items()
-        if name == site
-        for attempt in range(1, last + 1)
-    }
 
 
 def _tag(key: bytes, lines: int, order: int) -> str:

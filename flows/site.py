@@ -27,6 +27,7 @@ from tasks.site.contribute import (
     declined,
     kept_release,
     protect,
+    require_unsent,
     reserve,
     submit,
     train,
@@ -172,6 +173,7 @@ async def report_training(
         raise prepared
     slot = Slot(published.plan_digest, round_number, "training", attempts(site, published, round_number))
     if slot.attempt == 0 or kept_release(site, slot) is None:
+        require_unsent(site, published, slot)
         resumed = await can_resume(site, published, base, slot)
         if not resumed:
             await await_window(site, published, round_number)

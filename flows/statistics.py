@@ -25,7 +25,15 @@ from tasks.planning import read_inquiry
 from tasks.rotate import rotate_key
 from tasks.site import opening
 from tasks.site.accept import await_verdict
-from tasks.site.contribute import attempts, kept_release, protect_figures, reserve, submit, withhold
+from tasks.site.contribute import (
+    attempts,
+    kept_release,
+    protect_figures,
+    require_unsent,
+    reserve,
+    submit,
+    withhold,
+)
 from tasks.site.maintenance import await_window
 from tasks.site.party import Site
 from tasks.site.prepare import prepare_table
@@ -91,6 +99,7 @@ async def report_figures(site: Site, published: InquiryPublished) -> None:
         closed = (digest, ROUND, "statistics") in site.state.closed
         if closed or (digest, ROUND, "statistics", site.name) in site.latest.refusals:
             return
+        require_unsent(site, published, slot)
         await await_window(site, published, ROUND)
         prepared = await prepare_table(site, published)
         slot = Slot(digest, ROUND, "statistics", await reserve(site, published, ROUND))

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -75,13 +76,13 @@ class UnfitError(CodedError):
 def doctor(
     *,
     home: Annotated[
-        Path | None, Parameter(help="An institution's home: check also the token that holds its keys.")
+        Path | None, Parameter(help="An institution's home: check its token and a site's register too.")
     ] = None,
     json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Check that this machine can run a round, and say what to do where it cannot. Exit 1 if a check fails."""
     tasks: tuple[Callable[[], Check], ...] = (
-        _python, _packages, _torch, _disk, _memory, _prefect, _mlflow, _code, *_token_checks(home),
+        _python, _packages, _torch, _disk, _memory, _prefect, _mlflow, _code, *_home_checks(home),
     )  # fmt: skip
     with ThreadPoolExecutor(max_workers=len(tasks)) as pool:
         checks = list(pool.map(lambda task: task(), tasks))
@@ -263,17 +264,29 @@ def _code() -> Check:
     return Check("code digest", "ok", running_code_digest(), "A plan approves code by this digest.")
 
 
-def _token_checks(home: Path | None) -> list[Callable[[], Check]]:
-    """One check if the home's keys are on a token, none if they are files."""
+def _home_checks(home: Path | None) -> list[Callable[[], Check]]:
+    """Of a site's register, and of the keys if they are on a token."""
     if home is None:
         return []
-    from adapters.home import CONFIG, Home, HomeError
+    from adapters.home import CONFIG, Home, HomeError, SiteConfig
 
     if not (home / CONFIG).is_file():
         raise HomeError(f"no readable {CONFIG} in {home}", remedy="Give an institution's folder to --home.")
     opened = Home(home)
     token = opened.token
-    return [] if token is None else [lambda: _token(opened, token)]
+    checks: list[Callable[[], Check]] = [] if token is None else [lambda: _token(opened, token)]
+    with suppress(CodedError):  # a coordinator has no register
+        pool = opened.resolve(opened.read(SiteConfig).pool)
+        checks.append(lambda: _register(opened, pool))
+    return checks
+
+
+def _register(home: Home, pool: Path) -> Check:
+    """A journal in the home is set back with it, and then knows of no release that left since."""
+    if not pool.resolve().is_relative_to(home.root.resolve()):
+        return Check("register", "ok", str(pool))
+    advice = "Move the folder to another disk, and name it as pool: in institution.yaml (docs/training.md)."
+    return Check("register", "warn", "its journal lies in the home, and is restored with it", advice)
 
 
 def _token(home: Home, token: TokenConfig) -> Check:

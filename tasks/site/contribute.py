@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapters.outbox import Slot
-from adapters.pool_journal import Use
+from adapters.pool_lines import Sum, Use
 from ledger.errors import CodedError, PolicyViolation, Violation
+from ledger.event import entry_digest
 from policies.cost import round_mechanisms
 from policies.disclosure import public_code
 from policies.events import BudgetReserved, InquiryPublished, PlanPublished, Published, UpdateRefused
@@ -101,6 +102,25 @@ def use_of(site: Site, published: Published, round_number: int, attempt: int) ->
     )
 
 
+def sum_of(site: Site, published: Published, slot: Slot) -> Sum:
+    """The name of the sum that a step's release is for in the register's journal."""
+    return Sum(
+        origin=site.latest.origin,
+        founded_as=site.latest.founded_as,
+        plan_digest=published.plan_digest,
+        round=slot.round,
+        step=slot.step,
+    )
+
+
+def require_unsent(site: Site, published: Published, slot: Slot) -> None:
+    """Refuse a step whose release left this site before and is not kept in this home: it is an old copy of itself."""
+    if (published.plan_digest, slot.round, slot.step, site.name) in site.latest.receipts:
+        raise PolicyViolation([Violation("receipt.replayed", f"{site.name} has reported this step already")])
+    site.journal.require_covers(site.latest, site.name)
+    site.journal.require_unsent(sum_of(site, published, slot))
+
+
 def begin(site: Site, published: Published, round_number: int, kind: Step) -> None:
     """From here on the step's mechanism counts as used, whatever becomes of it: even an error would tell of it."""
     drawing = site.drawn.get((published.plan_digest, round_number))
@@ -141,9 +161,7 @@ async def protect(
 ) -> Release:
     """Protect the trained update (or the noised evaluation of `model`) and build its release."""
     site.tell("protect" if slot.step == "training" else "evaluate", slot.round)
-    key = (published.plan_digest, slot.round, slot.step, site.name)
-    if key in site.latest.receipts:
-        raise PolicyViolation([Violation("receipt.replayed", f"{site.name} has reported this step already")])
+    require_unsent(site, published, slot)
     terms = own_terms(site, published, slot.round, slot.step, model_digest=parent)
     sealed = sealed_key(site, published)
     if slot.step == "training":
@@ -168,8 +186,7 @@ async def protect(
 async def protect_figures(site: Site, published: InquiryPublished, slot: Slot, prepared: Prepared) -> Release:
     """Draw the noise on the site's figures, protect them and build their release."""
     site.tell("draw and protect")
-    if (published.plan_digest, slot.round, slot.step, site.name) in site.latest.receipts:
-        raise PolicyViolation([Violation("receipt.replayed", f"{site.name} has reported this step already")])
+    require_unsent(site, published, slot)
     parent = published.plan_digest
     terms = own_terms(site, published, slot.round, slot.step, model_digest=parent)
     begin(site, published, slot.round, slot.step)
@@ -181,8 +198,10 @@ async def protect_figures(site: Site, published: InquiryPublished, slot: Slot, p
 
 @step
 async def submit(site: Site, published: Published, slot: Slot, ready: Release, parent: str) -> int:
-    """Send a release that is kept; its masks are never used again."""
+    """Send a release that is kept; its masks are never used again. That it leaves is in the register's journal first,
+    so that no other one can: not from a home that was restored to a time before it either."""
     site.tell("submit", slot.round)
+    site.journal.leave(sum_of(site, published, slot), release=entry_digest(ready.entry))
     terms = own_terms(site, published, slot.round, slot.step, model_digest=parent)
     await site.worker.call(SiteSession.released, published.plan, terms)
     return await release.send(site, ready)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.pool_journal import JournalBehindError, JournalError, PoolJournal, Use
+from adapters.pool_journal import JournalBehindError, JournalError, PoolJournal, ReleaseLostError
+from adapters.pool_lines import Sum, Use
 from ledger.errors import PolicyViolation
 from policies.cost import round_cost, round_mechanisms
 from policies.federation import Pool
+from policies.receipt import Step
 from privacy.accounting import Curve, total
 from privacy.mechanisms import Gaussian
 from tests.policies.assembly import at, plan
@@ -94,6 +96,34 @@ def test_a_crash_leaves_it_spent_and_the_same_attempt_is_not_drawn_twice(tmp_pat
     assert refused.value.code == "budget.journal-twice"
 
 
+def test_one_release_leaves_for_a_sum_and_as_often_as_it_is_sent(tmp_path: Path) -> None:
+    first, other = "1" * 64, "2" * 64
+
+    def about(number: int, step: Step = "training") -> Sum:
+        of = use(number)
+        return Sum(
+            origin=of.origin, founded_as=of.founded_as, plan_digest=of.plan_digest, round=number, step=step
+        )
+
+    mine = journal(tmp_path)
+    mine.require_unsent(about(1))
+    mine.reserve(use(1), ROUND)
+    mine.leave(about(1), release=first)
+    size = (tmp_path / "journal.jsonl").stat().st_size
+    again = journal(tmp_path)
+    again.leave(about(1), release=first)
+    assert (tmp_path / "journal.jsonl").stat().st_size == size
+    for refused in (
+        lambda: again.leave(about(1), release=other),
+        lambda: mine.require_unsent(about(1)),
+    ):
+        with pytest.raises(ReleaseLostError):
+            refused()
+    again.leave(about(1, "evaluation"), release=other)
+    again.leave(about(2), release=other)
+    assert again.epsilon_spent_micro() == mine.epsilon_spent_micro() > 0
+
+
 def test_what_never_ran_is_given_back_once(tmp_path: Path) -> None:
     mine = journal(tmp_path)
     mine.reserve(use(1), ROUND)
@@ -153,6 +183,23 @@ def test_a_journal_that_was_cut_off_is_found_by_the_ledger_and_restored_from_it(
     mine.require_covers(said, SITES[0])
     assert mine.restore(said, SITES[0]) == 0
     assert mine.epsilon_spent_micro() == NARROW.epsilon_micro(said.spent_by(SITES[0]))
+
+
+def test_a_journal_without_a_release_that_the_ledger_shows_is_an_old_copy(tmp_path: Path) -> None:
+    said = at("reported").state
+    mine = journal(tmp_path)
+    mine.restore(at("reserved").state, SITES[0])
+    with pytest.raises(JournalBehindError):
+        mine.require_covers(said, SITES[0])
+    assert mine.restore(said, SITES[0]) == 0  # draws: there are no more
+    mine.require_covers(said, SITES[0])
+    ((digest, number, step, _), receipt) = next(
+        (key, receipt) for key, receipt in said.receipts.items() if key[-1] == SITES[0]
+    )
+    about = Sum(origin=said.origin, founded_as=said.founded_as, plan_digest=digest, round=number, step=step)
+    mine.leave(about, release=receipt.entry_digest)
+    with pytest.raises(ReleaseLostError):
+        mine.require_unsent(about)
 
 
 @pytest.mark.parametrize("gone", ["journal.jsonl", "journal.key"])

@@ -185,3 +185,40 @@ async def test_a_training_that_was_refused_is_not_done_again(
     assert trained == [1, 2]
     assert outcome.state.attempts[plan.content_digest(), 1, "hospital-b"] == 1
     assert updates_by_sum(sent) == {}
+
+
+async def test_a_home_that_was_restored_from_an_image_lets_no_second_release_out(
+    consortium: Consortium,
+) -> None:
+    """The site's disk is copied while it trains; its update leaves, of which the coordinator tells nobody. With the
+    copy in its place the site would train on and mask what comes of it as it masked the first: the difference of the
+    two is bare. The register's journal, which is not in the home, knows that the first one left."""
+    site, plan, sent = "hospital-b", tiny_plan(), defaultdict(set)
+    home = consortium.founded.sites[site]
+    image = home.with_name("image")
+    configuration = home / "institution.yaml"
+    configuration.write_text(configuration.read_text() + f"pool: {home.parent / 'register'}\n")
+    await consortium.run(plan, cut_at=at(site, "train"))
+    shutil.copytree(home, image)
+
+    consortium.exchanges[site] = lambda shared: Recording(shared, sent, "inbox/")  # nobody is told
+    cut = await consortium.run(plan)
+    assert isinstance(cut.errors[site], PowerCut)
+    assert list(updates_by_sum(sent).values()) == [1]
+    assert (plan.content_digest(), 1, "training", site) not in consortium.state().receipts
+    # But for the witness's state, by which the site notices that it was restored once the ledger has moved on.
+    for witness in home.glob("witness.sqlite*"):
+        shutil.copy(witness, image / witness.name)
+    shutil.rmtree(home)
+    shutil.copytree(image, home)
+    consortium.exchanges[site] = lambda shared: Recording(shared, sent, "")
+
+    class Training(SiteSession):
+        def train(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> float:
+            raise AssertionError("it trained again")
+
+    consortium.workers[site] = site_worker(Training)
+    outcome = await consortium.run(plan)
+    assert list(updates_by_sum(sent).values()) == [1]
+    assert outcome.missing(plan, 1) == {site: "budget.release-lost"}
+    assert outcome.state.spent_by(site) == round_cost(plan, 1)

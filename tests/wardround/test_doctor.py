@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from policies.code import running_code_digest
+from tests.consortium import Consortium
 from tests.wardround.conftest import Command
 from wardround import doctor
 
@@ -52,6 +53,16 @@ def test_it_reports_every_check(wardround: Command) -> None:
     assert found["Python"][0] == "ok" and found["code digest"][1] == running_code_digest()
     assert found["torch"][0] in ("ok", "warn", "fail")
     assert done.code == (1 if any(outcome == "fail" for outcome, _, _ in found.values()) else 0)
+
+
+def test_a_register_in_the_home_is_restored_with_it(wardround: Command, quick: None, tmp_path: Path) -> None:
+    root = Consortium.found(tmp_path).founded.sites["hospital-a"]
+    found = outcomes(wardround("doctor", "--home", root, "--json").out)["register"]
+    assert found[0] == "warn" and "another disk" in found[2]
+    configuration = root / "institution.yaml"
+    configuration.write_text(configuration.read_text() + f"pool: {tmp_path / 'register'}\n")
+    found = outcomes(wardround("doctor", "--home", root, "--json").out)["register"]
+    assert found == ("ok", str(tmp_path / "register"), "")
 
 
 def test_the_table_says_what_to_do(wardround: Command, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
