@@ -17,7 +17,6 @@ from prefect import flow, get_client, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from adapters import objects
 from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
@@ -37,6 +36,7 @@ from tasks.coordinator.record import finish_lineage, open_lineage
 from tasks.coordinator.recording import Recording
 from tasks.coordinator.release import judge_model, open_or_judge, record_evaluation, release_model
 from tasks.coordinator.roster import fix_roster
+from tasks.model_objects import load_model
 from tasks.planning import BY_DATE, read_plan
 from tasks.rotate import rotate_key
 from tasks.worker.coordinator_session import CoordinatorSession
@@ -104,13 +104,13 @@ async def run_plan(coordinator: Coordinator, plan: Plan) -> PlanPublished:
         recording = Recording(coordinator, published, lineage)
         passed = False
         try:
-            model = objects.load(coordinator.exchange, published.base_model_digest)
+            model = await load_model(coordinator, published, published.base_model_digest)
             began = time.monotonic()
             for round_number in range(1, plan.rounds + 1):
                 ended = round_number
                 registered = coordinator.state.registered.get((published.plan_digest, round_number))
                 if registered is not None:  # a run that was cut off continues after its last registered round
-                    model = objects.load(coordinator.exchange, registered.model_digest)
+                    model = await load_model(coordinator, published, registered.model_digest)
                     await record_evidence(coordinator, published, round_number)
                     began = time.monotonic()
                     continue
@@ -166,7 +166,7 @@ async def train_round(
         total = await open_or_judge(coordinator, published, round_number, "training")
         model = await release_model(coordinator, published, round_number, base, total)
     else:
-        model = objects.load(coordinator.exchange, released.model_digest)
+        model = await load_model(coordinator, published, released.model_digest)
     await quarantine_outliers(coordinator, published, round_number)
     if not published.plan.evaluates(round_number) and not goes_on(coordinator.state, *key):
         await judge_model(coordinator, published, round_number)  # raises: something speaks against the sum

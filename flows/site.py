@@ -11,13 +11,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from adapters import objects
 from adapters.outbox import Slot
 from flows.statistics import answer_inquiry
 from ledger import canonical
 from ledger.errors import CodedError
 from policies.events import InquiryPublished, PlanPublished
 from policies.rounds import goes_on
+from tasks.model_objects import load_model
 from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
 from tasks.site.consents import publish_consent_policies, publish_consent_state
@@ -71,7 +71,7 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
         await answer_inquiry(site, published)
         return
     prepared: Prepared | CodedError | None = None
-    model = objects.load(site.exchange, published.base_model_digest)
+    model = await load_model(site, published, published.base_model_digest)
     for round_number in range(1, published.plan.rounds + 1):
         prepared = await ready(site, published, round_number, prepared)
         following = await take_round(site, published, round_number, model, prepared)

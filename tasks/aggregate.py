@@ -157,7 +157,7 @@ def aggregate(
 ) -> Aggregate:
     """The model after a round, and the state after it: the plan's server optimiser takes the mean update as its
     step, in float64 and rounded once to float32 (`tasks.train.server_optimizer`). `server_state` is that after the
-    round before, as `tasks.summing` finds it.
+    round before, as `tasks.model_objects` finds it.
 
     `opened` holds the sums of the groups, one behind the other, and `sizes` how many sites are in each. Each site
     weighs the same: a weight by patients would release the number of patients. Of several groups' means the median

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from adapters import objects
 from adapters.exchange import Exchange, ExchangeTooLargeError
 from ledger.errors import CodedError
-from policies.events import PlanPublished, Published
+from policies.events import Published
 from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.protection import is_encrypted, sum_context
@@ -155,29 +155,6 @@ def load_reports(
             raise CodedError(f"the report of {receipt.site}: {error.public_message}", code=code) from None
         found[receipt.site] = Report(update=update, shares=shares)
     return found
-
-
-def previous_model(
-    exchange: Exchange, state: FederationState, published: PlanPublished, round_number: int
-) -> bytes | None:
-    """The model before the last round, from which a compressed round's coordinates follow; None where none do."""
-    if published.plan.compression is None or round_number == 1:
-        return None
-    before = state.model_before(published.plan_digest, round_number - 1)
-    return None if before is None else objects.load(exchange, before)
-
-
-def server_state(
-    exchange: Exchange, state: FederationState, published: PlanPublished, round_number: int
-) -> bytes | None:
-    """The state with which the server's optimiser begins a round, as the ledger names it; None where it has none:
-    an average never has, and every plan begins without."""
-    if round_number == 1 or not published.plan.update.server.keeps_state:
-        return None
-    released = state.released.get((published.plan_digest, round_number - 1))
-    if released is None or released.server_state_digest is None:
-        return None
-    return objects.load(exchange, released.server_state_digest)
 
 
 def _form(plan: AnyPlan, step: Step) -> tuple[Packing, int]:

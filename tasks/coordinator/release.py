@@ -24,9 +24,9 @@ from privacy.statistics import lane_count
 from tasks.aggregate import lanes_from_bytes, outcome_of
 from tasks.coordinator.opening import confirm, open_sum
 from tasks.coordinator.party import Coordinator
+from tasks.model_objects import previous_model, server_state
 from tasks.opening import ImpossibleSumError, Opened
 from tasks.step import step
-from tasks.summing import previous_model, server_state
 from tasks.worker.coordinator_session import CoordinatorSession
 
 
@@ -43,8 +43,8 @@ async def release_model(
         base,
         total.lanes,
         sizes=total.sizes,
-        previous=previous_model(coordinator.exchange, coordinator.state, published, round_number),
-        server_state=server_state(coordinator.exchange, coordinator.state, published, round_number),
+        previous=await previous_model(coordinator, published, round_number),
+        server_state=await server_state(coordinator, published, round_number),
     )
     openings = await confirm(coordinator, published, round_number, "training", total, outcome_of(aggregate))
     if aggregate.server_state is not None:

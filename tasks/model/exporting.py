@@ -19,6 +19,7 @@ from tasks.coordinator.applied_card import applied_model_card
 from tasks.model import exported
 from tasks.model.exported import NetworkFile
 from tasks.model.standing import card_files, exchange_of
+from tasks.object_sizes import object_sizes
 
 
 class NotRegisteredError(InputError):
@@ -38,6 +39,8 @@ def export_model(
     final = FinalLog.read(home.federation, exchange)
     index, entry, registered = _newest(final, plan_digest, round_number)
     published = final.state.plans[registered.plan_digest]
+    at_most_bytes = object_sizes(published.plan).model
+    model = objects.load(exchange, registered.model_digest, at_most_bytes=at_most_bytes)
     card, card_text = card_files(applied_model_card(final.state, published, registered.round))
     about = NetworkFile(
         schema_version=2,
@@ -52,7 +55,7 @@ def export_model(
     )
     exported.write(
         {
-            exported.MODEL: objects.load(exchange, registered.model_digest),
+            exported.MODEL: model,
             exported.PLAN: published.plan.canonical_bytes(),
             exported.NETWORK: about.canonical_bytes(),
             exported.PREPROCESSING: canonical.encode(exported.preprocessing(published.plan.data)),

@@ -18,13 +18,13 @@ from policies.disclosure import public_code
 from policies.events import BudgetReserved, InquiryPublished, PlanPublished, Published, UpdateRefused
 from policies.receipt import Step
 from privacy import accounting
+from tasks.model_objects import previous_model
 from tasks.site import release
 from tasks.site.party import Drawing, Site
 from tasks.site.release import Release
 from tasks.site.report import keep_training, keep_withheld
 from tasks.site.sums import own_terms, sealed_key
 from tasks.step import step
-from tasks.summing import previous_model
 from tasks.worker.site_session import SiteSession
 from tasks.worker.sum_session import Prepared
 
@@ -170,7 +170,7 @@ async def protect(
             published.plan,
             terms,
             model,
-            previous_model(site.exchange, site.state, published, slot.round),
+            await previous_model(site, published, slot.round),
             carried=carried(site, published, slot.round),
             sealed=sealed,
         )

@@ -23,11 +23,12 @@ from policies.receipt import Step
 from policies.state import FederationState
 from privacy.protected_sum import Answer
 from tasks.aggregate import Aggregate, outcome_of
+from tasks.model_objects import load_sum, previous_model, server_state
 from tasks.opening import ImpossibleSumError, open_closed
 from tasks.site.party import Site, patience_s
 from tasks.site.sums import own_terms, sealed_key
 from tasks.step import step
-from tasks.summing import GroupSum, answers_wanted, load_reports, needs_updates, previous_model, server_state
+from tasks.summing import GroupSum, answers_wanted, load_reports, needs_updates
 from tasks.worker.site_session import SiteSession
 from tasks.worker.sum_session import Complaint
 
@@ -181,9 +182,8 @@ async def follow_model(site: Site, published: PlanPublished, base: bytes, round_
     )
     if found is False:
         return None
-    aggregate = await _aggregate(
-        site, published, base, round_number, objects.load(site.exchange, found.sum_digest)
-    )
+    opened = await load_sum(site, published, round_number, found.sum_digest)
+    aggregate = await _aggregate(site, published, base, round_number, opened)
     told = outcome_digest_of(
         model_digest=found.model_digest,
         norm_l2_micro=found.norm_l2_micro,
@@ -212,18 +212,18 @@ async def _aggregate(
             base,
             opened,
             sizes=tuple(len(sites) for _, sites in groups),
-            previous=previous_model(site.exchange, site.state, published, round_number),
-            server_state=_server_state(site, published, round_number),
+            previous=await previous_model(site, published, round_number),
+            server_state=await _server_state(site, published, round_number),
         )
         site.aggregated = (key, made)
     return site.aggregated[1]
 
 
-def _server_state(site: Site, published: PlanPublished, round_number: int) -> bytes | None:
+async def _server_state(site: Site, published: PlanPublished, round_number: int) -> bytes | None:
     """The state that this site computed in the last round, or else, if it is another run's, the ledger's."""
     released = site.state.released.get((published.plan_digest, round_number - 1))
     if released is not None and site.aggregated is not None:
         own = site.aggregated[1]
         if own.server_state_digest == released.server_state_digest:
             return own.server_state
-    return server_state(site.exchange, site.state, published, round_number)
+    return await server_state(site, published, round_number)

@@ -19,7 +19,7 @@ The state after a round is safetensors bytes of two float64 rows of all weights 
     {"m": (n,), "v": (n,)}
 
 It follows from opened sums alone, as the model does, and tells nothing beyond them. A plan begins without one, on
-whatever model it begins. Which state belongs to a round is `tasks.summing`'s affair.
+whatever model it begins. Which state belongs to a round is `tasks.model_objects`' affair.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from policies.training import Server
 
 Row: TypeAlias = npt.NDArray[np.float64]
 """(n,) one value a weight."""
+_HEADER_BYTES = 512
+"""Of the state's file, and more than it can take."""
 
 
 class ServerStateError(InputError):
@@ -84,6 +86,11 @@ class ServerState:
         if (state.v < 0).any():
             raise ServerStateError("v holds a mean of squares that is below zero")
         return state
+
+
+def most_bytes(size: int) -> int:
+    """How long the state of an optimiser of `size` weights can be: m, v, and a header."""
+    return 16 * size + _HEADER_BYTES
 
 
 def learning_rate_at(terms: Server, learning_rate: float, *, round_number: int, rounds: int) -> float:

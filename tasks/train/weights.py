@@ -23,6 +23,8 @@ from ledger.errors import InputError
 
 Vector = npt.NDArray[np.float32]
 Weights = dict[str, Vector]
+_HEADER_BYTES = 64
+"""Of any safetensors file: its header's length, braces and padding."""
 
 
 class WeightsError(InputError):
@@ -37,6 +39,12 @@ def to_bytes(weights: Mapping[str, Vector]) -> bytes:
         _check_tensor(name, weights[name])
     data: bytes = _save({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)})
     return data
+
+
+def most_bytes(like: Mapping[str, Vector]) -> int:
+    """How long `to_bytes` of such weights can be: the values, and a header that names and describes them."""
+    described = sum(6 * len(name) + 24 * tensor.ndim + 128 for name, tensor in like.items())
+    return 4 * sum(tensor.size for tensor in like.values()) + described + _HEADER_BYTES
 
 
 def digest(data: bytes) -> str:

@@ -10,6 +10,7 @@ from policies.inquiry import AnyPlan
 from policies.plan import Plan
 from privacy.message_sizes import MessageSizes
 from tasks.aggregate import Aggregate, aggregate, check_resolution
+from tasks.object_sizes import ObjectSizes, object_sizes
 from tasks.summing import GroupSum, SumTerms, open_groups, sizes_of
 from tasks.train import networks, weights
 from tasks.train.weights import Weights
@@ -26,6 +27,10 @@ class ModelSession:
     def message_sizes(self, plan: AnyPlan, terms: SumTerms) -> MessageSizes:
         """How long the messages of one sum can be."""
         return sizes_of(plan, terms)
+
+    def object_sizes(self, plan: Plan) -> ObjectSizes:
+        """How long what follows from sums can be."""
+        return object_sizes(plan)
 
     def open_sums(self, plan: AnyPlan, groups: list[GroupSum]) -> bytes:
         """The opened sums of all groups, one behind the other, as this party finds them."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from adapters.exchange import DirectoryExchange, Exchange
+from adapters.exchange import DirectoryExchange, Exchange, ExchangeTooLargeError
 from tasks.summing import TOO_LARGE
 from tests.consortium import SITES, Consortium, Outcome
 from tests.plans import tiny_plan
@@ -128,3 +128,24 @@ async def test_an_event_of_a_gigabyte_never_came(consortium: Consortium, impatie
 async def test_a_witness_that_says_a_gigabyte_says_nothing(consortium: Consortium) -> None:
     """The others are a quorum."""
     await run(consortium, lambda name, _: name == f"witness/{D}/response")
+
+
+@pytest.mark.parametrize("by", ["coordinator", D])
+async def test_a_base_model_of_a_gigabyte_is_not_read(consortium: Consortium, by: str) -> None:
+    """Its digest is on the ledger, and its length follows from the plan's network."""
+    participation = {"required": [], "minimum_sites": 3, "deadline_s": 5}
+    plan = tiny_plan(participation=participation)
+
+    class Replaced(Weighing):
+        """Where that party looks somebody has put another file."""
+
+        def get(self, name: str, *, at_most_bytes: int | None = None) -> bytes | None:
+            data = super().get(name, at_most_bytes=at_most_bytes)
+            if data is not None and name.startswith("objects/") and b'"F32"' in data[:400]:
+                assert at_most_bytes is not None, f"{name} was read"
+                raise ExchangeTooLargeError("")
+            return data
+
+    consortium.exchanges[by] = Replaced
+    outcome = await consortium.run(plan, leave=True)
+    assert outcome.code(by) == "exchange.too-large"
