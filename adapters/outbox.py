@@ -10,6 +10,7 @@ sent. Building a release is `tasks.site.release`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,11 @@ class Outbox:
         write_atomically(self._path(slot, "update"), update, mode=0o600)
         write_atomically(self._path(slot, "shares"), shares, mode=0o600)
         write_atomically(self._path(slot, "entry"), entry, mode=0o600)
+
+    def entries(self) -> Iterator[tuple[str, bytes]]:
+        """(plan digest, entry) of every release that was built."""
+        for path in self._root.glob("*/*.entry"):
+            yield path.parent.name, path.read_bytes()
 
     def kept(self, slot: Slot) -> tuple[bytes, bytes, bytes] | None:
         """(update, shares, entry) of a release that was built, or None."""

@@ -39,6 +39,7 @@ from tasks.site.party import Site, opened_site
 from tasks.site.prepare import judge_cohort, prepare
 from tasks.site.report import compare
 from tasks.site.settle import settle
+from tasks.site.statements import has_unsaid, say_unsaid
 from tasks.site.sums import join_roster, leave_roster
 from tasks.worker.sum_session import Prepared
 
@@ -73,6 +74,8 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     prepared: Prepared | CodedError | None = None
     model = await load_model(site, published, published.base_model_digest)
     for round_number in range(1, published.plan.rounds + 1):
+        if has_unsaid(site):
+            await say_unsaid(site)
         prepared = await ready(site, published, round_number, prepared)
         following = await take_round(site, published, round_number, model, prepared)
         await settle(site, published, round_number)
@@ -81,6 +84,8 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
             site.tell("plan ended", round_number)
             return
         model = following
+    if has_unsaid(site):
+        await say_unsaid(site)
     await witness_registration(site, published)
     await leave_roster(site, published)
     # For this site alone, and last: it takes long, and whatever becomes of it the site's part is done.

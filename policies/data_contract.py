@@ -92,6 +92,8 @@ class DataContract(Document):
 
     image: Image | None = None
     table: FeatureTable | None = None
+    source: Literal["register", "phantoms"] = "register"
+    """`phantoms`: every site makes items of this shape up and opens nothing of a patient's, for a dry round."""
     target: Literal["label", "mask"] = "label"
     """What is learned of an image: one label, or a mask of its own shape whose values are the labels."""
     labels: Annotated[tuple[Annotated[int, Field(ge=-128, le=127)], ...], Field(min_length=2, max_length=2)]
@@ -107,6 +109,8 @@ class DataContract(Document):
 
     def described(self) -> str:
         """For people: what one item is."""
+        if self.source == "phantoms":
+            return f"Phantoms, of no patient: arrays of {' x '.join(str(length) for length in self.shape)} values"
         if self.image is None:
             return f"Rows of {self.shape[0]} values"
         size = " x ".join(str(length) for length in self.image.shape[1:])

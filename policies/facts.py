@@ -56,6 +56,11 @@ def unknown_sites(plan: AnyPlan, federation: Federation) -> tuple[str, ...]:
     return tuple(name for name in plan.participation.required if name not in known)
 
 
+def uses_patients(plan: AnyPlan) -> bool:
+    """Whether sites open anything of their patients for it, as far as a plan can say what they do."""
+    return isinstance(plan, Inquiry) or plan.data.source == "register"
+
+
 def plan_facts(plan: AnyPlan, *, sites: int, unknown: tuple[str, ...], phase: str) -> Facts:
     """The plan by itself, and the federation that it is meant for: how many sites it has, which of those that the
     plan requires it has not, and its phase."""
@@ -64,6 +69,7 @@ def plan_facts(plan: AnyPlan, *, sites: int, unknown: tuple[str, ...], phase: st
             "minimum_sites": plan.participation.minimum_sites,
             "maximum_sites": plan.maximum_sites,
             "risk_tier": plan.risk_tier,
+            "patients": uses_patients(plan),
             "scheme": plan.scheme,
             "robust_sites": 0 if plan.robust is None else required_sites(plan.robust.hostile),
             "epsilon_micro": epsilon_micro(plan_cost(plan), plan.budget.delta),

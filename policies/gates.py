@@ -127,6 +127,8 @@ def plan_message(code: str, plan: AnyPlan, *, sites: int, unknown: tuple[str, ..
         f"{plan.budget.epsilon_cap:g}",
         "phase.risk-tier": f"the federation is in its phase {phase}, which permits no plan of "
         f"{plan.risk_tier} risk",
+        "phase.patient-data": f"the federation is in its phase {phase}, in which nobody's data are used: data.source "
+        "must be phantoms",
     }.get(code, f"the rule {code} refuses the plan")
 
 

@@ -12,13 +12,13 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,20 +30,22 @@ from flows.coordinator import run_plan
 from flows.site import take_part
 from flows.statistics import run_inquiry
 from ledger.errors import CodedError
-from policies.federation import Pool
+from policies.federation import Phase, Pool
 from policies.inquiry import AnyPlan, Inquiry
 from policies.receipt import Step
 from policies.state import FederationState
 from tasks.coordinator.party import Coordinator, opened_coordinator
-from tasks.found import Founded, FoundingSite, found
+from tasks.found import COORDINATOR, Founded, FoundingSite, found
 from tasks.progress import Progress, listen
-from tasks.site.party import opened_site
+from tasks.rollout.officers import default_officers, default_sign_offs
+from tasks.site.party import Site, opened_site
 from tasks.worker.coordinator_session import CoordinatorSession
 from tasks.worker.process import InlineWorker, Worker
 from tasks.worker.site_session import SiteSession
 from tests.consents import WAIVER
 from tests.plans import tiny_plan as tiny_plan
 
+T = TypeVar("T")
 SITES = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
 
 
@@ -133,6 +135,7 @@ class Consortium:
         consent: ConsentConfig = WAIVER,
         data: dict[str, SourceConfig] | None = None,
         families: tuple[str, ...] = ("Classifier",),
+        phase: Phase = "pilot",
     ) -> Consortium:
         """`data` by site, for other sources than shards of small images."""
         if data is None:
@@ -144,7 +147,17 @@ class Consortium:
         sources = tuple(FoundingSite(name, data[name], consent) for name in sites)
         pool = Pool.of(epsilon_cap_micro=int(cap * 1_000_000), delta=1e-5)
         consortium = cls(
-            found(root, sources, name="test", pool=pool, token_module=token_module, model_families=families)
+            found(
+                root,
+                sources,
+                name="test",
+                pool=pool,
+                token_module=token_module,
+                model_families=families,
+                phase=phase,
+                officers=default_officers(sites, coordinator=COORDINATOR) if phase == "foundation" else (),
+                sign_offs=default_sign_offs(len(sites)) if phase == "foundation" else (),
+            )
         )
         shutil.copy(_empty_lineage(), consortium.founded.coordinator / "mlflow.db")
         return consortium
@@ -216,8 +229,53 @@ class Consortium:
         finally:
             stop_watching()
 
+    async def serve(
+        self,
+        work: Callable[[Coordinator], Awaitable[T]],
+        *,
+        absent: tuple[str, ...] = (),
+        cut_at: Callable[[Progress], bool] | None = None,
+    ) -> T:
+        """What the coordinator's `work` comes to while every site but the `absent` serves; see `run`."""
+
+        def watch(progress: Progress) -> None:
+            if cut_at is not None and cut_at(progress):
+                raise PowerCut
+
+        stop_watching = listen(watch)
+        shared = DirectoryExchange(self.founded.exchange)
+        try:
+            async with AsyncExitStack() as stack:
+                coordinator = await stack.enter_async_context(
+                    opened_coordinator(self.founded.coordinator, exchange=shared, worker=self.coordinator)
+                )
+                serving = []
+                for name in self.founded.sites.keys() - set(absent):
+                    site = await stack.enter_async_context(
+                        opened_site(
+                            self.founded.sites[name],
+                            exchange=self._exchange_of(name, shared),
+                            worker=self.workers.get(name, site_worker()),
+                        )
+                    )
+                    serving.append(asyncio.create_task(_serving(site)))
+                try:
+                    return await work(coordinator)
+                finally:
+                    for task in serving:
+                        task.cancel()
+                    await asyncio.gather(*serving, return_exceptions=True)
+        finally:
+            stop_watching()
+
     def _exchange_of(self, name: str, shared: Exchange) -> Exchange:
         return self.exchanges.get(name, lambda exchange: exchange)(shared)
+
+
+async def _serving(site: Site) -> None:
+    while True:
+        with suppress(CodedError):
+            await take_part(site, plan_digest=None, wait_s=20.0)
 
 
 async def _ordered(coordinator: Coordinator, plan: AnyPlan) -> None:

@@ -30,6 +30,7 @@ _FIELDS: Final = {
     "budget.plan-cap": "budget.epsilon_cap",
     "budget.pool-cap": "rounds",
     "phase.risk-tier": "risk_tier",
+    "phase.patient-data": "data",
     "plan.scheme": "protection.scheme",
     "plan.robust-sites": "robust.hostile",
     "consent.version": "consent.policy_version",

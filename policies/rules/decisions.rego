@@ -37,6 +37,8 @@ plan contains "plan.robust-sites" if not protection.enough_for_robust
 
 plan contains "phase.risk-tier" if not phase.permits_tier
 
+plan contains "phase.patient-data" if not phase.permits_data
+
 # Before anything is trained: one hospital.
 
 member contains "budget.pool-cap" if not budget.pool_within_cap

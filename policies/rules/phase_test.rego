@@ -34,3 +34,24 @@ test_unknown_phases_and_tiers_permit_nothing if {
 		not permits("clinical", name)
 	}
 }
+
+data_permitted(phase_name, patients) if {
+	phase.permits_data with input as {"federation": {"phase": phase_name}, "plan": {"patients": patients}}
+}
+
+test_no_patient_is_touched_before_the_foundation_is_laid if {
+	not data_permitted("foundation", true)
+	data_permitted("foundation", false)
+	every name in ["pilot", "expansion", "clinical"] {
+		data_permitted(name, true)
+		data_permitted(name, false)
+	}
+}
+
+test_who_does_not_say_whether_patients_are_used_is_refused if {
+	every said in [null, "false", 0, ""] {
+		not data_permitted("foundation", said)
+		not data_permitted("clinical", said)
+	}
+	not data_permitted("", false)
+}

@@ -71,14 +71,18 @@ def audit(
     vkey: str | None = None,
     policy: Policy | None = None,
     rules: RuleFiles | None = None,
+    founding_digest: str | None = None,
     progress: Progress | None = None,
 ) -> Audit:
-    """Return what was found if every check passed, else raise VerificationFailedError; OtherPolicyError."""
+    """Return what was found if every check passed, else raise VerificationFailedError; OtherPolicyError.
+
+    `founding_digest` pins the founding document, for whoever has it.
+    """
     run = Checklist()
     with verify_package(path, log_vkey=vkey, policy=policy, progress=progress, run=run) as found:
         installed = rules or installed_rule_files()
         enclosed = _require_policy(found, installed)
-        reading = _folded(run, found)
+        reading = _folded(run, found, founding_digest)
         accounts = _counted(run, found, reading)
         _rebuilt(run, found, reading, accounts, installed if enclosed else _NONE_ENCLOSED)
         missing = _missing_reports(found, reading)
@@ -108,7 +112,7 @@ def _require_policy(found: VerifiedPackage, installed: RuleFiles) -> bool:
 def _require_lie(found: VerifiedPackage, installed: RuleFiles, digest: str) -> None:
     """Raise OtherPolicyError unless the ledger says that this installation's policy was in force after all."""
     try:
-        in_force = _read(found).state.policy_digest
+        in_force = _read(found, None).state.policy_digest
     except CodedError:
         in_force = digest  # these rules cannot even read the ledger
     if in_force != installed.policy_digest:
@@ -120,12 +124,18 @@ def _require_lie(found: VerifiedPackage, installed: RuleFiles, digest: str) -> N
         )
 
 
-def _read(found: VerifiedPackage) -> Reading | PhaseReading:
+def _read(found: VerifiedPackage, founding_digest: str | None) -> Reading | PhaseReading:
     origin, subject = found.manifest.origin, found.manifest.subject
     if isinstance(subject, PhaseSubject):
-        return read_phase(found.entries(), origin=origin, measured=subject.measured)
+        return read_phase(
+            found.entries(), origin=origin, measured=subject.measured, founding_digest=founding_digest
+        )
     return read_round(
-        found.entries(), origin=origin, plan_digest=subject.plan_digest, round_number=subject.round_number
+        found.entries(),
+        origin=origin,
+        plan_digest=subject.plan_digest,
+        round_number=subject.round_number,
+        founding_digest=founding_digest,
     )
 
 
@@ -136,9 +146,9 @@ def _missing_reports(found: VerifiedPackage, reading: Reading | PhaseReading) ->
     return tuple(named[digest] for digest in sorted(named.keys() - set(found.reports())))
 
 
-def _folded(run: Checklist, found: VerifiedPackage) -> Reading | PhaseReading:
+def _folded(run: Checklist, found: VerifiedPackage, founding_digest: str | None) -> Reading | PhaseReading:
     with run.check("rules", "every entry may stand where it stands") as details:
-        reading = _read(found)
+        reading = _read(found, founding_digest)
         if reading.size != found.manifest.size:
             raise Mismatch("it ended earlier than the package does", index=reading.size)
         details.append(f"{reading.size} entries under policy {reading.state.policy_digest[:16]}")

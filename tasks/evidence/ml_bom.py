@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from ledger.canonical import JsonValue
 from policies.events import TrainingReceipt
+from policies.facts import uses_patients
 from policies.recount import decimal_text
 from privacy.accounting import MICRO
 from privacy.histogram import SUBGROUPS
@@ -142,15 +143,16 @@ def _metric(figure: str, value_micro: int, part: str) -> JsonValue:
 def _datasets(reading: Reading) -> list[tuple[str, JsonValue]]:
     """(bom-ref, component) for every report, whether it counted or not, by the site's own commitment."""
     found: list[tuple[str, JsonValue]] = []
+    patients = uses_patients(reading.published.plan)
     for told, body in reading.all_of(TrainingReceipt):
         about = body.statement.predicate
         ref = f"data-{told.index}"
         use = "training" if about.step == "training" else "evaluation"
         data: JsonValue = {
             "type": "dataset",
-            "name": f"register of {told.institution}",
+            "name": f"{'register' if patients else 'phantoms'} of {told.institution}",
             "description": "Named by a commitment that is keyed and salted at the site. Nobody else can open it.",
-            "classification": "health data; never leaves the site",
+            "classification": "health data; never leaves the site" if patients else "made up; of no patient",
         }
         component: JsonValue = {
             "type": "data",

@@ -7,6 +7,7 @@ state and configuration, whatever the coordinator says it checked.
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Literal
 
 from ledger import canonical
 from ledger.errors import CodedError, PolicyViolation, Violation
@@ -25,8 +26,10 @@ from policies.gates import plan_violations
 from policies.site_policy import site_violations
 from policies.state import FederationState
 from tasks.background import DeadlineError
+from tasks.deadline import Deadline
 from tasks.site.maintenance import too_long
 from tasks.site.party import Site, patience_s
+from tasks.site.statements import has_unsaid, say_unsaid
 from tasks.step import step
 from tasks.worker.site_session import SiteSession
 
@@ -53,15 +56,26 @@ def open_plan(state: FederationState, site: str, plan_digest: str | None) -> Pub
 
 @step
 async def find_plan(site: Site, plan_digest: str | None, wait_s: float) -> Published | None:
-    """Wait up to `wait_s` for a plan that is final; None if there is none, which is no error."""
-    site.tell("wait for a plan")
+    """Wait up to `wait_s` for a plan that is final; None if there is none, which is no error. Meanwhile say what the
+    site's people leave to be said."""
+    deadline = Deadline(wait_s)
 
-    try:
-        return await site.until(
-            lambda state: open_plan(state, site.name, plan_digest), timeout_s=wait_s, waiting_for="a plan"
-        )
-    except DeadlineError:
-        return None
+    def found(state: FederationState) -> Published | Literal["unsaid"] | None:
+        return "unsaid" if has_unsaid(site) else open_plan(state, site.name, plan_digest)
+
+    while True:
+        site.tell("wait for a plan")
+        try:
+            came: Published | Literal["unsaid"] = await site.until(
+                found, timeout_s=deadline.left_s(), waiting_for="a plan"
+            )
+        except DeadlineError:
+            return None
+        if not isinstance(came, str):
+            return came
+        await say_unsaid(site)
+        if not deadline.left_s():
+            return None
 
 
 @step

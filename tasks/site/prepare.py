@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.errors import PolicyViolation
 from policies.events import InquiryPublished, PlanPublished, Published
+from policies.facts import uses_patients
 from policies.site_policy import cohort_violations
 from tasks.site.party import Site
 from tasks.step import step
@@ -33,6 +34,9 @@ async def prepare_table(site: Site, published: InquiryPublished) -> Prepared:
 async def judge_cohort(site: Site, published: PlanPublished) -> None:
     """Select those who consent now, as a round does when it begins, and hold them against the contract and the site's
     own policy. Before the round's cost is reserved: patients may have left since the last one."""
+    if not uses_patients(published.plan):
+        await site.worker.call(SiteSession.begin_round)
+        return
     _judge(site, published, await site.worker.call(SiteSession.begin_round))
 
 

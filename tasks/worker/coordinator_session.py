@@ -12,6 +12,7 @@ import torch
 from adapters.home import CoordinatorConfig, Home
 from adapters.sources.discovery import open_source
 from ledger.errors import CodedError
+from policies.facts import uses_patients
 from policies.inquiry import AnyPlan
 from policies.plan import Plan
 from policies.protection import is_masked
@@ -43,7 +44,7 @@ class CoordinatorSession(ModelSession):
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
         """AUC on the public test images, if the coordinator has some and the plan learns labels."""
-        if self._config.public_test is None or plan.figure != "AUC":
+        if self._config.public_test is None or plan.figure != "AUC" or not uses_patients(plan):
             return None
         source = open_source(
             self._config.public_test.kind,

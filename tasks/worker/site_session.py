@@ -17,11 +17,13 @@ import torch
 
 from adapters.consent.store import ConsentStore
 from adapters.home import write_atomically
-from adapters.sources.cohort import Cohort
+from adapters.sources.cohort import Cohort, CohortSource
 from adapters.sources.discovery import open_source
+from adapters.sources.stand_in import StandInSource
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.consent_tree import consent_root, ledger_secret
+from policies.facts import uses_patients
 from policies.plan import Plan
 from privacy.encoding import clip_coordinates, clip_l2
 from privacy.error_feedback import ErrorFeedback
@@ -68,13 +70,15 @@ class SiteSession(TableSession):
 
     def prepare(self, plan: Plan) -> Prepared:
         """Select and validate; raises with every broken rule of the contract."""
-        source = open_source(
-            self._config.source.kind,
-            self._home.resolve(self._config.source.path),
-            site=self._config.name,
-            secret=self._home.patient_secret(),
-            layout=self._config.source.table,
-        )
+        source: CohortSource = StandInSource(site=self._config.name)
+        if uses_patients(plan):
+            source = open_source(
+                self._config.source.kind,
+                self._home.resolve(self._config.source.path),
+                site=self._config.name,
+                secret=self._home.patient_secret(),
+                layout=self._config.source.table,
+            )
         self._cohort = SiteCohort(source, plan.data, consent=self._consent_for(plan), tell=self._tell)
         return Prepared(self._cohort.suite_digest)
 

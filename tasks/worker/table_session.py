@@ -15,6 +15,7 @@ from adapters.consent.store import ConsentStore
 from adapters.sources.table import PatientTable, read_table
 from ledger.errors import InputError
 from policies.consent import Terms
+from policies.facts import uses_patients
 from policies.inquiry import AnyPlan, Inquiry, table_digest
 from privacy.packing import Lanes
 from privacy.statistics_lanes import Table
@@ -88,6 +89,6 @@ class TableSession(SumSession):
 
     def _consent_for(self, plan: AnyPlan) -> ConsentInForce:
         """Who may be taken in under the plan's terms, by the basis on which this site takes patients in."""
-        asked = self._config.consent.basis == "records"
+        asked = self._config.consent.basis == "records" and uses_patients(plan)
         terms = Terms(plan.consent.policy_version, plan.consent.purpose) if asked else None
         return ConsentInForce(ConsentStore.open(self._home), terms, self._clock)

@@ -23,6 +23,7 @@ ADMITTED: Final[dict[str, Document]] = {
         "plan": {
             "minimum_sites": 4,
             "maximum_sites": 4,
+            "patients": True,
             "risk_tier": "limited",
             "scheme": "shared",
             "robust_sites": 4,

@@ -23,12 +23,14 @@ from tests.policies.admitted import ADMITTED, DIGEST, Document
 Path_ = tuple[str | int, ...]
 
 FREE: Final[set[tuple[str, Path_, str]]] = {
-    # Either answer is a proper one: there may be no model in force, no wish for subgroups, a benchmark's delta.
+    # Either answer is a proper one: there may be no model in force, no wish for subgroups, a benchmark's delta, no
+    # patient of whom a plan learns.
     ("release", ("in_force", "known"), "False"),
     ("release", ("subgroups", "wanted"), "False"),
     ("phase_exit", ("in_force", "known"), "False"),
     ("phase_exit", ("subgroups", "wanted"), "False"),
     ("cohort_size", ("delta_fixed_by_benchmark",), "True"),
+    ("plan", ("plan", "patients"), "False"),
 }
 """(decision, fact, spoilt value) that is admitted all the same, with the reason above it."""
 
@@ -217,10 +219,11 @@ REFUSED: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ("plan", {("federation", "sites"): 5}, {"plan.too-many-members"}),
     ("plan", {("unknown_sites",): ["elsewhere"]}, {"plan.unknown-site"}),
     ("plan", {("plan", "epsilon_micro"): 10}, {"budget.plan-cap"}),
-    ("plan", {("federation", "phase"): "foundation"}, {"phase.risk-tier"}),
+    ("plan", {("federation", "phase"): "foundation"}, {"phase.risk-tier", "phase.patient-data"}),
+    ("plan", MINIMAL | {("federation", "phase"): "foundation"}, {"phase.patient-data"}),
     ("plan", HIGH, {"phase.risk-tier"}),
     ("plan", HIGH | {("federation", "phase"): "expansion"}, {"phase.risk-tier"}),
-    ("plan", {("federation", "phase"): "beyond"}, {"phase.risk-tier"}),
+    ("plan", {("federation", "phase"): "beyond"}, {"phase.risk-tier", "phase.patient-data"}),
     # Without masks a coordinator and one key holder read every update; with shares, the aggregators together.
     ("plan", {("plan", "scheme"): "homomorphic-unmasked"}, {"plan.scheme"}),
     ("plan", CLINICAL | {("plan", "scheme"): "homomorphic-unmasked"}, {"plan.scheme"}),
@@ -346,7 +349,7 @@ ALSO_ADMITTED: Final[list[tuple[str, dict[Path_, object]]]] = [
     *(("plan", {("plan", "scheme"): each}) for each in ("masked", "homomorphic")),
     ("plan", {("plan", "robust_sites"): 0}),
     ("plan", {("federation", "phase"): "expansion"}),
-    ("plan", {("federation", "phase"): "foundation", ("plan", "risk_tier"): "minimal"}),
+    ("plan", MINIMAL | {("federation", "phase"): "foundation", ("plan", "patients"): False}),
     ("release", {("in_force", "known"): False, ("in_force", "figure_micro"): 1_000_000}),
     ("release", {("in_force", "figure_micro"): 1_000_000, ("maximum_regression_micro",): 1_000_000}),
     ("release", {("subgroups", "wanted"): False, ("subgroups", "figure_micro"): []}),

@@ -55,6 +55,11 @@ def measured(assembly: Assembly | None = None, **fields: Any) -> Assembly:  # no
     return assembly
 
 
+def phantoms() -> dict[str, object]:
+    """What the tiny plan says of its data, of phantoms."""
+    return {**plan().data.to_json(), "source": "phantoms"}
+
+
 def conformance() -> ConformanceRecorded:
     return ConformanceRecorded(contract_digest=named("contract"), code_digest=CODE)
 

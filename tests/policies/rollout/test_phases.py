@@ -15,6 +15,7 @@ from tests.policies.rollout.phases import (
     measured,
     measurement,
     opened,
+    phantoms,
     refusals,
     signatures,
     terms,
@@ -76,7 +77,8 @@ def test_a_model_under_the_floor_ends_no_phase() -> None:
 
 
 def test_foundation_wants_every_site_s_agreements_and_a_checked_source() -> None:
-    assembly = Assembly(plan=plan(rounds=2, risk_tier="minimal"), phase="foundation").reach("founded")
+    dry = plan(rounds=2, risk_tier="minimal", data=phantoms())
+    assembly = Assembly(plan=dry, phase="foundation").reach("founded")
     wanted = {"phase": "foundation", "minimum_figure": 0.0, "agreements": ["baa", "dpa", "irb"]}
     assembly.say(COORDINATOR, PhaseOpened(terms=terms(**wanted)))
     for site in (A, B, C):
@@ -94,6 +96,14 @@ def test_foundation_wants_every_site_s_agreements_and_a_checked_source() -> None
     assembly.say(COORDINATOR, measurement(assembly))
     assembly.say(COORDINATOR, advanced(assembly))
     assert assembly.state.phase == "pilot"
+
+
+def test_no_plan_with_patients_is_trained_before_the_foundation_is_laid() -> None:
+    wanted = {"phase": "foundation", "minimum_figure": 0.0, "agreements": ["baa", "dpa", "irb"]}
+    assembly = Assembly(plan=plan(risk_tier="minimal"), phase="foundation").reach("founded")
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms(**wanted)))
+    assembly.reach_after_founding("passed")
+    assert assembly.state.verdicts[assembly.digest, 0].violations == ("phase.patient-data",)
 
 
 def test_a_check_of_a_source_counts_for_terms_that_are_in_force() -> None:
