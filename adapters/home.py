@@ -40,6 +40,7 @@ from policies.federation import ConsentPolicy, Federation
 from policies.site_policy import SitePolicy
 
 CONFIG = "institution.yaml"
+IN_USE = "home.in-use"
 
 
 class HomeError(InputError):
@@ -267,7 +268,7 @@ class Home:
                 raise HomeError(
                     f"another run with the home {self.root} is under way",
                     remedy="Wait until it ends, or stop it.",
-                    code="home.in-use",
+                    code=IN_USE,
                 ) from None
             yield
 

@@ -17,11 +17,12 @@ from prefect import flow, get_client, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from adapters.home import write_atomically
+from adapters.home import IN_USE, HomeError, write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, PolicyViolation
 from policies.events import PlanPublished, Published, RoundClosed
+from policies.nights import is_done
 from policies.plan import Plan
 from policies.receipt import Step
 from policies.rounds import goes_on
@@ -29,6 +30,7 @@ from privacy.accounting import MICRO
 from tasks.coordinator.collect import UNCLOSABLE, close, collect
 from tasks.coordinator.evidence import record_evidence
 from tasks.coordinator.next_night import foresee
+from tasks.coordinator.nights import newly_missed, nights, show_nights
 from tasks.coordinator.party import Coordinator, opened_coordinator
 from tasks.coordinator.publish import judge_plan, publish
 from tasks.coordinator.quarantine import quarantine_outliers
@@ -37,6 +39,7 @@ from tasks.coordinator.recording import Recording
 from tasks.coordinator.release import judge_model, open_or_judge, record_evaluation, release_model
 from tasks.coordinator.roster import fix_roster
 from tasks.model_objects import load_model
+from tasks.nightly import keep_schedule, tonight
 from tasks.planning import BY_DATE, read_plan
 from tasks.rotate import rotate_key
 from tasks.worker.coordinator_session import CoordinatorSession
@@ -67,22 +70,50 @@ class RoundOutcome:
 
 
 @flow(name="coordinator", persist_result=False, retries=0, validate_parameters=False)
-async def federated_round(home: str, plan: str, edition: str | None = None) -> State[None] | None:
-    """Run every round of the plan in file `plan`, as `edition` if given ("date": one run a calendar day).
+async def federated_round(
+    home: str, plan: str, edition: str | None = None, cron: str | None = None, time_zone: str = "UTC"
+) -> State[None] | None:
+    """Run every round of the plan in file `plan`, as `edition` if given ("date": one run a night of the schedule).
 
-    A nightly run that the pools cannot repeat says so and pauses its own schedule.
+    `cron` and `time_zone` are the schedule that a nightly run belongs to; the home keeps them. A night that is fired
+    twice is run once, and the second run says what it found. One that the pools cannot repeat pauses its schedule.
     """
-    read = read_plan(Path(plan), edition=edition)
-    async with opened_coordinator(Path(home)) as coordinator:
-        published = await run_plan(coordinator, read)
-        if edition != BY_DATE:
-            return None
-        refused = await foresee(coordinator, published)
-    if not refused:
+    if edition != BY_DATE:
+        async with opened_coordinator(Path(home)) as coordinator:
+            await run_plan(coordinator, read_plan(Path(plan), edition=edition))
         return None
-    await pause_schedule()
-    reasons = "; ".join(violation.message for violation in refused)
-    return Completed(message=f"This night's run is done. The next one is stopped: {reasons}")
+    try:
+        return await nightly_round(Path(home), Path(plan), cron, time_zone)
+    except HomeError as error:
+        # Of a deployment nobody is there who could be told to wait.
+        if error.code != IN_USE or runtime.deployment.id is None:
+            raise
+        return Completed(message="Another run is under way with this home; this one did nothing.")
+
+
+async def nightly_round(home: Path, plan: Path, cron: str | None, time_zone: str) -> State[None] | None:
+    read = read_plan(plan)
+    if cron is not None:
+        keep_schedule(home, read, cron=cron, time_zone=time_zone)
+    night = await tonight(home, read)
+    read = read_plan(plan, edition=night)
+    told = []
+    async with opened_coordinator(home) as coordinator:
+        listed = await nights(home, coordinator.state, now_s=coordinator.now_s)
+        missed = newly_missed(listed, night)
+        with suppress(CodedError):  # the night is run all the same, and the log says why it was not shown
+            await show_nights(coordinator, listed, missed)
+        if missed:
+            told.append(f"Missed since the last run: {', '.join(one.date.isoformat() for one in missed)}.")
+        if is_done(coordinator.state, read):
+            told.append(f"The run of {night} was done before: nothing was trained or spent.")
+        published = await run_plan(coordinator, read)
+        refused = await foresee(coordinator, published)
+    if refused:
+        await pause_schedule()
+        reasons = "; ".join(violation.message for violation in refused)
+        told.append(f"This night's run is done. The next one is stopped: {reasons}")
+    return Completed(message=" ".join(told)) if told else None
 
 
 async def pause_schedule() -> None:

@@ -27,7 +27,8 @@ class PlanFileError(InputError):
 
 
 def read_plan(path: Path, *, edition: str | None = None) -> Plan:
-    """Read and validate; every wrong field is named at once. `edition` replaces the file's, "date" by today's."""
+    """Read and validate; every wrong field is named at once. `edition` replaces the file's, "date" by today's in UTC;
+    the date of a night is `tasks.nightly.tonight`'s."""
     return _of_edition(_plan(_text(path), path.parent), edition)
 
 

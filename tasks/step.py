@@ -2,8 +2,9 @@
 
 Prefect stores what a task raises, message and traceback, in its database and logs. So only our coded errors,
 whose text is public by construction, come out; anything else is written to the institution's own log and
-leaves as a bare code. Results are not persisted (they would be pickles) and nothing is cached or retried:
-a repeated step could draw noise twice.
+leaves as a bare code. Results are not persisted (they would be pickles) and nothing is cached. Nothing is retried
+either, for a repeated step could draw noise or spend twice, but what `repeatable_step` marks: writing and reading of
+which a second time changes nothing. `tests/test_retries.py` lists them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
+from prefect.tasks import exponential_backoff
 
 from ledger.errors import CodedError
 from tasks import timing
 from tasks.timing import Timing
+
+RETRIES = 3
+BACK_OFF_S = 2.0
 
 
 class StepError(CodedError):
@@ -43,8 +49,28 @@ Step = Callable[Concatenate[PartyT, P], Awaitable[R]]
 
 
 def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
-    """Make `function(party, ...)` a Prefect task of its own name, guarded."""
+    """Make `function(party, ...)` a Prefect task of its own name, guarded; it runs once."""
+    return _step(function, retries=0)
 
+
+def repeatable_step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
+    """As `step`, of what only reads or writes and may do so again: in a flow it is tried anew after 2, 4 and 8 s, if
+    it failed in a way that nobody foresaw (a disk, a database, a server). Never for what draws, signs or decides."""
+    return _step(function, retries=RETRIES)
+
+
+async def _was_unforeseen(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
+    """Our own refusals say the same when asked again."""
+    try:
+        await state.aresult()
+    except StepError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def _step(function: Step[PartyT, P, R], *, retries: int) -> Step[PartyT, P, R]:
     @functools.wraps(function)
     async def guarded(party: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:
         unexpected: str | None = None
@@ -63,7 +89,15 @@ def step(function: Step[PartyT, P, R]) -> Step[PartyT, P, R]:
         party.keep_diagnostics(unexpected)
         raise StepError(f"{function.__name__} failed at {party.name}", remedy="The log there says why.")
 
-    tracked = task(name=function.__name__, cache_policy=NO_CACHE, persist_result=False, retries=0)(guarded)
+    # Zero is said aloud: a setting of Prefect's has another default for whoever says nothing.
+    tracked = task(
+        name=function.__name__,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=retries,
+        retry_delay_seconds=exponential_backoff(BACK_OFF_S) if retries else None,
+        retry_condition_fn=_was_unforeseen if retries else None,
+    )(guarded)
 
     @functools.wraps(function)
     async def run(party: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:

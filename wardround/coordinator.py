@@ -28,8 +28,12 @@ from wardround.preflight import checked
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
 
+    from policies.plan import Plan
 
 app = App(name="coordinator", help="Run plans as the coordinator, once or on a schedule.")
+app.command(
+    "wardround.nights:nights", name="nights", help="What came of each night, and which ones were missed."
+)
 app.command(
     "wardround.statistics:statistics",
     name="statistics",
@@ -58,15 +62,13 @@ def run(
     home: HomeOption,
     plan: PlanOption,
     edition: Annotated[
-        str | None, Parameter(help="Edition of this run instead of the plan's; `date` is today's date.")
+        str | None, Parameter(help="Edition of this run instead of the plan's; `date` is the night's date.")
     ] = None,
     json: Annotated[bool, Parameter(help="Print one JSON object as the last line of stdout.")] = False,
 ) -> None:
     """Run every round of a plan with the sites that take part. Exit 3 names every gate that it failed."""
-    from tasks.planning import read_plan
-
     began = time.monotonic()
-    wanted = checked(home, plan, functools.partial(read_plan, edition=edition))
+    wanted = checked(home, plan, functools.partial(_read_plan, home, edition))
     with Display(), prefect_api(home):
         from flows.coordinator import federated_round
 
@@ -86,9 +88,10 @@ def serve(
     ] = "date",
 ) -> None:
     """Serve the deployment coordinator/nightly until stopped, on the Prefect of PREFECT_API_URL."""
-    from tasks.planning import read_plan
+    from tasks.nightly import keep_schedule
+    from tasks.planning import BY_DATE, read_plan
 
-    checked(home, plan, functools.partial(read_plan, edition=edition))
+    wanted = checked(home, plan, functools.partial(read_plan, edition=edition))
     _check_schedule(cron, time_zone)
     require_prefect_api()
     from prefect.schedules import Cron
@@ -97,13 +100,17 @@ def serve(
     from flows.coordinator import federated_round
 
     schedule = Cron(cron, timezone=time_zone)
+    parameters = {"home": str(home.resolve()), "plan": str(plan.resolve()), "edition": edition}
+    if edition == BY_DATE:
+        keep_schedule(home, wanted, cron=cron, time_zone=time_zone)  # nights count from now on, run or not
+        parameters |= {"cron": cron, "time_zone": time_zone}
     Console(stderr=True, highlight=False).print(
         f"serving coordinator/nightly: {cron} ({time_zone}); stop with Ctrl-C", soft_wrap=True
     )
     federated_round.serve(
         name="nightly",
         schedule=schedule,
-        parameters={"home": str(home.resolve()), "plan": str(plan.resolve()), "edition": edition},
+        parameters=parameters,
         global_limit=one_at_a_time(),
         print_starting_message=False,
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -133,6 +140,14 @@ def move_ledger(*, home: HomeOption) -> None:
     move_log(institution)
     state, root = read_state(institution)
     Console(highlight=False).print(f"moved {state.size} entries, root {root}", soft_wrap=True)
+
+
+def _read_plan(home: Path, edition: str | None, path: Path) -> Plan:
+    from tasks.nightly import tonight
+    from tasks.planning import BY_DATE, read_plan
+
+    plan = read_plan(path, edition=edition)
+    return read_plan(path, edition=asyncio.run(tonight(home, plan))) if edition == BY_DATE else plan
 
 
 def _check_schedule(cron: str, time_zone: str) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from policies.events import PlanPublished
 from tasks.coordinator.party import Coordinator
 from tasks.evidence.building import package_name, write_evidence
-from tasks.step import step
+from tasks.step import repeatable_step
 
 
 def evidence_path(coordinator: Coordinator, published: PlanPublished, round_number: int) -> Path:
     return coordinator.home.root / "evidence" / package_name(published.plan_digest, round_number)
 
 
-@step
+@repeatable_step
 async def record_evidence(coordinator: Coordinator, published: PlanPublished, round_number: int) -> None:
     """Write the package of a round that ended (0: the refused plan), unless it is there."""
     if evidence_path(coordinator, published, round_number).exists():

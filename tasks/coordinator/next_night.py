@@ -6,7 +6,7 @@ paused and the run says why, so that nobody finds out from a night that failed. 
 
 from __future__ import annotations
 
-from adapters.home import write_atomically
+from adapters.home import Home, write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import Violation
@@ -14,6 +14,8 @@ from policies.events import PlanPublished
 from policies.forecast import next_run_violations
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
+
+FILE = "next-night.json"
 
 
 @step
@@ -24,5 +26,17 @@ async def foresee(coordinator: Coordinator, published: PlanPublished) -> list[Vi
         "plan_digest": published.plan_digest,
         "violations": [{"code": item.code, "message": item.message} for item in found],
     }
-    write_atomically(coordinator.home.root / "next-night.json", canonical.encode(value))
+    write_atomically(coordinator.home.root / FILE, canonical.encode(value))
     return found
+
+
+def foreseen(home: Home) -> list[str]:
+    """Why the next night was stopped when the last one ended, as it was said then."""
+    try:
+        value = canonical.decode((home.root / FILE).read_bytes())
+    except FileNotFoundError:
+        return []
+    listed = value.get("violations") if isinstance(value, dict) else None
+    if not isinstance(listed, list):
+        return []
+    return [str(item["message"]) for item in listed if isinstance(item, dict)]

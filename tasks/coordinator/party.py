@@ -61,6 +61,10 @@ class Coordinator:
         return self.config.name
 
     @property
+    def now_s(self) -> int:
+        return self._clock.now_s()
+
+    @property
     def federation(self) -> Federation:
         """The members in force."""
         return self.state.founded()
@@ -145,17 +149,19 @@ async def opened_coordinator(
     home = Home(root)
     config = home.read(CoordinatorConfig)
     shared = exchange or DirectoryExchange(home.resolve(config.exchange))
-    working = worker(home, config)
-    try:
-        sequencer = open_sequencer(home, home.federation, shared)
-        async with Background(sequencer) as background:
-            heard = listen(shared, mail.concerns_log, background.nudge)
-            looked = listen(shared, mail.concerns_sums, background.look)
-            try:
-                yield Coordinator(home, config, shared, sequencer, background, working, clock)
-            finally:
-                heard()
-                looked()
-    finally:
-        home.close()
-        working.close()
+    # Two runs at once would append for each other: a scheduler that fires twice.
+    with home.alone():
+        working = worker(home, config)
+        try:
+            sequencer = open_sequencer(home, home.federation, shared)
+            async with Background(sequencer) as background:
+                heard = listen(shared, mail.concerns_log, background.nudge)
+                looked = listen(shared, mail.concerns_sums, background.look)
+                try:
+                    yield Coordinator(home, config, shared, sequencer, background, working, clock)
+                finally:
+                    heard()
+                    looked()
+        finally:
+            home.close()
+            working.close()

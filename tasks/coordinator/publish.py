@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from adapters import objects
 from ledger import canonical
-from ledger.errors import InputError, PolicyViolation
+from ledger.errors import InputError, PolicyViolation, Violation
 from policies.events import GateVerdict, InquiryPublished, PlanPublished, Published
 from policies.gates import plan_violations
 from policies.inquiry import Inquiry
@@ -76,5 +76,9 @@ async def judge_plan(coordinator: Coordinator, published: Published) -> None:
                 violations=tuple(violation.code for violation in violations),
             )
         )
+    if recorded is not None and not recorded.passed and not violations:
+        # What spoke against it may be mended since; this edition stays refused, and no site would come.
+        refused = "this edition was refused at its entry gate; run another one"
+        violations = [Violation(code, refused) for code in recorded.violations]
     if violations and (recorded is None or not recorded.passed):
         raise PolicyViolation(violations)

@@ -18,10 +18,10 @@ from tasks.coordinator.card import model_card
 from tasks.coordinator.party import Coordinator
 from tasks.coordinator.plots import course_svg, reliability_svg, roc_svg
 from tasks.coordinator.scores import course, round_metrics, score_figures
-from tasks.step import step
+from tasks.step import repeatable_step, step
 
 
-@step
+@repeatable_step
 async def open_lineage(coordinator: Coordinator, published: PlanPublished) -> Lineage:
     plan = published.plan
     flat = {
@@ -104,7 +104,7 @@ async def record_round(
     return version
 
 
-@step
+@repeatable_step
 async def finish_lineage(
     coordinator: Coordinator, published: PlanPublished, lineage: Lineage, *, passed: bool
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -44,7 +45,10 @@ async def test_the_nightly_run_pauses_its_own_schedule(
 
     @asynccontextmanager
     async def opened(home: Path):  # type: ignore[no-untyped-def]
-        yield None
+        yield SimpleNamespace(state=None, now_s=0)
+
+    async def none(*_: object, **__: object) -> tuple[()]:
+        return ()
 
     async def ran(coordinator: object, plan: object) -> None:
         return None
@@ -58,6 +62,7 @@ async def test_the_nightly_run_pauses_its_own_schedule(
 
     for name, value in (
         ("opened_coordinator", opened), ("run_plan", ran), ("foresee", refuses), ("pause_schedule", pauses),
+        ("nights", none), ("show_nights", none), ("is_done", lambda *_: False),
     ):  # fmt: skip
         monkeypatch.setattr(flows.coordinator, name, value)
     state = await flows.coordinator.federated_round.fn(str(tmp_path), str(path), edition=edition)
