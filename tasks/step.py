@@ -4,7 +4,7 @@ Prefect stores what a task raises, message and traceback, in its database and lo
 whose text is public by construction, come out; anything else is written to the institution's own log and
 leaves as a bare code. Results are not persisted (they would be pickles) and nothing is cached. Nothing is retried
 either, for a repeated step could draw noise or spend twice, but what `repeatable_step` marks: writing and reading of
-which a second time changes nothing. `tests/test_retries.py` lists them.
+which a second time changes nothing. `tests/deployments/test_retries.py` lists them.
 """
 
 from __future__ import annotations
