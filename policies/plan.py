@@ -238,6 +238,9 @@ class Plan(BasePlan):
             raise ValueError("update.coordinate_clip is above update.clip_l2 and would bound nothing")
         if self.robust is not None and self.scheme != "masked":
             raise ValueError("robust sums are by cluster, which protection.scheme masked alone offers")
+        if self.data.table is not None and self.training.augmentation is not None:
+            # Views need one: without an augmentation there is nothing to see of a row but the row.
+            raise ValueError("a row of a table has no views: no training.augmentation where data.table is")
         if self.training.noise == "distributed":
             self._check_distributed()
         if self.gates.maximum_subgroup_gap is not None and self.evaluation.subgroups == "none":

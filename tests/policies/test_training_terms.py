@@ -102,3 +102,24 @@ def test_steps_that_overflow_before_the_noise_is_on_them_are_refused(
     tiny_plan(training=training)
     with pytest.raises(MalformedDocumentError, match=words):
         tiny_plan(training={**training, **terms})
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_rows_of_a_table_have_no_views(views: int) -> None:
+    """Found out at the sites it would be found after every one of them has reserved its budget."""
+    feature = {"kind": "number", "name": "age", "lower": 20.0, "upper": 80.0}
+    table: dict[str, object] = {
+        "data": {
+            "table": {"features": [feature], "label": "disease"},
+            "labels": [0, 1],
+            "minimum_patients": 20,
+            "held_out_fraction": 0.5,
+        },
+        "network": {"name": "TabularMLP"},
+    }
+    training = {**tiny_plan().training.model_dump(), "augmentation": None}
+    tiny_plan(**table, training=training)
+    augmented = {**training, "views": views, "augmentation": {"flip": True, "shift_px": 2}}
+    assert tiny_plan(training=augmented).training.views == views
+    with pytest.raises(MalformedDocumentError, match="a row of a table has no views"):
+        tiny_plan(**table, training=augmented)
