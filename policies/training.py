@@ -44,9 +44,9 @@ class Network(Document):
         return canonical.digest(canonical.encode({"name": value["name"], "arguments": value["arguments"]}))
 
     def described(self) -> str:
-        """For people: the class, its arguments and what takes the place of batch norms."""
+        """For people: the class and its arguments. What was made of it to train it privately is not known here."""
         words = [f"{name} {json.dumps(value)}" for name, value in sorted(self.arguments.items())]
-        return ", ".join([self.name, *words, f"group norm of {self.norm_groups}"])
+        return ", ".join([self.name, *words])
 
     @model_validator(mode="before")
     @classmethod

@@ -22,12 +22,15 @@ class NetworkDescription:
     trained: int
     replaced: tuple[Change, ...]
     frozen: tuple[Change, ...]
+    out_of_place: bool
+    """Whether operations in place of its forward pass (`x += y`), which have no path, are replaced."""
 
     def to_json(self) -> JsonValue:
         return {
             "parameters": self.parameters,
             "trained": self.trained,
             "bundle": self.bundle,
+            "forward_in_place_replaced": self.out_of_place,
             "replaced": {one.path: one.what for one in self.replaced},
             "frozen": {one.path: one.what for one in self.frozen},
         }
@@ -41,6 +44,8 @@ class NetworkDescription:
             # What was done repeats by the hundred; where, --json says.
             for what, count in Counter(one.what for one in changes).items():
                 console.print(f"  {heading} {count} × {what}", soft_wrap=True)
+        if self.out_of_place:
+            console.print("  replaced operations in place of its forward pass (x += y) by ordinary ones")
         if self.bundle is not None:
             console.print(f"bundle {self.bundle}", soft_wrap=True)
 
@@ -55,6 +60,7 @@ def describe(plan: Plan) -> NetworkDescription:
         bundle=plan.network.bundle,
         parameters=sum(one.numel() for one in parameters),
         trained=sum(one.numel() for one in parameters if one.requires_grad),
-        replaced=readiness.replaced,
+        replaced=(*readiness.replaced, *readiness.in_place),
         frozen=readiness.frozen,
+        out_of_place=readiness.out_of_place,
     )

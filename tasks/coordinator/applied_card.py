@@ -65,7 +65,8 @@ def applied_model_card(
     stage = "candidate: it passed every gate of its plan"
     if verdict is not None and not verdict.passed:
         stage = f"refused by its gates: {', '.join(verdict.violations)}"
-    network = f"MONAI {plan.network.described()}"
+    norms = f"in place of batch norms group norm of up to {plan.network.norm_groups} groups"
+    network = f"MONAI {plan.network.described()}, {norms}"
     digest = "none: the sum was not opened" if released is None else f"SHA-256 {released.model_digest}"
     version = "" if registered is None else f", version {registered.version} of {registered.model_name}"
     return {

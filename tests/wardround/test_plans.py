@@ -17,6 +17,8 @@ from tests.consortium import tiny_plan
 from tests.wardround.conftest import Command
 from wardround.examples import EXAMPLES
 
+DICE = {"minimum_dice": 0.0}
+
 
 def write(path: Path, **fields: object) -> Path:
     path.write_text(yaml.safe_dump({**tiny_plan().to_json(), **fields}))
@@ -123,6 +125,8 @@ def test_validate_says_what_the_network_becomes_and_refuses_one_that_cannot_be(
     network = json.loads(wardround("plan", "validate", path, "--json").out)["network"]
     assert network["parameters"] == network["trained"] > 100_000
     assert network["replaced"]["classifier.bn1"].startswith("BatchNorm2d") and network["frozen"] == {}
+    assert network["replaced"]["classifier.act"] == "ReLU in place by an ordinary one"
+    assert network["forward_in_place_replaced"] and "(x += y) by ordinary ones" in done.out
 
     path = write(tmp_path / "plan.yaml", network={"name": "DensNet121"}, data=data)
     refused = wardround("plan", "validate", path)
@@ -130,3 +134,31 @@ def test_validate_says_what_the_network_becomes_and_refuses_one_that_cannot_be(
     assert "DenseNet121" in refused.error
     path = write(tmp_path / "plan.yaml", network={**small, "strides": [2]}, data=data)
     assert wardround("plan", "validate", path).error.startswith("[network.argument]")
+
+
+def test_validate_names_operations_in_place_though_nothing_else_was_replaced(
+    wardround: Command, tmp_path: Path
+) -> None:
+    image = {"height_px": 16, "width_px": 16, "modalities": ["CR"]}
+    data = {**tiny_plan().data.to_json(), "image": image, "target": "mask"}
+    path = write(
+        tmp_path / "plan.yaml", network={"name": "SegResNet", "init_filters": 8}, data=data, gates=DICE
+    )
+    shown = wardround("plan", "validate", path).out
+    assert "replaced operations in place of its forward pass (x += y)" in shown and "× ReLU in place" in shown
+    assert "Norm" not in shown  # it has group norms of its own
+
+
+def test_validate_says_nothing_of_norms_where_none_were_replaced(wardround: Command, tmp_path: Path) -> None:
+    image = {"height_px": 16, "width_px": 16, "modalities": ["CR"]}
+    data = {**tiny_plan().data.to_json(), "image": image, "target": "mask"}
+    unet = {"name": "UNet", "channels": [4, 8], "strides": [2], "num_res_units": 1}
+    shown = wardround(
+        "plan", "validate", write(tmp_path / "plan.yaml", network=unet, data=data, gates=DICE)
+    ).out
+    assert "network UNet" in shown and "replaced" not in shown and "norm" not in shown.partition("network")[2]
+    attention = {"name": "AttentionUnet", "channels": [4, 8], "strides": [2], "norm_groups": 1}
+    shown = wardround(
+        "plan", "validate", write(tmp_path / "plan.yaml", network=attention, data=data, gates=DICE)
+    ).out
+    assert "GroupNorm of 1 group" in shown and "1 groups" not in shown

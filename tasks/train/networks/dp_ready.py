@@ -39,6 +39,9 @@ class Readiness:
     """What was done to a network, by the paths of its modules and parameters."""
 
     replaced: tuple[Change, ...]
+    """Layers by others."""
+    in_place: tuple[Change, ...]
+    """Modules that were told not to work in place."""
     frozen: tuple[Change, ...]
     out_of_place: bool
     """Whether its forward pass changes tensors in place, and has to be kept from it."""
@@ -65,7 +68,7 @@ def make_ready(network: ItemNetwork, *, norm_groups: int) -> Readiness:
         torch.manual_seed(0)
         items = random_items(network.item_shape)
         original = outputs(network.eval(), items[:2])
-        _without_place(network)
+        in_place = _without_place(network)
         trial = Trial(network)
         if not _equal(trial.outputs(items[:2]), original):
             raise _not_private(["its operations in place cannot be replaced: something relies on them"])
@@ -80,7 +83,7 @@ def make_ready(network: ItemNetwork, *, norm_groups: int) -> Readiness:
         network.out_of_place = trial.met_in_place
         network.train()
     _enough_left(network, frozen)
-    return Readiness(tuple(replaced), tuple(frozen), network.out_of_place)
+    return Readiness(tuple(replaced), tuple(in_place), tuple(frozen), network.out_of_place)
 
 
 def _unsupported(network: nn.Module) -> list[str]:
@@ -108,10 +111,15 @@ def _is_reparametrised(module: nn.Module) -> bool:
     return bool(names & {"weight_orig", "weight_g", "weight_v"})
 
 
-def _without_place(network: nn.Module) -> None:
-    for module in network.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False  # type: ignore[assignment] # whatever class it is, this is a flag
+def _without_place(network: nn.Module) -> list[Change]:
+    changes: list[Change] = []
+    for path, module in network.named_modules():
+        if not hasattr(module, "inplace"):
+            continue
+        if module.inplace:
+            changes.append(Change(path, f"{type(module).__name__} in place by an ordinary one"))
+        module.inplace = False  # whatever class it is, this is a flag
+    return changes
 
 
 def _replace_norms(network: nn.Module, norm_groups: int) -> list[Change]:
@@ -120,7 +128,8 @@ def _replace_norms(network: nn.Module, norm_groups: int) -> list[Change]:
         if isinstance(module, _BatchNorm):
             instead: nn.Module = _group_norm(module, norm_groups)
             groups = divisor(module.num_features, norm_groups)
-            changes.append(Change(path, f"{type(module).__name__} by GroupNorm of {groups} groups"))
+            noun = "group" if groups == 1 else "groups"
+            changes.append(Change(path, f"{type(module).__name__} by GroupNorm of {groups} {noun}"))
         elif isinstance(module, _InstanceNorm) and module.track_running_stats:
             instead = _plain_instance_norm(module)
             changes.append(Change(path, f"{type(module).__name__} by one without running statistics"))
