@@ -7,7 +7,8 @@ once. The documents themselves live in `plan`, `federation`, `events` and `recei
 from __future__ import annotations
 
 import json
-from typing import Annotated, Self
+import re
+from typing import Annotated, Final, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +24,9 @@ Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{1,4096}={0,2}$")]
 ConsentVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
 PositiveFloat = Annotated[float, Field(gt=0, le=1e6)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+_EXPONENT: Final = re.compile(r"([+-]?)([0-9]{1,9})(?:\.([0-9]{0,9}))?[eE]([+-]?)([0-9]{1,4})")
 
 
 class MalformedDocumentError(InputError):
@@ -94,9 +98,21 @@ def _slug(what: str) -> str:
 
 
 def _fields(error: ValidationError) -> str:
-    """Every wrong field with what is wrong with it; the values themselves are not repeated."""
+    """Every wrong field with what is wrong with it; the values themselves are not repeated, but for a number that
+    was read as text."""
     lines = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    for item in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in item["loc"]) or "document"
-        lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+        number = _meant(item["input"]) if item["type"] in ("float_type", "int_type") else None
+        instead = "" if number is None else f", and YAML reads this one as text: write {number}"
+        lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{instead}")
     return "; ".join(lines)
+
+
+def _meant(value: object) -> str | None:
+    """A number with an exponent as YAML 1.1 reads one, with a point and a sign; None of anything else."""
+    found = _EXPONENT.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    sign, whole, fraction, direction, exponent = found.groups()
+    return f"{sign}{whole}.{fraction or '0'}e{direction or '+'}{exponent}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import shlex
 import shutil
 import sys
 import time
@@ -104,6 +105,7 @@ def demo(
     with Display() as display:
         if _resumes(out, resume=resume, overwrite=overwrite):
             _refuse_changes(
+                out,
                 data=data,
                 sites=sites,
                 rounds=rounds,
@@ -183,7 +185,7 @@ def _resumes(out: Path, *, resume: bool, overwrite: bool) -> bool:
         return True
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not overwrite:
-            raise OutError(f"{out} exists", remedy="Choose another --out, or add --resume or --overwrite.")
+            raise OutError(f"{out} exists", remedy=_ways_on(out, ours=ours))
         if not ours:
             raise OutError(
                 f"{out} is not an earlier demo and is left as it is",
@@ -193,7 +195,20 @@ def _resumes(out: Path, *, resume: bool, overwrite: bool) -> bool:
     return False
 
 
+def _ways_on(out: Path, *, ours: bool) -> str:
+    """What can be done about a folder that is there already."""
+    if not ours:
+        return "It is not an earlier demo: choose another --out."
+    anew = "Choose another --out, or add --overwrite to begin anew"
+    return f"To go on with it: {_resuming(out)}. {anew}." if (out / "plan.yaml").exists() else f"{anew}."
+
+
+def _resuming(out: Path) -> str:
+    return f"wardround demo --out {shlex.quote(str(out))} --resume"
+
+
 def _refuse_changes(
+    out: Path,
     *,
     data: Path | None,
     sites: int,
@@ -208,7 +223,8 @@ def _refuse_changes(
     if (data, sites, rounds, epsilon_cap, seed, plan, scheme) != defaults:
         raise OptionError(
             "--resume continues the run as it was founded: leave out --data, --sites, --rounds, --epsilon-cap, "
-            "--seed, --plan and --scheme"
+            "--seed, --plan and --scheme",
+            remedy=f"Write: {_resuming(out)}",
         )
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ledger.canonical import JsonValue
 from ledger.cosignature import vkey_of as cosigner_vkey
@@ -42,6 +43,19 @@ def test_every_wrong_field_of_a_plan_is_named_at_once_and_no_value_is_repeated()
         assert f"{name}:" in message, name
     assert refused.value.code == "plan.malformed"
     assert "SECRET" not in message
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("1.0e12", "1.0e+12"), ("1e-5", "1.0e-5"), ("-2.5E3", "-2.5e+3"), ("1.e2", "1.0e+2")],
+)
+def test_a_number_that_yaml_reads_as_text_is_named_as_it_is_to_be_written(written: str, meant: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Plan.from_yaml(
+            TINY_PLAN.replace("noise_multiplier: 2.0", f"noise_multiplier: {written}"), what="plan"
+        )
+    assert f"reads this one as text: write {meant}" in refused.value.public_message
+    assert isinstance(yaml.safe_load(meant), float)
 
 
 @pytest.mark.parametrize("text", ["", "- a", "{", "rounds: [", "!!python/object/apply:os.system ['true']"])
