@@ -37,6 +37,7 @@ class SealedCheckpoint:
             self.files.write(f"{self.name}.patients", kept)
         return frozenset(kept[start : start + _KEY_BYTES] for start in range(0, len(kept), _KEY_BYTES))
 
-    def is_whole(self) -> bool:
-        """Whether a training can go on from here."""
-        return None not in (self.read(), self.files.read(f"{self.name}.patients"))
+    def has_begun(self) -> bool:
+        """Whether this training began, and can go on: from its checkpoint or, if the crash came before the first,
+        from its beginning."""
+        return self.files.read(f"{self.name}.patients") is not None

@@ -129,7 +129,7 @@ class SiteSession(TableSession):
 
     def can_resume(self, plan: Plan, base: bytes, round_number: int, attempt: int) -> bool:
         """Whether a training of this attempt began here, from this model, and none of it left the site."""
-        return self._checkpoint(plan, base, round_number, attempt).is_whole()
+        return self._checkpoint(plan, base, round_number, attempt).has_begun()
 
     def protect_update(
         self,

@@ -84,3 +84,12 @@ def test_a_unit_parses_and_starts_a_command_that_exists(unit: str) -> None:
     called = re.search(r"bin/wardround (\w+) (\w+)", parser["Service"]["ExecStart"])
     if called:
         assert called[2] in app[called[1]]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((DEPLOYMENTS / "examples").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_an_example_s_delta_is_one_that_a_hospital_of_the_demo_admits(path: Path) -> None:
+    """Its patients are ten thousand at the most, and δ may be 1/(10 · patients)."""
+    budget = yaml.safe_load(path.read_text()).get("budget")
+    assert budget is None or budget["delta"] <= 1e-5

@@ -99,8 +99,24 @@ async def test_a_training_that_was_cut_off_goes_on_under_its_reservation(consort
     assert not [path for path in training.rglob("*") if path.is_file()]
 
 
-async def test_a_training_without_a_checkpoint_is_paid_for_again(consortium: Consortium) -> None:
-    """The reservation is on the ledger and noise may have been drawn: what was reserved stays spent."""
+async def test_a_training_that_was_cut_off_before_its_first_checkpoint_is_paid_for_once(
+    consortium: Consortium,
+) -> None:
+    plan = tiny_plan()
+    await consortium.run(plan, cut_at=at("hospital-b", "train"))
+    training = Home(consortium.founded.sites["hospital-b"]).root / "training"
+    checkpoints = [path for path in training.rglob("*") if path.is_file() and path.suffix != ".patients"]
+    assert checkpoints
+    for path in checkpoints:
+        path.unlink()
+
+    outcome = await consortium.run(plan)
+    assert outcome.errors == {}
+    assert outcome.state.spent_by("hospital-b") == round_cost(plan, 1)
+
+
+async def test_a_training_of_which_nothing_is_left_is_paid_for_again(consortium: Consortium) -> None:
+    """Not even with whom it began is known, as in a home that was put back: what was reserved stays spent."""
     plan = tiny_plan()
     await consortium.run(plan, cut_at=at("hospital-b", "train"))
     shutil.rmtree(Home(consortium.founded.sites["hospital-b"]).root / "training")
