@@ -18,10 +18,11 @@ import logging
 import os
 import stat
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ from adapters.sources.resize import area_resize
 from policies.data_contract import DataContract
 
 LARGEST_BYTES: Final = 2**30
+"""Of a file, and of what it inflates to."""
+_OF_THE_PATIENT = ("Modality", "PatientID", "PatientSex")
 _SKIPPED_NAMES = {LABELS, "DICOMDIR"}
 _SKIPPED_SUFFIXES = {".txt", ".json"}
 _PYDICOM_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
@@ -53,8 +56,8 @@ class DicomSource:
         """Read all images, area-resized to the contract's size.
 
         Raises DataRefusedError: data.kind, data.missing, data.empty, data.symlink, data.dicom-*,
-        data.patient-missing, data.modality, data.labels-*, data.secret. Everything wrong with files, patients
-        and labels is collected first.
+        data.memory, data.patient-missing, data.modality, data.labels-*, data.secret. Everything wrong with files,
+        patients and labels is collected first.
         """
         require_images(contract, site=self._site)
         folder, findings = self._existing(), Findings(self._site)
@@ -79,6 +82,9 @@ class DicomSource:
                     image, stored, identifier, modality, sex = _read(path, contract)
                 except UnusableError as unusable:
                     findings.add(unusable.code, f"{path} {unusable.detail}".rstrip())
+                    continue
+                except MemoryError:
+                    findings.add("data.memory", str(path))
                     continue
                 images.append(image)
                 bits.append(stored)
@@ -139,29 +145,60 @@ def _image_files(folder: Path, findings: Findings) -> list[Path]:
 
 def _read(path: Path, contract: DataContract) -> tuple[NDArray[np.float32], int, str, str, str]:
     """(image (height_px, width_px), bits stored, identifier, modality, sex as it is given). Raises UnusableError."""
-    from pydicom import dcmread
-
-    failure, large = "", False
-    try:
-        large = path.stat().st_size > LARGEST_BYTES
-        dataset = dcmread(path, specific_tags=dicom_image.TAGS, stop_before_pixels=large)
-        modality = str(dataset.get("Modality", "")).strip()
-        identifier = dataset.get("PatientID", "")
-        sex = str(dataset.get("PatientSex", ""))
-        failure = "" if "PixelData" in dataset else "no pixel data"  # a report, or a file cut before them
-    except Exception as error:  # whatever a damaged file makes the parser raise
-        failure = type(error).__name__
-    if large:
-        raise UnusableError("data.dicom-size")
-    if failure:
-        raise UnusableError("data.dicom-unreadable", failure)
-    if modality not in contract.imaged().modalities:
+    dataset, (modality, identifier, sex) = parsed(path)
+    if str(modality).strip() not in contract.imaged().modalities:
         raise UnusableError("data.modality")
     if not isinstance(identifier, str) or not canonical_identifier(identifier):
         raise UnusableError("data.patient-missing")
     image, bits = dicom_image.scaled_image(dataset)
     resized = area_resize(image, height_px=contract.imaged().height_px, width_px=contract.imaged().width_px)
-    return resized, bits, canonical_identifier(identifier), modality, sex
+    return resized, bits, canonical_identifier(identifier), str(modality).strip(), str(sex)
+
+
+# A pydicom Dataset is untyped here (its stubs are not followed), and goes to `dicom_image` alone.
+def parsed(path: Path) -> tuple[Any, tuple[object, object, object]]:
+    """A data set with pixels that are not decoded yet, and its (modality, patient's identifier, sex), which may be
+    anything. Raises UnusableError: data.dicom-size, data.dicom-unreadable."""
+    from pydicom import dcmread
+
+    code, detail = "data.dicom-unreadable", ""
+    try:
+        if path.stat().st_size > LARGEST_BYTES or _inflates_too_far(path):
+            code = "data.dicom-size"
+        else:
+            dataset = dcmread(path, specific_tags=dicom_image.TAGS)
+            modality, identifier, sex = (dataset.get(name, "") for name in _OF_THE_PATIENT)
+            if "PixelData" in dataset:
+                return dataset, (modality, identifier, sex)
+            detail = "no pixel data"  # a report, or a file cut before them
+    except MemoryError:  # not the file's fault: a code of its own
+        raise
+    except Exception as error:  # whatever a damaged file makes the parser raise
+        detail = type(error).__name__
+    raise UnusableError(code, detail)
+
+
+def _inflates_too_far(path: Path) -> bool:
+    """Whether a deflated data set (PS3.5, A.5) has more than LARGEST_BYTES. pydicom inflates it as a whole: it is
+    inflated once before, a megabyte at a time, and thrown away."""
+    from pydicom.filereader import read_dataset, read_preamble
+
+    with path.open("rb") as file:
+        read_preamble(file, force=False)
+        about = read_dataset(
+            file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag >> 16 != 2
+        )
+        for element in list(about.elements())[:1]:
+            about[element.tag]  # raises where pydicom would go on to read all this in another way
+        if str(about.get("TransferSyntaxUID", "")) != dicom_image.DEFLATED:
+            return False
+        inflating, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+        while waiting or (waiting := file.read(1 << 20)):
+            size += len(inflating.decompress(waiting, 1 << 20))
+            waiting = inflating.unconsumed_tail
+            if size > LARGEST_BYTES or inflating.eof:
+                break
+        return size > LARGEST_BYTES
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.sources.findings import UnusableError
+from adapters.sources.image_size import fits
 
 TAGS = [
     "SpecificCharacterSet", "Modality", "PatientID", "PatientSex",
@@ -34,12 +35,12 @@ TAGS = [
 ]  # fmt: skip
 """All that is ever parsed: names, birth dates and private elements are skipped over, not read."""
 
+DEFLATED = "1.2.840.10008.1.2.1.99"
 _NATIVE = {
     "1.2.840.10008.1.2",  # implicit VR little endian
     "1.2.840.10008.1.2.1",  # explicit VR little endian
-    "1.2.840.10008.1.2.1.99",  # deflated: inflated while parsing
+    DEFLATED,  # inflated while parsing
 }
-_LARGEST_PX = 2**26
 
 
 # ANN401: a pydicom Dataset is untyped here (its stubs are not followed), and goes no further than this module.
@@ -51,7 +52,7 @@ def scaled_image(dataset: Any) -> tuple[NDArray[np.float64], int]:  # noqa: ANN4
     if _integer(dataset, "NumberOfFrames", 1) != 1:
         raise UnusableError("data.dicom-multiframe")
     rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
-    if rows < 1 or columns < 1 or rows * columns > _LARGEST_PX:
+    if not fits((rows, columns)):  # before anything is decoded
         raise UnusableError("data.dicom-size")
     allocated, stored = _integer(dataset, "BitsAllocated"), _integer(dataset, "BitsStored")
     high_bit = _integer(dataset, "HighBit", stored - 1)
@@ -103,6 +104,8 @@ def _decoded(dataset: Any, rows: int, columns: int) -> NDArray[np.int32]:  # noq
             return pixels.astype(np.int32)
     except (NotImplementedError, RuntimeError, ImportError):
         code = "data.dicom-compressed"  # no decoder for it in this installation
+    except MemoryError:  # not the file's fault: a code of its own
+        raise
     except Exception:
         code = "data.dicom-unreadable"  # whatever a decoder raises on a damaged stream
     raise UnusableError(code, "pixel data cannot be decoded")

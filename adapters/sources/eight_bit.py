@@ -17,7 +17,7 @@ def eight_bit_to_unit(
     pixels: NDArray[np.generic], image: Image, *, highest: float = 255.0
 ) -> NDArray[np.float64]:
     """(..., height, width) of values from 0 to `highest`, each image by itself."""
-    values = pixels.astype(np.float64)
+    values = pixels.astype(np.float64, copy=False)
     if image.intensities == "by-source":
         return values / highest
     everywhere = np.ones(values.shape[-2:], np.bool_)

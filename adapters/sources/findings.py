@@ -32,11 +32,15 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "data.dicom-size": (
         "images of an impossible size",
-        "Rows and Columns must be positive, up to 67 megapixels.",
+        "Rows and Columns must be 1 to 65,536, of at most 67 megapixels, and a file 1 GiB at most, inflated too.",
     ),
     "data.dicom-rescale": (
         "images whose rescaling is not usable",
         "Rescale Slope must be a finite number other than zero, Rescale Intercept a finite number.",
+    ),
+    "data.memory": (
+        "images for which this machine has not enough memory",
+        "Make them smaller, or give the machine more memory.",
     ),
     "data.volume-path": (
         "files named in patients.csv that lie outside the folder",
@@ -56,7 +60,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "A plan with depth_px learns from volumes, one without from single slices; neither from series over time.",
     ),
     "data.volume-size": (
-        "NIfTI images without a voxel or of more than 134 million",
+        "NIfTI images without a voxel, of more than 134 million, or with a side above 65,536",
         "Crop or resample them.",
     ),
     "data.volume-values": (

@@ -15,6 +15,7 @@ patient's identifier is read or needed. What is scored, and where it goes, is no
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,12 @@ from numpy.typing import NDArray
 
 from adapters.home import FeatureLayout
 from adapters.sources import dicom_image, nifti
-from adapters.sources.dicom import silent_pydicom
+from adapters.sources.dicom import parsed, silent_pydicom
 from adapters.sources.eight_bit import eight_bit_to_unit
 from adapters.sources.feature_table import feature_values
 from adapters.sources.findings import DataRefusedError, UnusableError
-from adapters.sources.npz import read_arrays
+from adapters.sources.image_size import fits
+from adapters.sources.npz import eight_bit_images
 from adapters.sources.resize import area_resize
 from adapters.sources.table_rows import find_columns, table_rows
 from policies.data_contract import DataContract, FeatureTable
@@ -37,7 +39,6 @@ _SKIPPED_NAMES = {"labels.csv", "patients.csv", "DICOMDIR"}
 _SKIPPED_SUFFIXES = {".txt", ".json", ".md", ".yaml"}
 _TABLES = {".csv", ".parquet"}
 _PICTURES = {".png", ".jpg", ".jpeg"}
-_LARGEST_PX = 2**26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +84,8 @@ def read_items(
                 yield Unusable(name, unusable.code)
             except DataRefusedError as refused:
                 yield Unusable(name, refused.code)
+            except MemoryError:
+                yield Unusable(name, "data.memory")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -139,47 +142,38 @@ def _image(name: str, scaled: NDArray[np.float64], contract: DataContract) -> It
 
 
 def _arrays(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
-    arrays = read_arrays(path, (), what="the .npz", optional=("images", "test_images"))
-    images = arrays.get("images", arrays.get("test_images"))
-    if images is None or images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape:
-        raise UnusableError("data.npz-arrays")
-    for number, image in enumerate(images):
+    for number, image in enumerate(eight_bit_images(path, ("images", "test_images"))):
         yield _image(f"{name}#{number}", eight_bit_to_unit(image, contract.imaged()), contract)
 
 
 def _picture(path: Path, name: str, contract: DataContract) -> Item:
     from PIL import Image
 
+    code, highest, pixels = "", 0.0, np.zeros((0, 0))
     try:
-        with Image.open(path) as picture:
-            mode, size = picture.mode, picture.size
-            fits = size[0] * size[1] <= _LARGEST_PX
-            pixels = np.asarray(picture, dtype=np.float64) if fits else np.zeros(0)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise UnusableError("data.picture-unreadable") from None
-    if not fits:
-        raise UnusableError("data.picture-size")
-    if pixels.ndim != 2:
-        raise UnusableError("data.picture-color")
-    if mode in ("L", "1"):
-        highest = 255.0 if mode == "L" else 1.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `fits` asks for less
+            with Image.open(path) as picture:  # reads the header alone
+                highest = {"L": 255.0, "1": 1.0}.get(picture.mode, 0.0)
+                if not fits(picture.size):
+                    code = "data.picture-size"
+                elif not highest and not picture.mode.startswith("I"):
+                    code = "data.picture-color"
+                else:
+                    pixels = np.asarray(picture, dtype=np.float64)
+    except Image.DecompressionBombError:
+        code = "data.picture-size"
+    except (OSError, ValueError, SyntaxError):
+        code = "data.picture-unreadable"
+    if code:
+        raise UnusableError(code)
+    if highest:
         return _image(name, eight_bit_to_unit(pixels, contract.imaged(), highest=highest), contract)
-    if mode.startswith("I"):
-        return _image(name, dicom_image.to_unit(pixels, np.ones(pixels.shape, np.bool_)), contract)
-    raise UnusableError("data.picture-color")
+    return _image(name, dicom_image.to_unit(pixels, np.ones(pixels.shape, np.bool_)), contract)
 
 
 def _dicom(path: Path, name: str, contract: DataContract) -> Item:
-    from pydicom import dcmread
-
-    try:
-        dataset = dcmread(path, specific_tags=dicom_image.TAGS)
-        modality = str(dataset.get("Modality", "")).strip()
-        pixels = "PixelData" in dataset
-    except Exception:  # whatever a damaged file makes the parser raise
-        raise UnusableError("data.dicom-unreadable") from None
-    if not pixels:
-        raise UnusableError("data.dicom-unreadable")
-    if modality not in contract.imaged().modalities:
+    dataset, (modality, *_) = parsed(path)
+    if str(modality).strip() not in contract.imaged().modalities:
         raise UnusableError("data.modality")
     return _image(name, dicom_image.scaled_image(dataset)[0], contract)

@@ -15,7 +15,6 @@ nibabel repeats header values in log lines and warnings: both are silenced.
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.sources.findings import UnusableError
+from adapters.sources.image_size import LARGEST_VOXELS, fits
 from adapters.sources.resize import area_resize_of, nearest_resize_of
 
 SUFFIXES: Final = (".nii", ".nii.gz")
-_LARGEST_VOXELS: Final = 2**27
 _PLACE_TOLERANCE_MM: Final = 1e-2
 _LOGGER = "nibabel.global"
 
@@ -60,7 +59,7 @@ def read_grid(path: Path, *, dimensions: int) -> Grid:
             shape = shape[:-1]
         if len(shape) != dimensions:
             raise UnusableError("data.volume-dimensions", f"{len(shape)} dimensions")
-        if not 0 < math.prod(shape) <= _LARGEST_VOXELS:  # before anything is unpacked
+        if not fits(shape, largest=LARGEST_VOXELS):  # before anything is unpacked
             raise UnusableError("data.volume-size")
         dtype = np.dtype(image.get_data_dtype())
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -110,6 +109,8 @@ def _opened(path: Path) -> Any:  # noqa: ANN401
         if isinstance(image, nibabel.Nifti1Image) and np.isfinite(image.affine).all():  # NIfTI-2 is one too
             return image
         failure = "not NIfTI, or without a place in space"
+    except MemoryError:  # not the file's fault: a code of its own
+        raise
     except Exception as error:  # whatever a damaged file makes the parser raise
         failure = type(error).__name__
     raise UnusableError("data.volume-unreadable", failure)
@@ -120,6 +121,8 @@ def _stored(image: Any) -> NDArray[np.generic]:  # noqa: ANN401
     try:
         values: NDArray[np.generic] = np.asarray(image.dataobj.get_unscaled())
         return values
+    except MemoryError:
+        raise
     except Exception as error:  # as above
         failure = type(error).__name__
     raise UnusableError("data.volume-unreadable", failure)

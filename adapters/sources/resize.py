@@ -1,6 +1,7 @@
 """Resizing: by area, where each target pixel is the mean of the source area that it covers, and by the nearest voxel.
 
-Lives here: the weight matrices and their products, in two dimensions and in three. By area is linear, keeps the mean
+Lives here: the weights and their sums, in two dimensions and in three. They are sparse, as a target pixel covers few
+source pixels: memory follows the image, never source times target. By area is linear, keeps the mean
 and the value range, needs no imaging library and gives the same result in every process; aspect ratios are not kept
 (an image is stretched to the contract's size). Masks are resized by the nearest voxel, as a mean of labels is none.
 Nothing about DICOM, NIfTI or files lives here.
@@ -9,15 +10,22 @@ Nothing about DICOM, NIfTI or files lives here.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 
 def area_resize(images: NDArray[np.float64], *, height_px: int, width_px: int) -> NDArray[np.float32]:
     """(..., H, W) with values in [0, 1] to float32 (..., height_px, width_px) with values in [0, 1]."""
-    # Rounding may leave the range by an ulp; the contract checks [0, 1] exactly.
-    return np.clip(_plane(images, height_px, width_px), 0.0, 1.0).astype(np.float32)
+    resized = np.empty((*images.shape[:-2], height_px, width_px), np.float32)
+    for place in np.ndindex(images.shape[:-2]):
+        # Rounding may leave the range by an ulp; the contract checks [0, 1] exactly.
+        resized[place] = np.clip(_plane(images[place], height_px, width_px), 0.0, 1.0)
+    return resized
 
 
 def area_resize_of(values: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -27,9 +35,10 @@ def area_resize_of(values: NDArray[np.generic], shape: tuple[int, ...]) -> NDArr
         return _plane(values.astype(np.float64), *shape)
     weights = _weights(values.shape[0], shape[0])
     resized = np.empty(shape, np.float64)
-    for row, share in enumerate(weights):
-        covered = np.flatnonzero(share)
-        slab = np.tensordot(share[covered], values[covered].astype(np.float64), axes=1)
+    for row, (start, end) in enumerate(zip(weights.indptr, weights.indptr[1:], strict=False)):
+        slab = np.zeros(values.shape[1:])
+        for covered, share in zip(weights.indices[start:end], weights.data[start:end], strict=True):
+            slab += share * values[covered].astype(np.float64)
         resized[row] = _plane(slab, *shape[1:])
     return resized
 
@@ -43,22 +52,34 @@ def nearest_resize_of(values: NDArray[np.generic], shape: tuple[int, ...]) -> ND
     return values[np.ix_(*places)]
 
 
-def _plane(images: NDArray[np.float64], height_px: int, width_px: int) -> NDArray[np.float64]:
-    source_height, source_width = images.shape[-2:]
-    resized = images
-    if source_height != height_px:
-        resized = _weights(source_height, height_px) @ resized
-    if source_width != width_px:
-        resized = resized @ _weights(source_width, width_px).T
+def _plane(image: NDArray[np.float64], height_px: int, width_px: int) -> NDArray[np.float64]:
+    """(H, W) -> (height_px, width_px), first along the axis that leaves less in between."""
+    height, width = image.shape
+    if height_px * width <= height * width_px:
+        return _along(_along(image, height_px).T, width_px).T
+    return _along(_along(image.T, width_px).T, height_px)
+
+
+def _along(values: NDArray[np.float64], target: int) -> NDArray[np.float64]:
+    """(source, n) -> (target, n)."""
+    if len(values) == target:
+        return values
+    resized: NDArray[np.float64] = _weights(len(values), target) @ values
     return resized
 
 
-@lru_cache(maxsize=128)
-def _weights(source: int, target: int) -> NDArray[np.float64]:
-    """(target, source): the share of each source pixel in each target pixel; rows sum to 1."""
+@lru_cache(maxsize=32)
+def _weights(source: int, target: int) -> csr_array:
+    """(target, source): the share of each source pixel in each target pixel; rows sum to 1. It has fewer than
+    source + 2 * target numbers that are not zero."""
+    from scipy.sparse import csr_array
+
     edges = np.linspace(0.0, source, target + 1)
-    starts = np.arange(source)
-    overlap = np.minimum(edges[1:, None], starts[None, :] + 1) - np.maximum(edges[:-1, None], starts[None, :])
-    weights = np.clip(overlap, 0.0, None)
-    normalised: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-    return normalised
+    first, end = np.floor(edges[:-1]).astype(np.int64), np.ceil(edges[1:]).astype(np.int64)
+    counts = end - first
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    rows = np.repeat(np.arange(target), counts)
+    columns = np.arange(starts[-1]) - starts[rows] + first[rows]
+    overlap = np.minimum(edges[rows + 1], columns + 1) - np.maximum(edges[rows], columns)
+    totals = np.add.reduceat(overlap, starts[:-1])
+    return csr_array((overlap / totals[rows], columns, starts), shape=(target, source))

@@ -71,10 +71,13 @@ class NiftiSource:
                     drawn = nifti.read_grid(self._path(row["mask"]), dimensions=len(contract.shape) - 1)
                     mask = nifti.mask_of(drawn, grid, contract.shape[1:], labels=contract.labels)
                     masks.append(mask[None])
+                inputs.append(nifti.scaled(grid, contract.shape[1:])[None])
             except UnusableError as unusable:
                 findings.add(unusable.code, f"{where} {unusable.detail}".rstrip())
                 continue
-            inputs.append(nifti.scaled(grid, contract.shape[1:])[None])
+            except MemoryError:
+                findings.add("data.memory", where)
+                continue
             used.append(row)
             labels.append(label)
             bits.append(grid.bits)
