@@ -54,7 +54,8 @@ def predict(
     out: Annotated[Path | None, Parameter(help="Write masks into this folder.")] = None,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
 ) -> int:
-    """Print what the model says of every image, volume or row. Files that cannot be used are named; then exit 1.
+    """Print what the model says of every image, volume or row. Files that cannot be used are named with
+    the reason; then exit 1.
 
     Research only: no exported model is a medical device.
 
@@ -70,6 +71,7 @@ def predict(
     if device not in ("auto", "cpu", "cuda"):
         raise PredictOptionError("--device must be auto, cpu or cuda")
     from adapters.sources.items import read_items
+    from adapters.sources.unusable import PASSED_OVER
     from tasks.model.exported import ExportedModel
     from tasks.model.predicting import Predictor
     from tasks.train.device import device_of
@@ -91,13 +93,16 @@ def predict(
             table = csv_text.DictWriter(stack.enter_context(written), _COLUMNS)
             table.writeheader()
         for row in rows:
+            if row["error"] == PASSED_OVER:  # no item, and no fault
+                sys.stderr.write(f"passed over {_said(row)}\n")
+                continue
             faults += row["error"] is not None
             if table is not None:
                 table.writerow({name: _cell(value) for name, value in row.items()})
             if json:
                 sys.stdout.write(f"{json_text.dumps(row)}\n")
             elif row["error"] is not None:
-                sys.stderr.write(f"skipped {plain(str(row['file']))}: {row['error']}\n")
+                sys.stderr.write(f"skipped {_said(row)}\n")
             else:
                 console.print(_line(row), soft_wrap=True, markup=False)
     if faults:
@@ -126,6 +131,14 @@ def _rows(
                 except (MaskExistsError, MaskUnwritableError) as error:
                     row["error"] = error.code
         yield row
+
+
+def _said(row: dict[str, str | float | int | None]) -> str:
+    """Why a file gives no answer, in words and by code."""
+    from adapters.sources.unusable import WORDS
+
+    code = str(row["error"])
+    return f"{plain(str(row['file']))}: {WORDS.get(code, 'cannot be used')} ({code})"
 
 
 def _line(row: dict[str, str | float | int | None]) -> str:

@@ -2,14 +2,16 @@
 
     PATH                     a file, or a folder with any sub-folders
     *.npz                    `images` of a shard, else `test_images` of MedMNIST: one item an image, FILE#NUMBER
-    *.png, *.jpg, *.jpeg     grey-scale; 8 bits scaled as of .npz (`eight_bit`), 16 bits as DICOM's
+    *.png, *.jpg, *.jpeg     grey-scale, or colour of equal channels without transparency; 8 bits scaled as of .npz
+                             (`eight_bit`), 16 bits as DICOM's
     *.nii, *.nii.gz          one volume or slice (`nifti`)
     *.csv, *.parquet         under a contract of a table, which takes nothing else: one item a row, FILE#ROW as the
                              file numbers them (`feature_table`)
     anything else            one DICOM image (`dicom_image`)
 
-Nothing is refused as a whole: a file that cannot be used is an `Unusable` with its code, and the next one is read. No
-patient's identifier is read or needed. What is scored, and where it goes, is not known here.
+Nothing is refused as a whole: a file that cannot be used is an `Unusable` with its code, and the next one is read. So
+is one that is passed over for its name (hidden, notes, labels), and a hidden folder as a whole. No patient's
+identifier is read or needed. What is scored, and where it goes, is not known here.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from adapters.sources.image_size import fits
 from adapters.sources.npz import eight_bit_images
 from adapters.sources.resize import area_resize
 from adapters.sources.table_rows import find_columns, table_rows
+from adapters.sources.unusable import PASSED_OVER
 from policies.data_contract import DataContract, FeatureTable
 
 _SKIPPED_NAMES = {"labels.csv", "patients.csv", "DICOMDIR"}
@@ -68,13 +71,16 @@ def read_items(
             "the path to predict on does not exist.", code="data.missing", remedy="Check it."
         )
     files = [path] if path.is_file() else sorted(_files(path))
-    if not files:
+    if all(file != path and _is_passed_over(file) for file in files):
         raise DataRefusedError(
             "there is no file to predict on.", code="data.empty", remedy="Give a file or a folder with files."
         )
     with silent_pydicom():
         for file in files:
             name = str(file.relative_to(path.parent if path.is_file() else path))
+            if file != path and _is_passed_over(file):
+                yield Unusable(name, PASSED_OVER)
+                continue
             try:
                 if contract.table is not None:
                     yield from _rows(file, name, contract.table, layout or FeatureLayout())
@@ -89,19 +95,24 @@ def read_items(
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """All of them, and the folders into which nobody looks: hidden ones and links."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(parent, name)
-            skipped = (
-                name.startswith(".") or name in _SKIPPED_NAMES or path.suffix.lower() in _SKIPPED_SUFFIXES
-            )
-            if not skipped and path.is_file():
-                yield path
+        closed = [name for name in folders if name.startswith(".") or Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in closed)
+        folders[:] = sorted(set(folders) - set(closed))
+        yield from (Path(parent, name) for name in names)
+
+
+def _is_passed_over(path: Path) -> bool:
+    """What is no file (a link to nothing, a pipe) would be waited for, and is not opened."""
+    named = path.name.startswith(".") or path.name in _SKIPPED_NAMES
+    return named or path.suffix.lower() in _SKIPPED_SUFFIXES or not path.is_file()
 
 
 def _read(path: Path, name: str, contract: DataContract) -> Iterator[Item]:
     suffix = path.suffix.lower()
+    if suffix in _TABLES:
+        raise UnusableError("data.not-image")
     if path.name.lower().endswith(nifti.SUFFIXES):
         grid = nifti.read_grid(path, dimensions=len(contract.shape) - 1)
         scaled = nifti.scaled(grid, contract.shape[1:])[None]
@@ -154,22 +165,33 @@ def _picture(path: Path, name: str, contract: DataContract) -> Item:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `fits` asks for less
             with Image.open(path) as picture:  # reads the header alone
-                highest = {"L": 255.0, "1": 1.0}.get(picture.mode, 0.0)
+                highest = {"1": 1.0, "L": 255.0, "RGB": 255.0, "RGBA": 255.0}.get(picture.mode, 0.0)
                 if not fits(picture.size):
                     code = "data.picture-size"
                 elif not highest and not picture.mode.startswith("I"):
                     code = "data.picture-color"
                 else:
-                    pixels = np.asarray(picture, dtype=np.float64)
+                    pixels = np.asarray(picture)
     except Image.DecompressionBombError:
         code = "data.picture-size"
     except (OSError, ValueError, SyntaxError):
         code = "data.picture-unreadable"
     if code:
         raise UnusableError(code)
+    pixels = (pixels if pixels.ndim == 2 else _grey(pixels)).astype(np.float64)
     if highest:
         return _image(name, eight_bit_to_unit(pixels, contract.imaged(), highest=highest), contract)
     return _image(name, dicom_image.to_unit(pixels, np.ones(pixels.shape, np.bool_)), contract)
+
+
+def _grey(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The one channel of a grey picture that was saved in colour, uint8 (height, width, 3 or 4). Refuses any other:
+    which grey a colour would be is nobody's to guess, nor what lies behind a transparent pixel."""
+    grey = pixels[..., 0]
+    same = all(np.array_equal(grey, pixels[..., channel]) for channel in (1, 2))
+    if not same or (pixels.shape[-1] == 4 and bool((pixels[..., 3] != 255).any())):
+        raise UnusableError("data.picture-color")
+    return grey
 
 
 def _dicom(path: Path, name: str, contract: DataContract) -> Item:

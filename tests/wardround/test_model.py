@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from adapters import objects
 from adapters.exchange import DirectoryExchange
 from adapters.home import Home
 from adapters.institution_log import policy_of, read_state
+from adapters.mask_files import MaskExistsError, MaskUnwritableError
+from adapters.sources import items, unusable
 from adapters.sources.medmnist import NpzSource
 from ledger import canonical, checkpoint
 from ledger.checkpoint import Checkpoint
@@ -255,25 +258,71 @@ def test_bad_files_are_named_and_the_others_predicted(
     Image.fromarray(grey).save(folder / "a.png")
     Image.fromarray(grey).save(folder / "nested" / "b.jpg")
     Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "c.png")
-    Image.fromarray(np.stack([grey] * 3, axis=-1)).save(folder / "colour.png")
+    alike = np.stack([grey] * 3, axis=-1)
+    Image.fromarray(alike).save(folder / "grey-in-colour.png")
+    Image.fromarray(np.dstack([alike, np.full_like(grey, 255)])).save(folder / "opaque.png")
+    Image.fromarray(np.dstack([alike, grey])).save(folder / "transparent.png")
+    Image.fromarray(np.stack([grey, grey, 255 - grey], axis=-1)).save(folder / "colour.png")
+    (folder / "cohort.csv").write_text("age,ill\n63,1\n")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "deep.png").write_bytes((folder / "a.png").read_bytes())
+    (folder / "nested" / ".DS_Store").write_bytes(b"x")
+    (folder / "nested" / "gone.png").symlink_to(tmp_path / "nothing.png")
     (folder / "broken.dcm").write_bytes(b"no image")
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:60])
-    (folder / "notes.txt").write_text("skipped without a word")
+    (folder / "notes.txt").write_text("beside the images")
     table = tmp_path / "found.csv"
     done = wardround("predict", exported, folder, "--csv", table)
     assert done.code == 1
     rows = {row["file"]: row for row in csv.DictReader(table.open())}
-    assert {name for name, row in rows.items() if row["probability"]} == {"a.png", "nested/b.jpg", "c.png"}
+    assert {name for name, row in rows.items() if row["probability"]} == {
+        "a.png", "nested/b.jpg", "c.png", "grey-in-colour.png", "opaque.png",
+    }  # fmt: skip
     assert {name: row["error"] for name, row in rows.items() if row["error"]} == {
         "broken.dcm": "data.dicom-unreadable",
+        "cohort.csv": "data.not-image",
         "colour.png": "data.picture-color",
+        "transparent.png": "data.picture-color",
         "cut.png": "data.picture-unreadable",
     }
-    assert "skipped broken.dcm" in done.err and "3 could not be used" in done.err
-    assert len(done.out.splitlines()) == 3
+    assert "skipped broken.dcm: cannot be read" in done.err and "5 could not be used" in done.err
+    assert "skipped cohort.csv: a table, and the model takes images (data.not-image)" in done.err
+    assert len(done.out.splitlines()) == 5
+    for name in (".hidden", "nested/.DS_Store", "nested/gone.png", "notes.txt"):
+        assert f"passed over {name}: " in done.err and name not in rows
+    assert "deep.png" not in done.out + done.err
+    for name in ("grey-in-colour.png", "opaque.png"):
+        assert float(rows[name]["probability"]) == pytest.approx(
+            float(rows["a.png"]["probability"]), abs=1e-6
+        )
     # Sixteen bits of the same picture say the same.
     assert float(rows["a.png"]["probability"]) == pytest.approx(float(rows["c.png"]["probability"]), abs=1e-4)
     assert wardround("predict", exported, folder / "a.png", "--csv", table).code == 2
+
+
+def test_what_lies_beside_items_is_no_fault(exported: Path, tmp_path: Path, wardround: Command) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "a.png")
+    (folder / "labels.csv").write_text("patient_id,label\n")
+    done = wardround("predict", exported, folder)
+    assert done.code == 0 and "passed over labels.csv: " in done.err and "could not be used" not in done.err
+    (folder / "a.png").unlink()
+    assert "data.empty" in wardround("predict", exported, folder).error
+
+
+def test_every_code_of_a_file_has_words() -> None:
+    sources = Path(items.__file__).parent
+    modules = ("items", "nifti", "dicom_image", "npz")
+    text = "".join((sources / f"{name}.py").read_text() for name in modules)
+    codes = set(re.findall(r'"(data\.[a-z-]+)"', text))
+    # Of masks that are given, and of a whole folder; `predict` takes no masks.
+    assert codes - {"data.mask-shape", "data.mask-place", "data.mask-values", "data.empty"} <= set(
+        unusable.WORDS
+    )
+    assert {MaskExistsError.code, MaskUnwritableError.code, "data.table-number", "data.table-word"} <= set(
+        unusable.WORDS
+    )
 
 
 def test_a_file_name_is_neither_a_formula_nor_a_command_to_the_terminal(
