@@ -20,24 +20,44 @@ from policies.data_contract import DataContract
 if TYPE_CHECKING:
     import pandas as pd
 
+_OURS = "What reads the data and the plan do not agree: tell whoever runs wardround"
 _MESSAGES = {
-    "columns": "What was read of the items has other columns than the contract",
-    "complete": "What was read of the items has missing entries",
-    "modality": "There are images of a modality that the plan does not list",
-    "labels": "There are labels that the plan does not list",
-    "depth": "There are volumes of another depth than the plan's",
-    "height": "There are images of another height than the plan's",
-    "width": "There are images of another width than the plan's",
-    "bits": "There are images of fewer bits than 8 or more than the plan's kind of image may have",
-    "lowest-value": "There are image values below 0",
-    "highest-value": "There are image values above 1",
-    "mask-shape": "There are masks of another shape than their images'",
-    "mask-values": "There are mask values that the plan does not list as labels",
-    "values": "There are rows with another number of values than the plan's",
-    "bounds": "There are values of a table outside their bounds",
-    "finite": "There are values that are not numbers",
-    "minimum-patients": "The site has fewer patients than the plan requires",
+    "columns": ("What was read of the items has other columns than the contract", _OURS),
+    "complete": ("What was read of the items has missing entries", _OURS),
+    "modality": (
+        "There are images of a modality that the plan does not list",
+        "Move them out, or use a plan whose data.image.modalities has theirs",
+    ),
+    "labels": (
+        "There are labels that the plan does not list",
+        "Write labels of the plan's data.labels alone",
+    ),
+    "depth": ("There are volumes of another depth than the plan's", _OURS),
+    "height": ("There are images of another height than the plan's", _OURS),
+    "width": ("There are images of another width than the plan's", _OURS),
+    "bits": (
+        "There are images of fewer than {low} or more than {high} bits",
+        "Store them as numbers of {low} to {high} bits",
+    ),
+    "lowest-value": ("There are image values below 0", _OURS),
+    "highest-value": ("There are image values above 1", _OURS),
+    "mask-shape": (
+        "There are masks of another shape than their images'",
+        "Export masks on the grid of their image",
+    ),
+    "mask-values": (
+        "There are mask values that the plan does not list as labels",
+        "Keep the plan's data.labels alone in a mask",
+    ),
+    "values": ("There are rows with another number of values than the plan's", _OURS),
+    "bounds": ("There are values of a table outside their bounds", _OURS),
+    "finite": ("There are values that are not numbers", "Replace them, or leave those items out"),
+    "minimum-patients": (
+        "The site has fewer patients than the {patients} that the plan requires",
+        "It can take part when it has more, or under a plan with a smaller data.minimum_patients",
+    ),
 }
+"""What is wrong, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +85,21 @@ def validate(cohort: Cohort, contract: DataContract) -> Verdict:
     return Verdict(all(ok for _, ok in by_name), by_name, suite_digest(contract))
 
 
-def require(verdict: Verdict) -> None:
-    """Raise PolicyViolation with one Violation per failed check, `contract.<check>`, without any count."""
+def require(verdict: Verdict, contract: DataContract) -> None:
+    """Raise PolicyViolation with one Violation per failed check, `contract.<check>`. Its figures are the plan's; none
+    is of the data."""
     if not verdict.passed:
         raise PolicyViolation(
-            [Violation(f"contract.{name}", _MESSAGES.get(name, "A check failed")) for name in verdict.failed]
+            [Violation(f"contract.{name}", _message(name, contract)) for name in verdict.failed]
         )
+
+
+def _message(name: str, contract: DataContract) -> str:
+    bits = next((check.arguments for check in suite(contract) if check.name == "bits"), {})
+    wrong, remedy = _MESSAGES.get(name, ("A check failed", _OURS))
+    return f"{wrong}. {remedy}".format(
+        low=bits.get("min_value"), high=bits.get("max_value"), patients=contract.minimum_patients
+    )
 
 
 def _run(facts: pd.DataFrame, checks: tuple[Check, ...]) -> list[bool]:

@@ -196,7 +196,7 @@ def _look(site: str, kind: SourceKind, path: Path, contract: DataContract) -> Fi
         checks = verdict.checks
         if site == PUBLIC_TEST:  # it belongs to no site and may have any size
             checks = tuple(item for item in checks if item[0] != SIZE_CHECK)
-        require(Verdict(all(passed for _, passed in checks), checks, verdict.suite_digest))
+        require(Verdict(all(passed for _, passed in checks), checks, verdict.suite_digest), contract)
         if site != PUBLIC_TEST:
             cohort.split(contract.held_out_fraction)
     except CodedError as refused:
@@ -216,12 +216,11 @@ def _judge(findings: list[Finding], details: Path | None) -> None:
         elif finding.error is not None:
             broken.append(finding.error)
     if broken:
-        messages = [error.public_message.rstrip(".") for error in broken]
-        messages += [f"{violation.message} ({violation.code})" for violation in violations]
-        remedies = list(dict.fromkeys(error.remedy for error in broken if error.remedy))
-        if details is None:
-            remedies.append("With --details FILE, the files at fault are listed there.")
-        raise SitesRefusedError("; ".join(messages), remedy=" ".join(remedies), code=broken[0].code)
+        # What to do stands behind each finding: of several sites it differs.
+        messages = [str(error).removeprefix(f"[{error.code}] ") for error in broken]
+        messages += [f"{violation.message} ({violation.code})." for violation in violations]
+        remedy = "With --details FILE, the files at fault are listed there." if details is None else ""
+        raise SitesRefusedError(" ".join(messages), remedy=remedy, code=broken[0].code)
     if violations:
         raise PolicyViolation(violations)
 

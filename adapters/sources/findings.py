@@ -178,12 +178,14 @@ class Findings:
         codes = tuple(code for code in _WORDS if code in self._found)
         if not codes:
             return
-        counted = (f"{_WORDS[code][0]}: {len(self._found[code])} ({code})" for code in codes)
+        counted = [f"{_WORDS[code][0]}: {len(self._found[code])} ({code})." for code in codes]
+        # Each with its own remedy behind it; the last one's is the error's.
+        remedied = [f"{text} {_WORDS[code][1]}" for text, code in zip(counted[:-1], codes[:-1], strict=True)]
         raise DataRefusedError(
-            f"site {self._site}: {'; '.join(counted)}.",
+            f"site {self._site}: {' '.join([*remedied, counted[-1]])}",
             code=codes[0],
             codes=codes,
-            remedy=" ".join(_WORDS[code][1] for code in codes),
+            remedy=_WORDS[codes[-1]][1],
             diagnostics="\n".join(line for code in codes for line in self._lines(code)),
         )
 

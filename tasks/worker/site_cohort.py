@@ -81,7 +81,7 @@ class SiteCohort:
         selected = select(self._source, self._contract, self._permitted())
         self._tell("validate")
         verdict = validate(selected, self._contract)
-        require(verdict)
+        require(verdict, self._contract)
         self._train, self._held_out = selected.split(self._contract.held_out_fraction)
         self._selected, self._suite_digest = selected, verdict.suite_digest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_a_good_cohort_passes_every_check() -> None:
     verdict = validate(cohort(), CONTRACT)
     assert verdict == Verdict(True, tuple((name, True) for name in NAMES), suite_digest(CONTRACT))
     assert verdict.failed == ()
-    require(verdict)
+    require(verdict, CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +156,36 @@ def test_items_of_another_kind_fail_the_contract() -> None:
     assert "columns" in validate(of_masks(), ROWS).failed
 
 
-def test_require_names_every_failed_check_without_a_count() -> None:
+def test_require_names_every_failed_check_and_what_to_do_without_a_count_of_the_data() -> None:
     verdict = validate(cohort(3, modality=MARKER), CONTRACT)
     with pytest.raises(PolicyViolation) as refused:
-        require(verdict)
+        require(verdict, CONTRACT)
     assert [violation.code for violation in refused.value.violations] == [
         "contract.modality",
         "contract.minimum-patients",
     ]
     text = str(refused.value) + repr(verdict).replace(verdict.suite_digest, "")
-    assert not any(character.isdigit() for character in text)
-    assert MARKER not in text
+    assert (
+        re.findall("[0-9]+", text) == ["5"] and "fewer patients than the 5 that" in text
+    )  # the plan's minimum
+    assert "data.image.modalities has theirs" in text and MARKER not in text
+
+
+@pytest.mark.parametrize(("contract", "high"), [(CONTRACT, 16), (MASKS, 64)])
+def test_bits_are_named_by_the_range_that_is_asked(contract: DataContract, high: int) -> None:
+    failed = Verdict(False, (("bits", False),), suite_digest(contract))
+    with pytest.raises(
+        PolicyViolation, match=f"fewer than 8 or more than {high} bits. Store them as .* 8 to {high}"
+    ):
+        require(failed, contract)
+
+
+def test_every_check_says_what_to_do() -> None:
+    names = {check.name for contract in (CONTRACT, MASKS, ROWS) for check in suite(contract)}
+    for name in names:
+        with pytest.raises(PolicyViolation) as refused:
+            require(Verdict(False, ((name, False),), suite_digest(MASKS)), MASKS)
+        assert ". " in refused.value.violations[0].message and "A check failed" not in str(refused.value)
 
 
 def test_the_suite_follows_the_contract() -> None:

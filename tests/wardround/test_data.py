@@ -81,6 +81,27 @@ def test_unreadable_data_exit_2_with_every_site_and_no_file_name(
     assert refused.code == 2 and "exists" in refused.error
 
 
+def test_every_finding_has_its_own_remedy_behind_it(
+    wardround: Command, studies: Path, tmp_path: Path
+) -> None:
+    """A site with two faults, one with another, and one that is only too small."""
+    import shutil
+
+    folder = tmp_path / "data"
+    shutil.copytree(studies, folder)
+    (folder / SITES[0] / "broken.dcm").write_bytes(b"not an image")
+    for site, old, new in ((SITES[0], ",1\n", ",7\n"), (SITES[1], ",1\n", ",\n")):
+        labels = folder / site / "labels.csv"
+        labels.write_text(labels.read_text().replace(old, new))
+    error = wardround("data", "check", folder, "--plan", plan_file(tmp_path, minimum_patients=500)).error
+    first, second, third = (error.index(f"{site}: ") for site in SITES)
+    assert "(data.dicom-unreadable). Export them again" in error[first:second]
+    assert "(data.labels-value). Labels are whole numbers" in error[first:second]
+    assert error[second:third].count("(data.labels") == 1 and "Export them again" not in error[second:]
+    assert "fewer patients than the 500 that the plan requires. It can take part when" in error[third:]
+    assert error.endswith("With --details FILE, the files at fault are listed there.")
+
+
 def test_a_modality_that_the_plan_does_not_list(wardround: Command, studies: Path, tmp_path: Path) -> None:
     done = wardround("data", "check", studies, "--plan", plan_file(tmp_path, modalities=("MR",)), "--json")
     assert done.code == 2 and done.error.startswith("[data.modality]")
