@@ -10,6 +10,9 @@ pairs, side by side, not 27 products:
 
     |g^T U|^2 = sum_k sum_{t,u} (g_t . g_u) (x_{s t + d k - p} . x_{s u + d k - p})
 
+Where strides are as long as the kernel, as in patch embeddings, each input is read at one place only: there the
+unfolded inputs are no more than the inputs, and their Gram matrix is over positions of the output alone.
+
 A transposed convolution is the same with inputs and output gradients exchanged.
 """
 
@@ -25,6 +28,7 @@ from torch import Tensor, nn
 from privacy.clipping.choice import ghost_is_cheaper
 from privacy.clipping.contribution import Contribution, Factors, Ghost, Kept
 from privacy.clipping.layer import Layer, Wanted, autocast_type, exact
+from privacy.clipping.linear import gram_products
 from privacy.clipping.patients import Band
 
 AnyConvolution: TypeAlias = (
@@ -46,6 +50,9 @@ class ConvolutionLayer(Layer[AnyConvolution]):
         # Place by place, it is a matrix product.
         ones = {*module.kernel_size, *module.stride, module.groups}
         self._is_product = ones == {1} and not any(self._padding) and not any(module.output_padding)
+        self._in_tiles = module.kernel_size == module.stride and not any(self._padding)
+        if math.prod(module.kernel_size) > 1:
+            self._in_tiles &= set(module.dilation) == {1}
 
     def prepare(self, inputs: Tensor) -> Tensor:
         ready = inputs.to(autocast_type(inputs) or inputs.dtype)
@@ -137,8 +144,14 @@ class ConvolutionLayer(Layer[AnyConvolution]):
         before = band.items * math.prod(entering.shape[2:])
         after = band.items * math.prod(leaving.shape[2:])
         kernel = math.prod(self.module.kernel_size)
+        if self._in_tiles:
+            gram, pairs = after**2 * (entering.shape[1] * kernel + leaving.shape[1]), 2 * after**2
+        else:
+            gram = before**2 * entering.shape[1] + after**2 * (leaving.shape[1] + kernel)
+            pairs = before**2 + after**2
         return ghost_is_cheaper(
-            gram=before**2 * entering.shape[1] + after**2 * (leaving.shape[1] + kernel),
+            gram=gram,
+            pairs=pairs,
             weights=self.module.weight.numel(),
             activations=before * entering.shape[1] + after * leaving.shape[1],
         )
@@ -147,6 +160,10 @@ class ConvolutionLayer(Layer[AnyConvolution]):
         """(patients,) float64, see the module's text; and the square of what the terms amount to, at most: an input
         is read by each place of the kernel once at the most, so |g|^2 |x|^2 times its places."""
         entering, leaving = (gradient, inputs) if self._transposed else (inputs, gradient)
+        if self._in_tiles:
+            tiles = _tiles(entering, self.module.kernel_size, leaving.shape[2:])
+            rows = leaving.flatten(2).transpose(1, 2)
+            return gram_products(*(_of_patients(side, band).double() for side in (rows, tiles)))
         pairs = _gram(entering, band)
         read = _trace(pairs, band)
         for side, after in enumerate(leaving.shape[2:]):
@@ -176,6 +193,24 @@ def _side_by_side(batch: Tensor, band: Band) -> Tensor:
     """(patients * items, channels, ...) to (items, patients * channels, ...); a view if each patient has one item."""
     apart = batch.reshape(band.patients, band.items, *batch.shape[1:])
     return apart.transpose(0, 1).reshape(band.items, band.patients * batch.shape[1], *batch.shape[2:])
+
+
+def _of_patients(rows: Tensor, band: Band) -> Tensor:
+    """(patients * items, positions, features) to (patients, items * positions, features)."""
+    return rows.reshape(band.patients, -1, rows.shape[2])
+
+
+def _tiles(batch: Tensor, kernel: Sequence[int], tiles: Sequence[int]) -> Tensor:
+    """(n, channels, *sides) to (n, number of tiles, channels * places of the kernel); what is left over at the ends
+    of the sides is read by no place."""
+    apart = batch
+    for side, (length, count) in enumerate(zip(kernel, tiles, strict=True)):
+        part = apart.narrow(2 + 2 * side, 0, count * length)
+        apart = part.reshape(*part.shape[: 2 + 2 * side], count, length, *part.shape[3 + 2 * side :])
+    counted = range(2, 2 + 2 * len(kernel), 2)
+    return apart.permute(0, *counted, 1, *(one + 1 for one in counted)).reshape(
+        batch.shape[0], math.prod(tiles), -1
+    )
 
 
 def _gram(batch: Tensor, band: Band) -> Tensor:

@@ -46,7 +46,10 @@ class LinearLayer(Layer[nn.Linear]):
         weight = self.module.weight
         positions, features = columns.shape[1], rows.shape[2] + columns.shape[2]
         if not alone or not ghost_is_cheaper(
-            gram=positions**2 * features, weights=weight.numel(), activations=positions * features
+            gram=positions**2 * features,
+            pairs=2 * positions**2,
+            weights=weight.numel(),
+            activations=positions * features,
         ):
             return Kept(weight, band.rows, torch.bmm(exact(rows).transpose(1, 2), exact(columns)))
 
@@ -54,10 +57,10 @@ class LinearLayer(Layer[nn.Linear]):
             scaled, read = factors.times(exact(rows)), factors.counted(exact(columns))
             return torch.mm(scaled.flatten(0, 1).t(), read.flatten(0, 1))
 
-        return Ghost(weight, band.rows, *_gram_products(rows.double(), columns.double()), form)
+        return Ghost(weight, band.rows, *gram_products(rows.double(), columns.double()), form)
 
 
-def _gram_products(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+def gram_products(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Squared norms of rows^T columns, (patients,), without forming it: the sum over pairs of positions of the
     product of the two Gram matrices (Goodfellow 2015, arXiv:1510.01799, for one position; Li et al. 2022,
     arXiv:2110.05679, for several). And the square of what its terms amount to, at most: |rows|^2 |columns|^2."""

@@ -14,16 +14,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from privacy.clipping.clipped_sum import ClippedSum
+from policies.training import Training
+from tasks.train.examples import Examples
+from tasks.train.losses import item_losses
 from tasks.train.networks.item_network import OutOfPlace
+from tasks.train.patient_gradients import PatientGradients
 from tests.privacy.clipping.test_networks import without_batch_norm
 
 NETWORKS: Final = ("ResNet18", "DenseNet121", "UNet", "SegResNet")
 WAYS: Final = ("not private", "ours", "hooks", "ghost")
 Step = Callable[[], None]
+_TRAINING: Final = Training(
+    sampling_rate=1.0,
+    steps=1,
+    noise_multiplier=1.0,
+    clip_l2=1.0,
+    learning_rate=0.1,
+    nominal_batch_patients=32.0,
+)
+
+
+class Logits(nn.Module):
+    """What `item_losses` takes: one number an item, or a mask as it is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, items: Tensor) -> Tensor:
+        found: Tensor = self.network(items)
+        return found.squeeze(1) if found.dim() == 2 else found
 
 
 def network(name: str) -> tuple[nn.Module, Tensor]:
@@ -53,19 +77,17 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     batch = (
         torch.randn(32, 1, 64, 64) if name in ("ResNet18", "DenseNet121") else torch.randn(4, 1, 32, 32, 32)
     )
-    return without_batch_norm(module), batch
+    return Logits(without_batch_norm(module)), batch
 
 
 def step(name: str, way: str) -> Step:
     """Forward, backward and, where private, the clipped sum; neither noise nor the optimiser's move. One patient an
-    item, since Opacus knows no other."""
+    item, since Opacus knows no other. `ours` is what a site runs, in passes as long as its memory limit allows."""
     module, inputs = network(name)
-    targets = torch.rand(len(inputs))
+    targets = torch.rand(len(inputs)) if inputs.dim() == 4 else torch.rand_like(inputs)
 
-    def losses(outputs: Tensor) -> Tensor:
-        logits = outputs.flatten(1)
-        wanted = targets.unsqueeze(1).expand_as(logits)
-        return nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+    def losses(logits: Tensor) -> Tensor:
+        return item_losses(logits, targets)
 
     if way == "not private":
 
@@ -75,11 +97,16 @@ def step(name: str, way: str) -> Step:
 
         return plain
     if way == "ours":
-        total, patients = ClippedSum(module, clip_l2=1.0), [1] * len(inputs)
+        patients = np.arange(len(inputs))
+        drawn = [patients[one : one + 1] for one in patients]
+
+        made: list[PatientGradients] = []
 
         def ours() -> None:
-            total.add(inputs, losses, patients)
-            total.take()
+            if not made:  # Within the first step, since it measures with passes that are memory too.
+                examples = Examples(inputs.numpy(), targets.numpy(), patients)
+                made.append(PatientGradients(module, examples, training=_TRAINING, device="cpu"))
+            made[0].clipped(drawn)
 
         return ours
     return _opacus(module, inputs, losses, ghost=way == "ghost")

@@ -102,6 +102,14 @@ CASES: list[tuple[str, Callable[[], nn.Module], Callable[[], Tensor]]] = [
     ("2-D, depthwise", lambda: nn.Conv2d(4, 4, 3, groups=4, stride=2), lambda: image(7, 7, channels=4)),
     ("2-D, same", lambda: nn.Conv2d(3, 4, (4, 3), padding="same"), lambda: image(6, 6)),
     ("2-D, circular", lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), lambda: image(5, 5)),
+    ("2-D, in tiles", lambda: nn.Conv2d(3, 4, (3, 2), stride=(3, 2)), lambda: image(7, 6)),
+    ("2-D, nearly in tiles", lambda: nn.Conv2d(3, 4, 2, stride=2, dilation=2), lambda: image(7, 6)),
+    ("3-D, in tiles", lambda: nn.Conv3d(2, 3, 2, stride=2), lambda: image(4, 5, 2, channels=2)),
+    (
+        "2-D, transposed, in tiles",
+        lambda: nn.ConvTranspose2d(3, 4, (2, 3), stride=(2, 3), output_padding=(1, 2)),
+        lambda: image(3, 2),
+    ),
     ("3-D", lambda: nn.Conv3d(2, 3, 3, padding=1), lambda: image(4, 5, 3, channels=2)),
     ("3-D, stride", lambda: nn.Conv3d(2, 3, 3, stride=2, padding=1), lambda: image(5, 5, 4, channels=2)),
     ("1-D, transposed", lambda: nn.ConvTranspose1d(3, 2, 3, stride=2), lambda: image(5)),
@@ -167,7 +175,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         always = request.param == "ghost"
         for module in ("linear", "convolution"):
             monkeypatch.setattr(
-                f"privacy.clipping.{module}.ghost_is_cheaper", lambda *, gram, weights, activations: always
+                f"privacy.clipping.{module}.ghost_is_cheaper",
+                lambda *, gram, pairs, weights, activations: always,
             )
     return str(request.param)
 
@@ -240,6 +249,7 @@ def test_norms_are_cheaper_where_positions_are_few_and_weights_many() -> None:
     def deep(positions: int, channels: int) -> bool:
         return choice.ghost_is_cheaper(
             gram=positions**2 * (2 * channels + 9),
+            pairs=2 * positions**2,
             weights=9 * channels**2,
             activations=2 * positions * channels,
         )
@@ -249,4 +259,9 @@ def test_norms_are_cheaper_where_positions_are_few_and_weights_many() -> None:
 
 
 def test_weights_that_dwarf_the_activations_are_not_kept() -> None:
-    assert choice.ghost_is_cheaper(gram=10**9, weights=10**6, activations=10**5)
+    assert choice.ghost_is_cheaper(gram=10**9, pairs=10**5, weights=10**6, activations=10**5)
+
+
+def test_gram_matrices_that_dwarf_both_are_not_formed() -> None:
+    for gram in (1, 10**9):
+        assert not choice.ghost_is_cheaper(gram=gram, pairs=10**6, weights=10**6, activations=10**5)
