@@ -1,7 +1,7 @@
 """The trial that patients are separate in a network: three random items, no patient's data.
 
 An item's output must be the same alone and in company, and whoever the company is, in training as in use; a training
-pass must leave nothing behind; and every gradient must have come through its layer, where clipping sees it. Reading a
+pass must leave nothing behind; and every gradient must have come through its layer, where clipping sees it, and be what clipping sums up. Reading a
 network's layers cannot show this: a forward method may do anything.
 """
 
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ledger.errors import CodedError
+from privacy.clipping.clipped_sum import ClippedSum
+from privacy.clipping.errors import UnsupportedNetworkError
 from tasks.train.networks.errors import NetworkShapeError
 from tasks.train.networks.item_network import ItemNetwork, OutOfPlace
 
@@ -23,6 +25,9 @@ _ROUNDING: Final = 1e-6
 _OTHER_ROUNDING: Final = 1e-3
 """Between passes of different shapes, for which torch picks different algorithms, amplified by many norms."""
 _SEED: Final = 1
+_NO_CLIP: Final = 2.0**50
+_CLIPPED_ROUNDING: Final = 1e-2
+"""Of the whole gradient; layers sum in other orders, and many norms amplify that."""
 
 
 def random_items(shape: tuple[int, ...]) -> Tensor:
@@ -130,8 +135,8 @@ class Trial:
         overwritten = sorted({path for path, tensor, version in given if tensor._version != version})
         if overwritten:
             return [], [f"{path}: what it was given is overwritten later" for path in overwritten]
-        torch.autograd.backward(result.square().sum())
-        reasons = []
+        torch.autograd.backward(_losses(result).sum())
+        reasons = self._clipped(pair)
         called = {path for path, _, _ in given}
         unused = []
         for name, parameter in network.named_parameters():
@@ -143,6 +148,40 @@ class Trial:
                 reasons.append(f"{name}: is used outside its layer")
             parameter.grad = None
         return unused, reasons
+
+    def _clipped(self, pair: Tensor) -> list[str]:
+        """A pass as in training, of two patients and under a clip that is never met: its sum is the gradient that
+        parameters have already, or the network cannot be clipped."""
+        network = self._network
+        out_of_place, network.out_of_place = network.out_of_place, self.met_in_place
+        try:
+            total = ClippedSum(network, clip_l2=_NO_CLIP)
+            with _drawn_alike():
+                total.add(pair, _losses, [1, 1])
+        except UnsupportedNetworkError as error:
+            return list(error.parts)
+        except Exception as error:  # whatever a class' forward makes of layers that are clipped
+            return [f"a clipped pass of it fails ({type(error).__name__})"]
+        finally:
+            network.out_of_place = out_of_place
+        found = total.take()
+        wanted = [
+            torch.zeros_like(one) if one.grad is None else one.grad
+            for one in network.parameters()
+            if one.requires_grad
+        ]
+        far, scale = (
+            float(torch.stack([one.double().square().sum() for one in parts]).sum().sqrt())
+            for parts in ([one - other for one, other in zip(found, wanted, strict=True)], wanted)
+        )
+        if not far <= _CLIPPED_ROUNDING * scale:
+            return ["its per-patient gradients do not add up to its gradient"]
+        return []
+
+
+def _losses(logits: Tensor) -> Tensor:
+    """(n,), by items."""
+    return logits.flatten(1).square().sum(1) if logits.dim() > 1 else logits.square()
 
 
 def _held(network: nn.Module) -> dict[str, Tensor]:

@@ -170,6 +170,14 @@ def test_it_is_refused_and_named(what: str) -> None:
     assert caught.value.code == "network.not-private" and reason in str(caught.value)
 
 
+def test_a_network_that_cannot_be_clipped_is_refused_before_anything_is_trained() -> None:
+    """Windows and patches of several items side by side, where clipping looks for items."""
+    network = Network(name="SwinUNETR", arguments={"feature_size": 12})
+    with pytest.raises(NetworkNotPrivateError) as caught:
+        networks.build(network, image_data(64, 64, mask=True))
+    assert "do not begin with the items of the batch" in str(caught.value)
+
+
 def test_every_reason_is_named_at_once() -> None:
     between = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(4, 4, 1)), Recurrent())
     with pytest.raises(NetworkNotPrivateError) as caught:
