@@ -1,8 +1,8 @@
 """The trial that patients are separate in a network: three random items, no patient's data.
 
 An item's output must be the same alone and in company, and whoever the company is, in training as in use; a training
-pass must leave nothing behind; and every gradient must have come through its layer, where clipping sees it, and be what clipping sums up. Reading a
-network's layers cannot show this: a forward method may do anything.
+pass must leave nothing behind; and every gradient must have come through its layer, where clipping sees it, and be
+what clipping sums up. Reading a network's layers cannot show this: a forward method may do anything.
 """
 
 from __future__ import annotations
