@@ -31,6 +31,8 @@ class CodedError(Exception):
         self.public_message = public_message
         self.remedy = remedy
         self._diagnostics = diagnostics
+        self.is_kept = False
+        """Whether the institution's log has it: one error may end several steps."""
         if code is not None:
             self.code = code
         super().__init__(public_message)

@@ -130,6 +130,24 @@ def cohort_violations(
     ]
 
 
+def cohort_details(
+    plan: AnyPlan, policy: SitePolicy, *, pool_delta: float, register_patients: int, cohort_patients: int
+) -> dict[str, str]:
+    """Code → the figures of the hospital and what it can do, for its own log. They never leave."""
+    delta = max(plan.budget.delta, policy.delta, pool_delta)
+    return {
+        "site.delta": f"The register has {register_patients} patients, for which δ may be at most 1/(10 · patients) "
+        f"= {1 / (10 * max(1, register_patients)):.2g}, and it is {delta:g}, the largest of the plan's "
+        f"({plan.budget.delta:g}), that of policy.delta in institution.yaml ({policy.delta:g}) and the pool's "
+        f"({pool_delta:g}). Take part in plans with a smaller δ, or, where a published benchmark fixes it, write "
+        "delta_fixed_by_benchmark: true under policy in institution.yaml.",
+        "site.cohort": f"{cohort_patients} patients of the register consent. The plan asks for "
+        f"{plan.minimum_patients}, policy.minimum_patients in institution.yaml for {policy.minimum_patients}, and "
+        "either for one at least. Take in more consents (`wardround consent`), or take part in plans that ask for "
+        "fewer.",
+    }
+
+
 def _message(code: str, plan: AnyPlan, policy: SitePolicy, site: str) -> str:
     noise = _least_noise(plan)
     clip_l2, family = (plan.training.clip_l2, plan.network.name) if isinstance(plan, Plan) else (0.0, "none")

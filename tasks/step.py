@@ -70,6 +70,13 @@ async def _was_unforeseen(_task: Task[..., object], _run: TaskRun, state: State[
     return False
 
 
+def keep_error(party: Party, error: CodedError) -> None:
+    """Into the institution's own log, once."""
+    if not error.is_kept:
+        party.keep_diagnostics("\n".join(text for text in (str(error), error.diagnostics()) if text))
+        error.is_kept = True
+
+
 def _step(function: Step[PartyT, P, R], *, retries: int) -> Step[PartyT, P, R]:
     @functools.wraps(function)
     async def guarded(party: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -78,7 +85,7 @@ def _step(function: Step[PartyT, P, R], *, retries: int) -> Step[PartyT, P, R]:
         try:
             return await function(party, *args, **kwargs)
         except CodedError as error:
-            party.keep_diagnostics(f"{error}\n{error.diagnostics()}\n")
+            keep_error(party, error)
             raise
         except Exception:  # its text may hold patient data: it goes to the institution's log alone
             unexpected = traceback.format_exc()

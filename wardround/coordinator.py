@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from ledger.errors import CodedError, InputError
+from ledger.errors import CodedError, InputError, PolicyViolation
 from wardround import rotation
 from wardround.display import Display
 from wardround.preflight import checked
@@ -72,7 +72,14 @@ def run(
     with Display(), prefect_api(home):
         from flows.coordinator import federated_round
 
-        asyncio.run(federated_round(home=str(home.resolve()), plan=str(plan.resolve()), edition=edition))
+        try:
+            asyncio.run(federated_round(home=str(home.resolve()), plan=str(plan.resolve()), edition=edition))
+        except PolicyViolation as violation:
+            if any(one.code == "participation.too-few" for one in violation.violations):
+                violation.remedy = (
+                    "Why a site withheld its report stands in the site.log of its own home alone."
+                )
+            raise
     _show(home, wanted.content_digest(), seconds=time.monotonic() - began, json=json)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import shlex
 import shutil
 import sys
 import time
@@ -24,6 +23,7 @@ from policies.plan import Plan, Scheme
 from privacy.accounting import MICRO
 from tasks import progress
 from tasks.progress import Progress
+from wardround.demo_words import resuming, site_logs, ways_on
 from wardround.display import Display
 from wardround.examples import EXAMPLES, example_for
 
@@ -130,6 +130,7 @@ def demo(
                 with _withdrawal(out, wanted) if withdraw else nullcontext():
                     _run(out, wanted, prepare, inputs=(data, plan))
             except PolicyViolation as violation:
+                violation.remedy = site_logs(out)
                 if json and (out / "plan.yaml").exists():
                     _print_json(out, wanted, seconds=time.monotonic() - began, violation=violation)
                 raise
@@ -185,7 +186,7 @@ def _resumes(out: Path, *, resume: bool, overwrite: bool) -> bool:
         return True
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not overwrite:
-            raise OutError(f"{out} exists", remedy=_ways_on(out, ours=ours))
+            raise OutError(f"{out} exists", remedy=ways_on(out, ours=ours))
         if not ours:
             raise OutError(
                 f"{out} is not an earlier demo and is left as it is",
@@ -193,18 +194,6 @@ def _resumes(out: Path, *, resume: bool, overwrite: bool) -> bool:
                 code="out.not-ours",
             )
     return False
-
-
-def _ways_on(out: Path, *, ours: bool) -> str:
-    """What can be done about a folder that is there already."""
-    if not ours:
-        return "It is not an earlier demo: choose another --out."
-    anew = "Choose another --out, or add --overwrite to begin anew"
-    return f"To go on with it: {_resuming(out)}. {anew}." if (out / "plan.yaml").exists() else f"{anew}."
-
-
-def _resuming(out: Path) -> str:
-    return f"wardround demo --out {shlex.quote(str(out))} --resume"
 
 
 def _refuse_changes(
@@ -224,7 +213,7 @@ def _refuse_changes(
         raise OptionError(
             "--resume continues the run as it was founded: leave out --data, --sites, --rounds, --epsilon-cap, "
             "--seed, --plan and --scheme",
-            remedy=f"Write: {_resuming(out)}",
+            remedy=f"Write: {resuming(out)}",
         )
 
 

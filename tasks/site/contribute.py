@@ -24,7 +24,7 @@ from tasks.site.party import Drawing, Site
 from tasks.site.release import Release
 from tasks.site.report import keep_training, keep_withheld
 from tasks.site.sums import own_terms, sealed_key
-from tasks.step import step
+from tasks.step import keep_error, step
 from tasks.worker.site_session import SiteSession
 from tasks.worker.sum_session import Prepared
 
@@ -213,7 +213,7 @@ async def withhold(
 ) -> None:
     """Say that this site will not report, so that nobody waits for it. A code alone leaves, and one that could tell
     of patients does not."""
-    site.keep_diagnostics(f"{error}\n{error.diagnostics()}")
+    keep_error(site, error)
     keep_withheld(site, published, round_number, error.code)
     if kind == "training":
         await _forget_training(site, published)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger.errors import PolicyViolation
 from policies.events import InquiryPublished, PlanPublished, Published
 from policies.facts import uses_patients
-from policies.site_policy import cohort_violations
+from policies.site_policy import cohort_details, cohort_violations
 from tasks.site.party import Site
 from tasks.step import step
 from tasks.worker.site_session import SiteSession
@@ -42,13 +42,18 @@ async def judge_cohort(site: Site, published: PlanPublished) -> None:
 
 def _judge(site: Site, published: Published, patients: tuple[int, int]) -> None:
     pool, (register, cohort) = site.member.pool, patients
+    plan, policy, pool_delta = published.plan, site.config.policy, 0.0 if pool is None else pool.delta
     found = cohort_violations(
-        published.plan,
-        site.config.policy,
+        plan,
+        policy,
         site=site.name,
-        pool_delta=0.0 if pool is None else pool.delta,
+        pool_delta=pool_delta,
         register_patients=register,
         cohort_patients=cohort,
     )
     if found:
-        raise PolicyViolation(found)
+        details = cohort_details(
+            plan, policy, pool_delta=pool_delta, register_patients=register, cohort_patients=cohort
+        )
+        own = [details[one.code] for one in found if one.code in details]
+        raise PolicyViolation(found, diagnostics="\n".join(own))

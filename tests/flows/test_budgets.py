@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -130,4 +131,13 @@ async def test_a_cohort_is_judged_before_anything_is_reserved_and_nobody_outside
     outcome = await consortium.run(plan)
     assert outcome.missing(plan, 1) == {D: "site.withheld"}
     assert D not in outcome.state.spent
-    assert code in consortium.site_log(D)
+    log = consortium.site_log(D)
+    assert log.count(f"[{code}]") == 1 and "\n\n" not in log
+    reason = log[log.index(f"[{code}]") :].splitlines()[1]  # the hospital's own figures, and what it can do
+    wanted = {
+        "site.cohort": ("asks for 20", "for 500", "wardround consent"),
+        "site.delta": ("0.001", "1/(10 ·"),
+    }
+    assert re.search("[0-9]+ patients", reason) and all(words in reason for words in wanted[code]), reason
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and D not in path.parts]
+    assert outside and not [path for path in outside if reason.encode() in path.read_bytes()]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import pytest
 import yaml
 
+from ledger.errors import PolicyViolation, Violation
 from tests.consortium import tiny_plan
 from tests.wardround.conftest import Command
+from wardround import demo
 from wardround.demo import MARKER
 
 
@@ -36,3 +39,18 @@ def test_a_folder_of_somebody_else_s_is_offered_to_no_option(wardround: Command,
     refused = wardround("demo", "--out", tmp_path)
     assert refused.code == 2 and refused.error.startswith("[out.exists]")
     assert "--overwrite" not in refused.error and "--resume" not in refused.error
+
+
+def test_a_failed_run_names_where_each_site_says_why(
+    wardround: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PolicyViolation([Violation("participation.too-few", "1 sites reported in round 1")])
+
+    (tmp_path / MARKER).touch()
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(tiny_plan().to_json()))
+    monkeypatch.setattr(demo, "_finished", lambda out, plan: False)
+    monkeypatch.setattr(demo, "_run", fail)
+    failed = wardround("demo", "--out", tmp_path, "--resume")
+    assert failed.code == 3 and failed.error.endswith(f"Each site's reason: {tmp_path}/sites/*/site.log")
