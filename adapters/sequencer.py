@@ -51,6 +51,8 @@ class Sequencer:
         self._log, self._exchange, self._policy = log, exchange, policy
         self._sites = tuple(site.name for site in federation.sites())
         self._own: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.turns = 0
+        """How often it has looked into the inboxes."""
         self._witness_sizes = dict.fromkeys(self._sites, 0)
         self._asked: dict[str, bytes] = {}
         self._responses: dict[str, bytes | None] = {}
@@ -67,6 +69,7 @@ class Sequencer:
     def turn(self) -> bool:
         """Whether anything was appended, refused, heard of a witness or made final."""
         taken = self._take_in()
+        self.turns += 1
         self._publish()
         return self._have_witnessed() or taken
 

@@ -258,7 +258,7 @@ class Consortium:
                             worker=self.workers.get(name, site_worker()),
                         )
                     )
-                    serving.append(asyncio.create_task(_serving(site)))
+                    serving.append(asyncio.create_task(keep_serving(site)))
                 try:
                     return await work(coordinator)
                 finally:
@@ -272,7 +272,7 @@ class Consortium:
         return self.exchanges.get(name, lambda exchange: exchange)(shared)
 
 
-async def _serving(site: Site) -> None:
+async def keep_serving(site: Site) -> None:
     while True:
         with suppress(CodedError):
             await take_part(site, plan_digest=None, wait_s=20.0)

@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 app = App(name="site", help="Take part in plans as a hospital, once or for as long as it is served.")
 
 app.command(report)
+app.command(
+    "wardround.site_records:agreement",
+    name="agreement",
+    help="Record an agreement by its digest; the paper stays.",
+)
+app.command(
+    "wardround.site_records:conform",
+    name="conform",
+    help="Check the site's own source; if all is well, record that on the ledger.",
+)
 
 HomeOption = Annotated[Path, Parameter(help="The site's home, with its institution.yaml.")]
 OVERLAP_S = 20

@@ -109,6 +109,16 @@ class Coordinator:
             waiting_for="a quorum of witnesses",
         )
 
+    async def heard(self) -> None:
+        """Until what the sites had sent by now is taken in. Whoever holds the log could else speak before them."""
+        seen = self._sequencer.turns
+        self._background.nudge()
+        await self.until(
+            lambda _: True if self._sequencer.turns > seen + 1 else None,
+            timeout_s=LEDGER_TIMEOUT_S,
+            waiting_for="the log",
+        )
+
     async def say(self, body: Body, *, final: bool = True, also: Sequence[Signer] = ()) -> int:
         """Append an event of the coordinator's own, which `also` sign; its index, by default once it is final."""
         async with self._speaking:  # the next entry of its chain continues this one

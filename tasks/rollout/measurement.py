@@ -25,6 +25,7 @@ async def measure(coordinator: Coordinator, *, again: bool = False) -> Measured:
     `again`: a new one in any case, of the rounds that came since.
     """
     coordinator.tell(f"measure {coordinator.state.phase}")
+    await coordinator.heard()
     state = coordinator.state
     opened, stands = state.rollout.opened, state.rollout.measured
     if stands is not None and stands.policy_digest == state.policy_digest and not again:

@@ -164,6 +164,8 @@ async def advance(coordinator: Coordinator, statement: SignOffStatement) -> None
     if any(ended.body.measured == statement.measured for ended in coordinator.state.rollout.ended):
         return
     coordinator.tell(f"end {statement.phase}")
+    # An incident that a site sent while nobody held the log.
+    await coordinator.heard()
     sign_offs = collected(coordinator.home.root, statement.measured)
     missing = unsigned(coordinator.federation, statement, sign_offs)
     at = PHASES.index(statement.phase) + 1

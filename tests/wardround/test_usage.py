@@ -18,6 +18,8 @@ COMMANDS = (
     ("gate",), ("rules", "list"), ("rules", "test"), ("audit", "privacy"), ("site", "restore-journal"),
     ("consent", "import"), ("consent", "grant"), ("consent", "withdraw"), ("consent", "list"), ("consent", "status"),
     ("evidence", "verify"), ("evidence", "build"), ("evidence", "show"),
+    ("phase", "status"), ("phase", "open"), ("phase", "run"), ("phase", "measure"), ("phase", "sign"),
+    ("phase", "advance"), ("phase", "incident"), ("site", "agreement"), ("site", "conform"),
 )  # fmt: skip
 
 

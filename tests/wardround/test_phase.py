@@ -1,0 +1,247 @@
+"""`wardround phase` as people give it: a foundation from its terms to its end, and everybody who would hurry it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adapters.home import Home, SiteConfig
+from adapters.unsaid import Unsaid
+from ledger.evidence_zip import pack
+from policies.federation import Federation
+from tasks.coordinator.party import opened_coordinator
+from tasks.found import Founded
+from tasks.site.party import opened_site
+from tests.consortium import SITES, Consortium, keep_serving, site_worker
+from tests.flows.rollout.founding import TERMS, founding, new, package, record
+from tests.plans import tiny_plan
+from tests.tasks.evidence.witnessed import files_of
+from tests.wardround.conftest import Command, Done
+
+STEWARDS = tuple(f"steward-of-{site}" for site in SITES[:3])
+OFFICERS = (*STEWARDS, "the-compliance-officer")
+
+
+@contextmanager
+def serving(consortium: Consortium, *sites: str) -> Iterator[None]:
+    """These sites, by default all, serve on a thread of their own, as in hospitals."""
+    stop = threading.Event()
+
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            tasks = []
+            for name in sites or SITES:
+                site = await stack.enter_async_context(
+                    opened_site(consortium.founded.sites[name], worker=site_worker())
+                )
+                tasks.append(asyncio.create_task(keep_serving(site)))
+            while not stop.is_set():
+                await asyncio.sleep(0.05)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a federation whose foundation is measured and waits for its officers. Read-only."""
+    root = tmp_path_factory.mktemp("foundation")
+    consortium = new(root)
+    record(consortium)
+
+    async def lay() -> None:
+        await consortium.serve(founding)
+
+    asyncio.run(lay())
+    return root
+
+
+@pytest.fixture
+def consortium(worked: Path, tmp_path: Path) -> Consortium:
+    """A copy of it, to be ended."""
+    shutil.copytree(worked, tmp_path / "f")
+    root = tmp_path / "f"
+    federation = Federation.from_canonical((root / "coordinator" / "federation.json").read_bytes(), what="f")
+    return Consortium(
+        Founded(
+            federation,
+            root / "coordinator",
+            {site: root / "sites" / site for site in SITES},
+            root / "exchange",
+            {one.name: root / "officers" / one.name for one in federation.officers},
+        )
+    )
+
+
+def signed(
+    wardround: Command, consortium: Consortium, officer: str, evidence: Path, out: Path, **files: Path
+) -> Done:
+    root = consortium.founded.coordinator
+    federation = files.get("federation", root / "federation.json")
+    folder = consortium.founded.officers[officer]
+    return wardround("phase", "sign", evidence, "--officer", folder, "--federation", federation, "--out", out)
+
+
+def test_a_phase_ends_with_its_officers_signatures_and_not_before(
+    wardround: Command, consortium: Consortium, tmp_path: Path
+) -> None:
+    home, evidence = consortium.founded.coordinator, package(consortium)
+    shown = wardround("phase", "status", "--home", home)
+    assert (
+        shown.code == 0 and "phase foundation" in shown.out and "3 more of the role data-steward" in shown.out
+    )
+    told = json.loads(wardround("phase", "status", "--home", home, "--json").out)
+    assert all(one["met"] for one in told["conditions"]) and told["phase"] == "foundation"
+    at_site = json.loads(
+        wardround("phase", "status", "--home", consortium.founded.sites[SITES[0]], "--json").out
+    )
+    assert at_site["conditions"] == told["conditions"]  # everybody sees the same
+
+    checked = wardround("evidence", "verify", evidence, "--no-tighter")
+    assert checked.code == 0 and "the phase foundation" in checked.out
+    files = [tmp_path / f"{officer}.json" for officer in OFFICERS]
+    for officer, file in zip(OFFICERS, files, strict=True):
+        done = signed(wardround, consortium, officer, evidence, file)
+        assert done.code == 0, done.err
+    few = wardround("phase", "advance", evidence, *files[:2], "--home", home)
+    assert few.code == 3 and "phase.sign-off" in few.error and "2 of 3 of the role data-steward" in few.error
+    with serving(consortium):
+        done = wardround("phase", "advance", evidence, *files[2:], "--home", home)  # the others were kept
+    assert done.code == 0 and "in its phase pilot" in done.out, done.err
+    assert consortium.state().phase == "pilot"
+    again = wardround("phase", "advance", evidence, "--home", home)
+    assert again.code == 0 and len(consortium.state().rollout.ended) == 1
+
+
+def test_who_may_not_sign_does_not(wardround: Command, consortium: Consortium, tmp_path: Path) -> None:
+    evidence, out = package(consortium), tmp_path / "x.json"
+    # 1. Evidence that does not verify: a figure made prettier, its manifest to match.
+    files = files_of(evidence.read_bytes())
+    bent = tmp_path / "bent.zip"
+    bent.write_bytes(pack({**files, "payload/phase.json": files["payload/phase.json"] + b" "}))
+    assert "ledger.verify.manifest" in signed(wardround, consortium, STEWARDS[0], bent, out).error
+    # 2. Another federation's: a proof under keys that are not this one's.
+    other = new(tmp_path / "other")
+    theirs = other.founded.coordinator / "federation.json"
+    refused = signed(wardround, consortium, STEWARDS[0], evidence, out, federation=theirs)
+    assert refused.code != 0 and not out.exists()
+    # 3. An officer whose key is not the one of the founding document.
+    folder = consortium.founded.officers[STEWARDS[0]]
+    shutil.rmtree(folder / "keys")
+    shutil.copytree(other.founded.officers[STEWARDS[0]] / "keys", folder / "keys")
+    assert "phase.not-an-officer" in signed(wardround, consortium, STEWARDS[0], evidence, out).error
+    # 4. One who gave herself another role.
+    officer = yaml.safe_load((folder / "officer.yaml").read_text())
+    (folder / "officer.yaml").write_text(yaml.safe_dump({**officer, "role": "compliance-officer"}))
+    assert "phase.signer" in signed(wardround, consortium, STEWARDS[0], evidence, out).error
+    # 5. A round's evidence is none of a phase.
+    (of_a_round,) = (path for path in evidence.parent.iterdir() if not path.name.startswith("foundation"))
+    assert "phase.evidence" in signed(wardround, consortium, STEWARDS[1], of_a_round, out).error
+    assert not out.exists()
+
+
+def test_signatures_that_are_not_of_this_evidence_end_nothing(
+    wardround: Command, consortium: Consortium, tmp_path: Path
+) -> None:
+    home, old = consortium.founded.coordinator, package(consortium)
+    files = [tmp_path / f"{officer}.json" for officer in OFFICERS]
+    for officer, file in zip(OFFICERS, files, strict=True):
+        assert signed(wardround, consortium, officer, old, file).code == 0
+    twice = wardround("phase", "advance", old, files[0], files[0], "--home", home)
+    assert twice.code == 3 and "phase.signed-twice" in twice.error
+    lent = json.loads(files[0].read_text())
+    lent["sign_off"]["officer"] = STEWARDS[1]
+    (tmp_path / "lent.json").write_text(json.dumps(lent, sort_keys=True, separators=(",", ":")))
+    done = wardround("phase", "advance", old, tmp_path / "lent.json", "--home", home)
+    assert done.code == 3 and "phase.signature" in done.error
+    with serving(consortium):
+        # An incident, however minor, sends the evidence back. Nobody holds the log when the site sends it.
+        site = consortium.founded.sites[SITES[0]]
+        minor = ("--severity", "minor", "--kind", "other", "--wait", "1")
+        kept = wardround("phase", "incident", "--home", site, *minor)
+        assert kept.code == 1 and "site.unsaid" in kept.error
+        refused = wardround("phase", "advance", old, *files, "--home", home)
+        assert refused.code == 3 and "phase.not-measured" in refused.error
+        measured = wardround("phase", "measure", "--home", home)
+        assert measured.code == 0, measured.err
+        newer = Path(measured.out.splitlines()[0])
+        older = wardround("phase", "advance", newer, *files, "--home", home)
+        assert older.code == 3 and "older evidence" in older.error
+        stale = wardround("phase", "advance", old, *files, "--home", home)
+        assert stale.code == 3 and "phase.other-evidence" in stale.error
+        # And one that is major takes all of it away.
+        major = ("--severity", "critical", "--kind", "data-exposure")
+        assert wardround("phase", "incident", "--home", home, *major).code == 0
+        gone = wardround("phase", "measure", "--home", home)
+        assert gone.code == 3 and "phase.not-opened" in gone.error
+    assert "none are published" in wardround("phase", "status", "--home", home).out
+
+
+def test_terms_are_published_once_and_of_the_phase_in_force(
+    wardround: Command, consortium: Consortium, tmp_path: Path
+) -> None:
+    home, terms = consortium.founded.coordinator, tmp_path / "terms.yaml"
+    terms.write_text(yaml.safe_dump(TERMS.to_json()))
+    with serving(consortium):
+        assert wardround("phase", "open", terms, "--home", home).code == 0  # these stand
+        terms.write_text(yaml.safe_dump({**TERMS.to_json(), "minimum_sites": 3}))
+        changed = wardround("phase", "open", terms, "--home", home)
+        assert changed.code == 3 and "phase.terms-fixed" in changed.error
+        pilot = {**TERMS.to_json(), "phase": "pilot", "minimum_figure": 0.6}
+        terms.write_text(yaml.safe_dump(pilot))
+        early = wardround("phase", "open", terms, "--home", home)
+        assert early.code == 3 and "phase.order" in early.error
+    terms.write_text("phase: foundation\n")
+    assert wardround("phase", "open", terms, "--home", home).code == 2
+    assert wardround("phase", "open", tmp_path / "none", "--home", home).code == 2
+
+
+def test_a_hospital_records_its_papers_and_its_source(wardround: Command, tmp_path: Path) -> None:
+    consortium = new(tmp_path / "f")
+    site = consortium.founded.sites[SITES[0]]
+    paper, plan, terms = tmp_path / "baa.pdf", tmp_path / "plan.yaml", tmp_path / "terms.yaml"
+    paper.write_bytes(b"signed by both")
+    terms.write_text(yaml.safe_dump(TERMS.to_json()))
+    plan.write_text(yaml.safe_dump(tiny_plan().to_json()))
+    with serving(consortium):
+        opened = wardround("phase", "open", terms, "--home", consortium.founded.coordinator)
+        # The coordinator's log is not open between its commands: a statement waits for the next of them.
+        assert opened.code == 0, opened.err
+        left = wardround("site", "agreement", paper, "--kind", "baa", "--home", site, "--wait", "0.5")
+        assert left.code == 1 and "site.unsaid" in left.error
+        left = wardround("site", "conform", "--home", site, "--plan", plan, "--wait", "0.5")
+        assert left.code == 1 and "ok" in left.out and "FAILED" not in left.out
+        asyncio.run(_said(consortium, site))
+    state = consortium.state()
+    assert state.rollout.agreements[SITES[0], "baa"] and SITES[0] in state.rollout.conformance
+    # A source that does not conform is not recorded, and what was found stays here.
+    config = Home(site).read(SiteConfig)
+    shard = Path(config.source.path)
+    shard.rename(shard.with_name("1970-03-17.npz"))
+    broken = config.source.with_fields({"path": str(shard.with_name("1970-03-17.npz"))})
+    Home(site).write(config.model_copy(update={"source": broken}), consortium.founded.federation)
+    done = wardround("site", "conform", "--home", site, "--plan", plan)
+    assert done.code == 3 and "conformance.failed" in done.error and "FAILED" in done.out
+    assert Unsaid(site).waiting() == ()
+
+
+async def _said(consortium: Consortium, site: Path) -> None:
+    async with opened_coordinator(consortium.founded.coordinator):
+        while Unsaid(site).waiting():
+            await asyncio.sleep(0.05)

@@ -1,0 +1,1 @@
+"""`wardround phase`: where a rollout stands, its terms, evidence, sign-offs and incidents."""

@@ -1,0 +1,98 @@
+"""`wardround phase status` and `incident`: what every institution may see, and may say, of the rollout."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_text
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from policies.rollout.statements import IncidentKind, Severity
+from wardround.phase.app import HomeOption, opened_home
+
+if TYPE_CHECKING:
+    from adapters.home import CoordinatorConfig, Home, SiteConfig
+    from policies.rollout.standing import Standing
+
+_STYLES = {"ok": "[green]ok[/green]", "missing": "[bold red]missing[/bold red]"}
+
+
+def status(
+    *,
+    home: HomeOption,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Show where the federation stands. Signatures are shown where they are collected: at the coordinator."""
+    institution, config = opened_home(home)
+    found = standing_of(institution, config)
+    if json:
+        value = {"federation": institution.federation.name, **found.to_json()}
+        sys.stdout.write(f"{json_text.dumps(value)}\n")
+        return
+    show(institution, found)
+
+
+def incident(
+    *,
+    home: HomeOption,
+    severity: Annotated[
+        Severity,
+        Parameter(
+            help="minor: on record, and evidence is measured anew. major: back one phase. critical: back to the "
+            "beginning."
+        ),
+    ],
+    kind: Annotated[IncidentKind, Parameter(help="What went wrong. Nothing else is told.")],
+    wait: Annotated[float, Parameter(help="Seconds to wait until it stands on the ledger.")] = 60.0,
+) -> None:
+    """Report an incident, as any member may. It closes the gates above it at once, whoever disagrees."""
+    from adapters.home import SiteConfig
+    from policies.rollout.statements import IncidentReported
+    from tasks.coordinator.party import opened_coordinator
+    from tasks.site.statements import say_or_leave
+
+    institution, config = opened_home(home)
+    body = IncidentReported(severity=severity, kind=kind)
+
+    async def say() -> None:
+        if isinstance(config, SiteConfig):
+            await say_or_leave(institution.root, body, wait_s=wait)
+            return
+        async with opened_coordinator(institution.root) as coordinator:
+            await coordinator.say(body, final=False)
+
+    asyncio.run(say())
+    Console(highlight=False).print(f"{config.name} reported an incident: {severity}, {kind}", soft_wrap=True)
+
+
+def standing_of(home: Home, config: SiteConfig | CoordinatorConfig) -> Standing:
+    from adapters.exchange import DirectoryExchange
+    from adapters.final_log import FinalLog
+    from adapters.home import CoordinatorConfig
+    from adapters.institution_log import read_state
+    from policies.rollout.standing import standing
+
+    if isinstance(config, CoordinatorConfig):
+        from tasks.rollout.status import coordinator_standing
+
+        return coordinator_standing(home.root, read_state(home)[0])
+    return standing(FinalLog.read(home.federation, DirectoryExchange(home.resolve(config.exchange))).state)
+
+
+def show(home: Home, found: Standing) -> None:
+    from tasks.rollout.status import rows
+
+    console = Console(highlight=False)
+    table = Table(title=f"{home.federation.name}: phase {found.phase}", title_justify="left", show_edge=False)
+    for heading in ("asked", "there", ""):
+        table.add_column(heading, overflow="fold")
+    for asked, there, word in rows(found):
+        table.add_row(asked, there, _STYLES[word])
+    console.print(table)
+    missing = found.missing
+    said = f"The next gate waits for: {'; '.join(missing)}." if missing else "The phase can end."
+    console.print(said, soft_wrap=True)
