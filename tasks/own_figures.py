@@ -16,7 +16,7 @@ from ledger.canonical import JsonValue
 from policies.data_contract import DataContract
 from privacy.histogram import SUBGROUPS
 from privacy.scores import of_scores
-from tasks.score import patient_scores, score
+from tasks.score import patient_scores, score_apart
 from tasks.segmentation import Segmented, segmented
 from tasks.train.calibration import CalibrationHead, fit_head
 
@@ -30,13 +30,13 @@ def scored(
     module: torch.nn.Module, cohort: Cohort, contract: DataContract, device: str
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Score and label of each patient of the cohort, (patient_count,) each."""
-    scores = score(module, cohort.inputs, device)
+    scores = score_apart(module, cohort.inputs, device)
     return patient_scores(scores, cohort.positives(contract), cohort.patients)
 
 
 def masked(module: torch.nn.Module, cohort: Cohort, contract: DataContract, device: str) -> Segmented:
     """The same where masks are learned."""
-    return segmented(score(module, cohort.inputs, device), cohort.targets(contract), cohort.patients)
+    return segmented(score_apart(module, cohort.inputs, device), cohort.targets(contract), cohort.patients)
 
 
 def exact_figures(

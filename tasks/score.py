@@ -10,6 +10,7 @@ is that patient's, and an evaluation that failed over it would tell it without a
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # Items scored at once, and how many values they may have together: volumes are larger than images.
 _BATCH, _BATCH_VALUES = 512, 1 << 24
+_PLACES = 8
+"""Items in each batch of `score_apart`."""
 UNSCORED = 0.5
 """The probability of an item of which the network says nothing."""
 
@@ -45,6 +48,36 @@ def score(
             batch = torch.from_numpy(np.ascontiguousarray(inputs[start : start + many], np.float32))
             parts.append(torch.sigmoid(module(batch.to(device))).to("cpu", torch.float32).numpy())
     return np.concatenate(parts)
+
+
+def score_apart(
+    module: torch.nn.Module, inputs: npt.NDArray[np.float32], device: torch.device | str = "cpu"
+) -> npt.NDArray[np.float32]:
+    """The same, so that an item's score is a function of the item and the model, whoever else is there.
+
+    Rounding depends on the size of a batch and on the place in it. Here all batches have one size, and an item's
+    place follows from its own content: one item more or less changes in which batch others are, and nothing else.
+    What stays empty is zeros.
+    """
+    import torch
+
+    if not len(inputs):
+        return np.zeros(0, np.float32)
+    module.to(device).eval()
+    size = max(1, min(_PLACES, _BATCH_VALUES // inputs[0].size))
+    waiting: list[list[int]] = [[] for _ in range(size)]
+    for number, item in enumerate(inputs):
+        waiting[zlib.crc32(item.tobytes()) % size].append(number)
+    found: dict[int, npt.NDArray[np.float32]] = {}
+    with torch.inference_mode():
+        for turn in range(max(map(len, waiting))):
+            there = {place: line[turn] for place, line in enumerate(waiting) if turn < len(line)}
+            batch = torch.zeros(size, *inputs.shape[1:])
+            for place, number in there.items():
+                batch[place] = torch.from_numpy(np.ascontiguousarray(inputs[number], np.float32))
+            scores = torch.sigmoid(module(batch.to(device))).to("cpu", torch.float32).numpy()
+            found.update((number, scores[place]) for place, number in there.items())
+    return np.stack([found[number] for number in range(len(inputs))])
 
 
 def patient_scores(

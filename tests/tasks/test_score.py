@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from adapters.sources.cohort import Cohort
 from policies.opening import aucs_micro_of, histogram_lane_count
 from policies.plan import Evaluation
 from privacy.histogram import SUBGROUPS, score_histogram
 from privacy.noise import NoiseStream
-from tasks.score import UNSCORED, evaluation_counts, exact_auc, mask_counts, patient_scores, score
+from tasks import own_figures
+from tasks.score import (
+    UNSCORED,
+    evaluation_counts,
+    exact_auc,
+    mask_counts,
+    patient_scores,
+    score,
+    score_apart,
+)
 from tasks.segmentation import segmented
+from tasks.train import networks
+from tests.tasks.train.networks.covered import COVERED, Covered
 
 
 class _Mean(torch.nn.Module):
@@ -138,3 +151,54 @@ def test_no_patient_s_mask_decides_whether_a_hospital_evaluates() -> None:
     assert found.dice[4] == 0.0 and found.distance[4] == 1.0 and np.isfinite(found.distance).all()
     with NoiseStream() as noise:
         assert len(mask_counts(found, np.zeros(6, np.int64), WHOLE, noise)) == histogram_lane_count(WHOLE)
+
+
+# One patient more or less
+
+
+_SEVERAL = [one for one in COVERED if one.label in {"SmallConvNet-2d", "UNet-2d", "ViT-2d"}]
+
+
+@pytest.mark.parametrize("covered", _SEVERAL, ids=lambda covered: covered.label)
+def test_nobodys_score_changes_with_who_else_is_there(covered: Covered) -> None:
+    """To the last bit, as one that lies at a bin's edge would be counted in another bin."""
+    module = networks.build(covered.network, covered.data)
+    random = np.random.default_rng(5)
+    inputs = random.random((37, *covered.data.shape), dtype=np.float32)
+    everybody = score_apart(module, inputs)
+    np.testing.assert_allclose(everybody, score(module, inputs), atol=1e-5)
+    for leaves in (0, 18, 36):
+        assert np.array_equal(
+            np.delete(everybody, leaves, 0), score_apart(module, np.delete(inputs, leaves, 0))
+        )
+    order = random.permutation(len(inputs))
+    assert np.array_equal(everybody[order], score_apart(module, inputs[order]))
+    assert np.array_equal(everybody[7:8], score_apart(module, inputs[7:8]))
+
+
+def test_those_who_look_alike_are_scored_alike_and_nobody_is_nothing() -> None:
+    same = np.full((19, 1, 4, 4), 0.25, np.float32)
+    assert len(set(score_apart(_Mean(), same).tolist())) == 1
+    assert score_apart(_Mean(), same[:0]).shape == (0,)
+
+
+def test_a_hospitals_figures_are_scored_apart() -> None:
+    data = COVERED[0].data
+    cohort = _cohort(np.random.default_rng(0).random((65, *data.shape), dtype=np.float32))
+    everybody, _ = own_figures.scored(_Rounded(), cohort, data, "cpu")
+    without = cohort.among(frozenset(cohort.keys[1:]))
+    assert np.array_equal(everybody[1:], own_figures.scored(_Rounded(), without, data, "cpu")[0])
+
+
+class _Rounded(torch.nn.Module):
+    """As rounding does, but more: by the size of the batch and the place in it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(1, 2, 3)) + 0.01 * len(images) + 0.001 * torch.arange(len(images))
+
+
+def _cohort(inputs: np.ndarray) -> Cohort:
+    count = len(inputs)
+    keys = tuple(bytes([number]) * 32 for number in range(count))
+    labels, groups = (np.arange(count) % 2).astype(np.int8), np.zeros(count, np.int8)
+    return Cohort(inputs, labels, np.arange(count), groups, keys, pd.DataFrame({"patient": np.arange(count)}))
