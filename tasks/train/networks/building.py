@@ -22,6 +22,7 @@ from tasks.train.networks.dp_ready import Readiness, make_ready
 from tasks.train.networks.errors import NetworkArgumentError, NetworkShapeError
 from tasks.train.networks.item_network import ItemNetwork
 from tasks.train.networks.separation import logits
+from tasks.train.networks.size import BoundedWeights, refuse_large_activations
 from tasks.train.networks.standardised import standardise
 from tasks.train.weights import Vector, Weights, WeightsError
 
@@ -52,6 +53,7 @@ def _examined(network_bytes: bytes, data_bytes: bytes) -> Readiness:
     """Cached by content: arguments are a mapping and have no hash."""
     network, data = _documents(network_bytes, data_bytes)
     with torch.random.fork_rng(devices=[]):
+        refuse_large_activations(_construct(network, data))
         readiness = _tried(network, data)
         module = _construct(network, data)
         readiness.apply(module, norm_groups=network.norm_groups)
@@ -90,7 +92,8 @@ def _construct(network: Network, data: DataContract) -> ItemNetwork:
     for ours in (tabular, small):
         if network.name in ours.NAMES:
             make = ours.construct
-    return ItemNetwork(make(network, data), data)
+    with BoundedWeights():
+        return ItemNetwork(make(network, data), data)
 
 
 def loaded(network: Network, data: DataContract, weights: Mapping[str, Vector]) -> nn.Module:

@@ -33,3 +33,9 @@ class NetworkNotPrivateError(InputError):
     """Something in it cannot be trained privately."""
 
     code = "network.not-private"
+
+
+class NetworkSizeError(InputError):
+    """More weights or activations than any plan may ask a site for."""
+
+    code = "network.too-large"

@@ -17,7 +17,12 @@ from torch import nn
 from policies.data_contract import DataContract
 from policies.network_arguments import ArgumentName
 from policies.training import Network
-from tasks.train.networks.errors import NetworkArgumentError, NetworkUnavailableError, NetworkUnknownError
+from tasks.train.networks.errors import (
+    NetworkArgumentError,
+    NetworkSizeError,
+    NetworkUnavailableError,
+    NetworkUnknownError,
+)
 
 Value = object
 RESNET: Final = re.compile(r"^ResNet(10|18|34|50|101|152|200)$")
@@ -144,6 +149,8 @@ def _made(name: str, make: Callable[..., nn.Module], arguments: Mapping[str, Val
             remedy="Name another network.",
             diagnostics=str(error),
         ) from None
+    except NetworkSizeError:
+        raise
     except Exception as error:  # whatever the class makes of arguments that it does not like
         raise NetworkArgumentError(
             f"{name} cannot be made with these arguments for items of this shape",
