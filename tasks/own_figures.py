@@ -74,6 +74,15 @@ def head_of(
     return fit_head(*scored(module, train, contract, device), model_digest=model_digest)
 
 
+def one_class(contract: DataContract, *, training: Cohort, held_out: Cohort) -> tuple[str, ...]:
+    """Which of the two has patients of one label alone, where labels are learned: for the site's report, and nowhere
+    else."""
+    if contract.target == "mask":
+        return ()
+    parts = {"training": training, "held out": held_out}
+    return tuple(name for name, part in parts.items() if len(set(part.labels.tolist())) < 2)
+
+
 def whole_figure(figures: JsonValue, name: str) -> JsonValue:
     """A figure of everybody; None where it is not defined."""
     everybody = figures.get(WHOLE) if isinstance(figures, dict) else None

@@ -39,8 +39,11 @@ def report(
             f"{name} has compared no models yet",
             remedy="A site compares them after the last round of a plan.",
         )
+    alone = kept.get("one_class")
+    alike = [str(part) for part in alone] if isinstance(alone, list) else []
     if json:
-        sys.stdout.write(f"{json_text.dumps({'plan_digest': kept.get('plan_digest'), 'figures': figures})}\n")
+        told = {"plan_digest": kept.get("plan_digest"), "figures": figures, "one_class": alike}
+        sys.stdout.write(f"{json_text.dumps(told)}\n")
         return
     console = Console(highlight=False)
     models = {model: groups for model, groups in figures.items() if isinstance(groups, dict)}
@@ -55,6 +58,12 @@ def report(
             values = [here.get(figure) for here in by_model.values()]
             table.add_row(figure.replace("_", " "), *map(_shown, values))
         console.print(table)
+    if alike:
+        console.print(
+            f"[bold]data.one-class[/bold] Patients {' and '.join(alike)} have one label alone: figures that need "
+            "both are left out, there is no calibration head, and a model of this site alone has learned nothing. Nobody "
+            "else is told."
+        )
     console.print("Exact, of this site's held-out patients: keep them here.")
 
 

@@ -32,7 +32,7 @@ from privacy.packing import Lanes
 from privacy.support import gather
 from tasks import progress
 from tasks.aggregate import encode_counts, encoding_of, support_of
-from tasks.own_figures import exact_figures, head_of, masked, scored, whole_figure
+from tasks.own_figures import exact_figures, head_of, masked, one_class, scored, whole_figure
 from tasks.progress import Progress
 from tasks.score import evaluation_counts, mask_counts
 from tasks.site.calibration import keep_head
@@ -224,6 +224,7 @@ class SiteSession(TableSession):
             "auc_local_only": whole_figure(figures["local_only"], "auc"),
             "auc_federated": whole_figure(figures["federated"], "auc"),
             "figures": figures,
+            "one_class": [*one_class(plan.data, training=train, held_out=held_out)],
         }
 
     # -- within --------------------------------------------------------------------------------------------

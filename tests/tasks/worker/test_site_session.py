@@ -187,7 +187,19 @@ def test_a_held_out_patient_who_withdrew_is_not_scored(
     hospital.evaluate(plan, base)
     assert scored == [len(held_out), len(held_out) - 3]
     figures = hospital.session.compare(plan, base)
-    assert figures["patients"] == PATIENTS - 3
+    assert figures["patients"] == PATIENTS - 3 and figures["one_class"] == []
+
+
+def test_a_hospital_whose_patients_all_have_one_label_is_told_so_and_nobody_else(
+    hospital: Hospital, plan: Plan
+) -> None:
+    with np.load(hospital.shard) as shard:
+        alike = {**shard, "labels": np.ones_like(shard["labels"])}
+    np.savez(hospital.shard, **alike)
+    hospital.session.prepare(plan)
+    figures = hospital.session.compare(plan, hospital.session.initial_model(plan))
+    assert figures["one_class"] == ["training", "held out"]
+    assert figures["auc_federated"] is None and not (hospital.home.root / "calibration").exists()
 
 
 def test_a_consent_that_expires_in_the_middle_of_a_round_ends_there(
