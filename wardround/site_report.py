@@ -60,9 +60,9 @@ def report(
         console.print(table)
     if alike:
         console.print(
-            f"[bold]data.one-class[/bold] Patients {' and '.join(alike)} have one label alone: figures that need "
-            "both are left out, there is no calibration head, and a model of this site alone has learned nothing. Nobody "
-            "else is told."
+            f"[bold]data.one-class[/bold] Patients {' and '.join(alike)} have one label alone: there are no figures "
+            "that need both and no calibration head, and a model of this site alone has learned nothing. "
+            "Nobody else is told."
         )
     console.print("Exact, of this site's held-out patients: keep them here.")
 
