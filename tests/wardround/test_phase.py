@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from adapters.home import Home, SiteConfig
+from adapters.sequencer import Sequencer
 from adapters.unsaid import Unsaid
 from ledger.evidence_zip import pack
 from policies.federation import Federation
@@ -157,7 +159,7 @@ def test_who_may_not_sign_does_not(wardround: Command, consortium: Consortium, t
 
 
 def test_signatures_that_are_not_of_this_evidence_end_nothing(
-    wardround: Command, consortium: Consortium, tmp_path: Path
+    wardround: Command, consortium: Consortium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, old = consortium.founded.coordinator, package(consortium)
     files = [tmp_path / f"{officer}.json" for officer in OFFICERS]
@@ -176,7 +178,10 @@ def test_signatures_that_are_not_of_this_evidence_end_nothing(
         minor = ("--severity", "minor", "--kind", "other", "--wait", "1")
         kept = wardround("phase", "incident", "--home", site, *minor)
         assert kept.code == 1 and "site.unsaid" in kept.error
-        refused = wardround("phase", "advance", old, *files, "--home", home)
+        with monkeypatch.context() as slow:  # a log that would take the coordinator's word first
+            take_in = Sequencer._take_in
+            slow.setattr(Sequencer, "_take_in", lambda log: (time.sleep(0.5), take_in(log))[1])
+            refused = wardround("phase", "advance", old, *files, "--home", home)
         assert refused.code == 3 and "phase.not-measured" in refused.error
         measured = wardround("phase", "measure", "--home", home)
         assert measured.code == 0, measured.err
