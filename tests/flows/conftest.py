@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tasks.train import networks
 from tests.consortium import Consortium
+from tests.plans import tiny_plan
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported() -> None:
+    """All that a first round imports, which takes half a minute where four processes begin at once: that is not to
+    count towards a test's deadlines."""
+    for name in ("great_expectations", "mlflow", "tenseal", "scipy.stats", "opendp.prelude"):
+        import_module(name)
+    plan = tiny_plan()
+    networks.build(plan.network, plan.data)
 
 
 @pytest.fixture
