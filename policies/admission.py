@@ -1,8 +1,8 @@
 """Admission: may this institution say this now? The typed kernel in front of every append and cosignature.
 
 One function per event type, each a pure reading of the state that returns every violation it finds; they live in
-`policies.membership`, `policies.budget`, `policies.rounds` and `policies.inquiries`. Here is who may say what at all,
-and the table. Signatures and chains are checked before (`ledger.chain`).
+`policies.membership`, `policies.budget`, `policies.rounds`, `policies.inquiries` and `policies.rollout`. Here is who
+may say what at all, and the table. Signatures and chains are checked before (`ledger.chain`).
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ from policies.events import (
     UpdateRefused,
 )
 from policies.federation import Federation
-from policies.rollout import gate
+from policies.rollout import gate, promotion
 from policies.rollout.statements import (
     AgreementRecorded,
     ConformanceRecorded,
     DrillRecorded,
     IncidentReported,
+    ModelPromoted,
+    ModelRolledBack,
     PhaseAdvanced,
     PhaseMeasured,
     PhaseOpened,
@@ -60,12 +62,11 @@ _SITES_SAY = (
     | ConsentState
     | TrainingReceipt
     | PolicyAdopted
+    | SiteReleased
     | AgreementRecorded
     | ConformanceRecorded
 )
-_ANYBODY_SAYS = (
-    UpdateRefused | IdentityRotated | MemberRetired | SiteQuarantined | SiteReleased | IncidentReported
-)
+_ANYBODY_SAYS = UpdateRefused | IdentityRotated | MemberRetired | SiteQuarantined | IncidentReported
 
 
 def violations_of(
@@ -99,7 +100,7 @@ def violations_of(
         case SiteQuarantined():
             return membership.quarantine(state, institution, body)
         case SiteReleased():
-            return membership.release(state, body)
+            return membership.release(state, institution, body)
         case PhaseOpened():
             return gate.opening(state, body)
         case PhaseMeasured():
@@ -121,7 +122,7 @@ def violations_of(
         case PlanApproved():
             return rounds.approval(state, institution, body)
         case RosterFixed():
-            return rounds.roster(state, body)
+            return rounds.roster(state, body, log_time_s=now_s)
         case BudgetReserved():
             return budget.reservation(state, institution, body, log_time_s=now_s)
         case BudgetSpent():
@@ -142,3 +143,7 @@ def violations_of(
             return rounds.verdict(state, body, log_time_s=now_s)
         case ModelRegistered():
             return rounds.registration(state, body)
+        case ModelPromoted():
+            return promotion.promotion(state, body)
+        case ModelRolledBack():
+            return promotion.rollback(state, body)

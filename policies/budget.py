@@ -61,7 +61,7 @@ def unreleased(plan: AnyPlan, round_number: int, released: tuple[Step, ...]) -> 
         mechanism
         for step in plan.steps_of(round_number)
         if step not in released
-        for mechanism in mechanisms_of(plan, step)
+        for mechanism in mechanisms_of(plan, step, round_number=round_number)
     )
 
 

@@ -37,7 +37,7 @@ from policies.rego import Rules, installed_rules
 if TYPE_CHECKING:
     from policies.state import FederationState
 
-OWN_CODES: Final = ("plan.code", "policy.not-adopted", "plan.published-twice", "plan.no-latest-model")
+OWN_CODES: Final = ("plan.code", "policy.not-adopted", "plan.published-twice")
 """What is asked here beside the rules' decision `plan`; the last three need a ledger."""
 _RULE: Final = re.compile(r'^(\w+) contains "([a-z0-9.-]+)"', re.MULTILINE)
 
@@ -101,7 +101,7 @@ def judge(plan: Plan, running: Running, state: FederationState | None, *, now_s:
     asked = violations_by_site(
         state, plan, costs, log_time_s=max(now_s, state.log_time_s), rules=running.rules
     )
-    found += [*_policy(state, running), *_edition(state, plan), *_base(state, plan)]
+    found += [*_policy(state, running), *_edition(state, plan)]
     notes += [*_progress(state, plan), *_approvals(state, plan)]
     return Judgement(
         plan=plan,
@@ -153,14 +153,6 @@ def _edition(state: FederationState, plan: Plan) -> list[Violation]:
             "plan.published-twice",
             f"edition {plan.edition} of the plan is on the ledger already and is over; give it another edition",
         )
-    ]
-
-
-def _base(state: FederationState, plan: Plan) -> list[Violation]:
-    if plan.base == "initial" or state.latest_model(plan.study) is not None:
-        return []
-    return [
-        Violation("plan.no-latest-model", f"the study {plan.study} has no registered model to begin from")
     ]
 
 

@@ -14,7 +14,13 @@ from policies.plan import Plan
 from policies.receipt import Step
 from privacy import accounting
 from privacy.accounting import Curve
-from privacy.mechanisms import DistributedGaussian, Gaussian, Mechanism, SubsampledGaussian
+from privacy.mechanisms import (
+    DistributedGaussian,
+    Gaussian,
+    Mechanism,
+    RandomisedResponse,
+    SubsampledGaussian,
+)
 from privacy.statistics import mechanisms
 
 INVERSE_ROOT_2: Final = 0.70710678
@@ -25,8 +31,8 @@ class StepUnknownError(InputError):
     code = "plan.step"
 
 
-def mechanisms_of(plan: AnyPlan, step: Step) -> tuple[Mechanism, ...]:
-    """The mechanisms by which one `step` of one round of `plan` depends on patients."""
+def mechanisms_of(plan: AnyPlan, step: Step, *, round_number: int) -> tuple[Mechanism, ...]:
+    """The mechanisms by which one `step` of this round of `plan` depends on patients."""
     if step not in plan.steps:
         raise StepUnknownError(f"the plan has no step {step}")
     if isinstance(plan, Inquiry):
@@ -50,7 +56,8 @@ def mechanisms_of(plan: AnyPlan, step: Step) -> tuple[Mechanism, ...]:
                 steps=plan.training.steps,
             ),
         )
-    return (evaluation_mechanism(plan),)
+    asked = comparison_mechanism(plan) if plan.compares(round_number) else None
+    return (evaluation_mechanism(plan),) if asked is None else (evaluation_mechanism(plan), asked)
 
 
 def evaluation_mechanism(plan: Plan) -> Gaussian:
@@ -60,9 +67,20 @@ def evaluation_mechanism(plan: Plan) -> Gaussian:
     return Gaussian(noise_multiplier=plan.evaluation.noise_std * share, count=1)
 
 
+def comparison_mechanism(plan: Plan) -> RandomisedResponse | None:
+    """Whether a site is better off hangs on all its patients: those that its own model learned from, and those that
+    both are scored on. So it is answered by a mechanism that needs no sensitivity. None where nobody is asked."""
+    terms = plan.evaluation.compare
+    return None if terms is None else RandomisedResponse(epsilon=terms.epsilon, count=1)
+
+
 def round_mechanisms(plan: AnyPlan, round_number: int) -> tuple[Mechanism, ...]:
     """Those of one round; a round without an evaluation has those of its training alone."""
-    return tuple(mechanism for step in plan.steps_of(round_number) for mechanism in mechanisms_of(plan, step))
+    return tuple(
+        mechanism
+        for step in plan.steps_of(round_number)
+        for mechanism in mechanisms_of(plan, step, round_number=round_number)
+    )
 
 
 def round_cost(plan: AnyPlan, round_number: int) -> Curve:
@@ -79,13 +97,14 @@ def plan_mechanisms(plan: AnyPlan) -> tuple[Mechanism, ...]:
 def plan_cost(plan: AnyPlan, *, rounds: int | None = None) -> Curve:
     """The cost of the first `rounds` rounds, by default of all: exactly the sum of what each reserves."""
     count = plan.rounds if rounds is None else rounds
-    # The last round has all the steps of the plan.
-    whole = round_cost(plan, plan.rounds)
     if isinstance(plan, Inquiry):
-        return whole.scaled(count)
-    evaluated = plan.evaluations(count)
-    summed = accounting.total(mechanisms_of(plan, "training"))
-    return whole.scaled(evaluated) + summed.scaled(count - evaluated)
+        return round_cost(plan, 1).scaled(count)
+    trained = accounting.total(mechanisms_of(plan, "training", round_number=1))
+    cost = trained.scaled(count) + accounting.curve(evaluation_mechanism(plan)).scaled(
+        plan.evaluations(count)
+    )
+    asked = comparison_mechanism(plan) if plan.compares(count) else None
+    return cost if asked is None else cost + accounting.curve(asked)
 
 
 def epsilon_micro(cost: Curve, delta: float) -> int:

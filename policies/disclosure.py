@@ -47,6 +47,7 @@ DISCLOSURES: Final[dict[str, Origin]] = {
     "SiteQuarantined.code": Origin.CODE,
     "SiteQuarantined.evidence": Origin.LEDGER,
     "SiteReleased.site": Origin.INSTITUTION,
+    "SiteReleased.quarantine": Origin.LEDGER,
     "AgreementRecorded.kind": Origin.INSTITUTION,
     "AgreementRecorded.document_digest": Origin.INSTITUTION,
     "ConformanceRecorded.contract_digest": Origin.YES,
@@ -125,14 +126,15 @@ DISCLOSURES: Final[dict[str, Origin]] = {
 """Field path → where its value comes from. `[]` is every item of a list; what nests keeps its parent's path."""
 
 _PUBLIC_CODES: Final = (
-    "aggregate.", "budget.", "consent.state", "federation.", "ledger.", "member.", "opening.", "phase.", "plan.",
-    "policy.", "privacy.resolution", "receipt.", "robust.", "roster.", "round.", "rules.",
-    "site.clip-ceiling", "site.maintenance", "site.model-family", "site.no-table", "site.noise-floor",
-    "site.plan-cap", "site.quarantined", "witness.",
+    "aggregate.", "budget.", "consent.state", "drift.performance", "federation.", "ledger.", "member.", "opening.",
+    "phase.", "plan.", "policy.", "privacy.resolution", "receipt.", "robust.", "roster.", "round.", "rules.",
+    "site.clip-ceiling", "site.comparison", "site.drift-margin", "site.maintenance", "site.model-family",
+    "site.no-source", "site.no-table", "site.noise-floor", "site.plan-cap", "site.quarantined", "witness.",
 )  # fmt: skip
 
 
 def public_code(code: str) -> str:
     """The code under which a site may say why it does not report: its own if that follows from the plan, the ledger
-    and the code that runs, else one for everything that could tell of patients (data, cohort, training)."""
+    and the code that runs, else one for everything that could tell of patients (data, cohort, training). That an
+    evaluation drifted tells of patients too, and is read off noised counts that the pool paid for."""
     return code if code.startswith(_PUBLIC_CODES) else WITHHELD

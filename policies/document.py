@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Final, Self
+from collections.abc import Hashable
+from typing import Annotated, Any, Final, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yaml.constructor import ConstructorError
 
 from ledger import canonical
 from ledger.errors import InputError
@@ -74,23 +76,59 @@ class Document(BaseModel):
 
     @classmethod
     def from_yaml(cls, text: str, *, what: str) -> Self:
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" at line {mark.line + 1}" if mark is not None else ""
+        return cls.from_value(mapping_of(text, what=what), what=what)
+
+
+def mapping_of(text: str, *, what: str) -> dict[str, object]:
+    """The fields of a document written as YAML, not validated yet.
+
+    MalformedDocumentError: no YAML, no mapping, a key twice, or a value that holds itself.
+    """
+    code = f"{_slug(what)}.malformed"
+    try:
+        value = _Strict(text).get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        if isinstance(error, _KeyTwiceError):
             raise MalformedDocumentError(
-                f"{what}: not valid YAML{where}",
-                remedy="Correct the syntax.",
-                code=f"{_slug(what)}.malformed",
+                f"{what}: {error.problem}{where}", remedy="Leave one of them.", code=code
             ) from None
-        if not isinstance(value, dict):
-            raise MalformedDocumentError(
-                f"{what}: expected a mapping of fields",
-                remedy="See `wardround plan new`.",
-                code=f"{_slug(what)}.malformed",
-            )
-        return cls.from_value(value, what=what)
+        raise MalformedDocumentError(
+            f"{what}: not valid YAML{where}", remedy="Correct the syntax.", code=code
+        ) from None
+    except (RecursionError, ValueError):  # nested without end; a date or number that is none
+        raise MalformedDocumentError(
+            f"{what}: a value cannot be read", remedy="Correct the syntax.", code=code
+        ) from None
+    if not isinstance(value, dict):
+        raise MalformedDocumentError(
+            f"{what}: expected a mapping of fields", remedy="See `wardround plan new`.", code=code
+        )
+    return value
+
+
+class _KeyTwiceError(ConstructorError):
+    """A key that stands twice: YAML forbids it, and PyYAML takes the last."""
+
+
+class _Strict(yaml.SafeLoader):
+    """What a document may hold: every key once, and nothing that holds itself."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.deep_construct = True  # whole values at once: one that holds itself is refused, with its line
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConstructorError(None, None, "a key that is no word", key.start_mark)
+            if key.value in seen:
+                said = f"the key {key.value[:64]!a} stands twice"
+                raise _KeyTwiceError(None, None, said, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _slug(what: str) -> str:

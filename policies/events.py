@@ -25,12 +25,14 @@ from policies.rollout.statements import (
     ConformanceRecorded,
     DrillRecorded,
     IncidentReported,
+    ModelPromoted,
+    ModelRolledBack,
     PhaseAdvanced,
     PhaseMeasured,
     PhaseOpened,
+    Round,
 )
 
-Round = Annotated[int, Field(ge=1, le=1000)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")]
 Lane = Annotated[int, Field(gt=-(2**31), lt=2**31)]
 Openings = Annotated[tuple[SignedOpening, ...], Field(max_length=16)]
@@ -151,9 +153,11 @@ class SiteQuarantined(Document):
 
 
 class SiteReleased(Document):
-    """A quorum of the members takes a site back."""
+    """A site's vote to take another one back. It is back from the index at which a quorum of the sites voted so."""
 
     site: Name
+    quarantine: Digest
+    """Entry digest of the `site.quarantined` that the vote is about: it counts for no later one."""
 
 
 class TrainingReceipt(Document):
@@ -211,13 +215,17 @@ class EvaluationRecorded(Document):
     round: Round
     sum_digest: Digest
     histogram: Annotated[tuple[Lane, ...], Field(min_length=8, max_length=1536)]
-    """The opened, noised sum itself, so that everybody recomputes the AUC."""
+    """The opened, noised sum itself, so that everybody recomputes the AUC; less its last lane where there is a
+    `better_off`."""
     auc_micro: Micro | None
     subgroup_auc_micro: Annotated[tuple[Micro | None, ...], Field(max_length=8)]
     """Of the plan's subgroups, in their order; none where it has none."""
     dice_micro: Micro | None = None
     """The mean Dice of patients' masks, where masks are learned; there is no AUC then."""
     subgroup_dice_micro: Annotated[tuple[Micro | None, ...], Field(max_length=8)] = ()
+    better_off: Lane | None = None
+    """The last lane of the opened sum of a plan that compares: how many sites answered yes (`policies.comparison`).
+    What is under zero or above their number shows a hostile site, and is recorded all the same."""
     openings: Openings
 
     @property
@@ -287,6 +295,8 @@ Body = (
     | StatisticsReleased
     | GateVerdict
     | ModelRegistered
+    | ModelPromoted
+    | ModelRolledBack
 )
 
 TYPES: dict[str, tuple[type[Body], ...]] = {
@@ -319,6 +329,8 @@ TYPES: dict[str, tuple[type[Body], ...]] = {
     "statistics.released": (StatisticsReleased,),
     "gate.verdict": (GateVerdict,),
     "model.registered": (ModelRegistered,),
+    "model.promoted": (ModelPromoted,),
+    "model.rolled-back": (ModelRolledBack,),
 }
 """What an event of a type may say; where there are several, `purpose` tells them apart."""
 

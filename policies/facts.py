@@ -9,6 +9,7 @@ compared at the pool's pinned order. What the rules say of the facts lives in th
 from __future__ import annotations
 
 import decimal
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -76,7 +77,8 @@ def plan_facts(plan: AnyPlan, *, sites: int, unknown: tuple[str, ...], phase: st
             "epsilon_cap_micro": micro(plan.budget.epsilon_cap),
             "code_digests": list(plan.code_digests),
         },
-        "federation": {"phase": phase, "sites": sites},
+        # Where a plan selects, no more than so many of them ever sum.
+        "federation": {"phase": phase, "sites": min(sites, plan.participation.select or sites)},
         "unknown_sites": list(unknown),
     }
 
@@ -180,22 +182,41 @@ def continuation_facts(state: FederationState, plan: Plan, plan_digest: str, rou
 def release_facts(state: FederationState, plan: Plan, plan_digest: str, round_number: int) -> Facts:
     """A round's model, as far as the round has come."""
     evaluated = state.evaluated.get((plan_digest, round_number))
-    figure_micro = None if evaluated is None else evaluated.figure_micro
-    in_force = state.figure_in_force(plan)
-    gap, regression = plan.gates.maximum_subgroup_gap, plan.gates.maximum_regression
-    subgroups = () if evaluated is None else evaluated.subgroup_figures_micro
+    gates = plan.gates
     return {
         **continuation_facts(state, plan, plan_digest, round_number),
-        # The AUC of labels, the mean Dice of masks.
+        **figure_facts(
+            figure_micro=None if evaluated is None else evaluated.figure_micro,
+            minimum_figure=plan.minimum_figure,
+            in_force_micro=state.figure_in_force(plan),
+            maximum_regression=gates.maximum_regression,
+            subgroups_micro=() if evaluated is None else evaluated.subgroup_figures_micro,
+            maximum_subgroup_gap=gates.maximum_subgroup_gap,
+        ),
+    }
+
+
+def figure_facts(
+    *,
+    figure_micro: int | None,
+    minimum_figure: float,
+    in_force_micro: int | None,
+    maximum_regression: float | None,
+    subgroups_micro: Sequence[int | None],
+    maximum_subgroup_gap: float | None,
+) -> Facts:
+    """A model's AUC of labels, or mean Dice of masks, and the bounds on it. None is no figure, or no bound."""
+    gap, regression = maximum_subgroup_gap, maximum_regression
+    return {
         "evaluated": figure_micro is not None,
         "figure_micro": figure_micro or 0,
-        "minimum_figure_micro": micro(plan.minimum_figure),
-        "in_force": {"known": in_force is not None, "figure_micro": in_force or 0},
+        "minimum_figure_micro": micro(minimum_figure),
+        "in_force": {"known": in_force_micro is not None, "figure_micro": in_force_micro or 0},
         "maximum_regression_micro": MICRO if regression is None else micro(regression),
         "subgroups": {
             "wanted": gap is not None,
             # A subgroup without a figure is one too few.
-            "figure_micro": [] if None in subgroups else list(subgroups),
+            "figure_micro": [] if None in subgroups_micro else list(subgroups_micro),
         },
         "maximum_subgroup_gap_micro": MICRO if gap is None else micro(gap),
     }

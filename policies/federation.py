@@ -7,7 +7,7 @@ one purpose: who could cosign with the log's key, or with another's, would count
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -31,6 +31,11 @@ Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 def tolerated_faults(sites: int) -> int:
     """f = ⌊(n−1)/3⌋: how many hostile sites the federation is built to survive."""
     return (sites - 1) // 3
+
+
+def usual_key_holders(sites: Sequence[str]) -> tuple[str, ...]:
+    """The first max(3, f + 2) sites, or all: one more than have to find the same sum, so that one may be away."""
+    return tuple(sites[: max(3, tolerated_faults(len(sites)) + 2)])
 
 
 class PublicKey(Document):

@@ -18,6 +18,7 @@ from policies.federation import Member
 from policies.gates import plan_violations
 from policies.plan import Plan
 from policies.rego import Rules
+from policies.selection import that_count
 from privacy.accounting import Curve
 
 if TYPE_CHECKING:
@@ -137,13 +138,13 @@ def violations_by_site(
     """
     # No site has the empty name, so that only the plan itself is asked about.
     own = plan_violations(state, plan, site=PLAN, log_time_s=log_time_s, rules=rules)
-    found = {PLAN: own}
+    found: dict[str, list[Violation]] = {}
     for member in state.founded().sites():
         asked = plan_violations(
             state, plan, site=member.name, cost=costs[member.name], log_time_s=log_time_s, rules=rules
         )
         found[member.name] = asked[len(own) :]
-    return found
+    return {PLAN: own, **that_count(plan, found)}
 
 
 def _runs_left(member: Member, spent: Curve, cost: Curve) -> int | None:

@@ -18,6 +18,7 @@ from policies.federation import PHASES, Member
 from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.rego import Rules, installed_rules
+from policies.selection import that_count
 from privacy.accounting import MICRO, Curve
 
 if TYPE_CHECKING:
@@ -55,14 +56,17 @@ def plan_violations(
             "plan", facts.plan_facts(plan, sites=sites, unknown=unknown, phase=state.phase)
         )
     ]
+    by_site: dict[str, list[Violation]] = {}
     for member in federation.sites():
         if site in (None, member.name):
             told = facts.member_facts(state, plan, member, cost=drawn, log_time_s=now_s)
-            found.extend(
+            by_site[member.name] = [
                 Violation(code, member_message(code, state, plan, member, drawn))
                 for code in rules.decide("member", told)
-            )
-    return found
+            ]
+    if site is None:
+        by_site = that_count(plan, by_site)
+    return [*found, *(violation for listed in by_site.values() for violation in listed)]
 
 
 def lone_plan_violations(

@@ -102,6 +102,8 @@ class Inquiry(BasePlan):
             faults.append(error.public_message)
         if self.participation.minimum_sites > self.maximum_sites:
             faults.append("participation.minimum_sites exceeds maximum_sites")
+        elif (self.participation.select or 0) > self.maximum_sites:
+            faults.append("participation.select exceeds maximum_sites")
         if len(canonical.encode(self.to_json())) > MAXIMUM_BYTES:
             faults.append(f"an inquiry is at most {MAXIMUM_BYTES} bytes long")
         if faults:

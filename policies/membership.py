@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.errors import InputError, Violation
+from ledger.policy import quorum
+from policies.drift import PERFORMANCE
 from policies.events import (
     ConsentPublished,
     ConsentState,
@@ -117,6 +119,8 @@ def quarantine(state: FederationState, institution: str, body: SiteQuarantined) 
         found.append(Violation("quarantine.unknown-site", "the quarantine names no site of the federation"))
     elif institution not in (body.site, federation.coordinator().name):
         found.append(Violation("quarantine.foreign", "a site quarantines only itself"))
+    elif body.code == PERFORMANCE and institution != body.site:
+        found.append(Violation("quarantine.foreign", "that an evaluation drifted only its site can know"))
     if body.evidence is None and body.code.startswith("robust."):
         found.append(Violation("quarantine.evidence", "this code is for what a released aggregate shows"))
     if body.evidence is not None and body.site not in outlying_sites(state, body.evidence):
@@ -125,10 +129,33 @@ def quarantine(state: FederationState, institution: str, body: SiteQuarantined) 
         found.append(Violation("quarantine.evidence", f"{body.site} was released after that entry"))
     if body.site in state.quarantined:
         found.append(Violation("quarantine.twice", f"{body.site} is in quarantine already"))
+    # A mere word, whoever's: what an entry shows is not bounded, since robust plans take out whole clusters.
+    if body.evidence is None and not _enough_are_free(state, without=body.site):
+        found.append(Violation("quarantine.too-many", "fewer sites than a quorum would be free"))
     return found
 
 
-def release(state: FederationState, body: SiteReleased) -> list[Violation]:
+def _enough_are_free(state: FederationState, *, without: str) -> bool:
+    """Whether a quorum of the sites is free if this one is not: neither a model that is bad for all nor a coordinator
+    takes out many of them."""
+    sites = {site.name for site in state.founded().sites()}
+    return len(sites - state.quarantined.keys() - {without}) >= quorum(len(sites))
+
+
+def release(state: FederationState, institution: str, body: SiteReleased) -> list[Violation]:
+    """In quarantine or not, a site has a vote about every site but itself: a quorum has more honest sites than
+    hostile ones either way, and otherwise sites that are out together could stay out for ever."""
     if body.site not in state.quarantined:
         return [Violation("quarantine.none", f"{body.site} is not in quarantine")]
-    return []
+    found = []
+    if body.quarantine != state.quarantine_entries[body.site]:
+        found.append(
+            Violation("quarantine.other", f"the vote is not about the present quarantine of {body.site}")
+        )
+    if institution == body.site:
+        found.append(Violation("quarantine.own", "a site has no vote about itself"))
+    if institution in state.release_votes.get(body.site, frozenset()):
+        found.append(
+            Violation("quarantine.voted-twice", f"{institution} has voted to take {body.site} back already")
+        )
+    return found

@@ -136,6 +136,23 @@ def histogram_lane_count(evaluation: Evaluation) -> int:
     return 2 * max(1, len(SUBGROUPS[evaluation.subgroups])) * evaluation.bins
 
 
+def evaluation_lane_count(plan: Plan, round_number: int) -> int:
+    """Lanes of a round's evaluation: its histogram and, where sites are asked whether they are better off, how many
+    said yes, as the last."""
+    return histogram_lane_count(plan.evaluation) + int(plan.compares(round_number))
+
+
+def evaluation_parts(lanes: Lanes, plan: Plan) -> tuple[Lanes, int | None]:
+    """An opened evaluation as (histogram, how many sites said yes); None where they were not asked."""
+    count = histogram_lane_count(plan.evaluation)
+    return lanes[:count], int(lanes[count]) if len(lanes) > count else None
+
+
+def evaluation_lanes(histogram: tuple[int, ...], better_off: int | None) -> Lanes:
+    """The opened sum that an evaluation was read off."""
+    return histogram_lanes(histogram if better_off is None else (*histogram, better_off))
+
+
 def figures_micro_of(lanes: Lanes, plan: Plan) -> EvaluationFigures:
     """What everybody reads off a plan's summed, noised histogram."""
     figures, groups = (aucs_micro_of if plan.figure == "AUC" else dices_micro_of)(lanes, plan.evaluation)
@@ -147,14 +164,14 @@ def figures_micro_of(lanes: Lanes, plan: Plan) -> EvaluationFigures:
 def aucs_micro_of(lanes: Lanes, evaluation: Evaluation) -> tuple[int | None, tuple[int | None, ...]]:
     """In micro-units, the AUC of a summed, noised score histogram and those of the plan's named subgroups in their
     order. A subgroup that says nothing (`OTHER`) counts in the whole alone."""
-    rows = lanes.astype(np.int64).reshape(-1, 2, evaluation.bins)
+    rows = histogram_cells(lanes, evaluation)
     groups = zip(SUBGROUPS[evaluation.subgroups], rows, strict=False)
     return _auc_micro(rows.sum(axis=0)), tuple(_auc_micro(row) for name, row in groups if name != OTHER)
 
 
 def dices_micro_of(lanes: Lanes, evaluation: Evaluation) -> tuple[int | None, tuple[int | None, ...]]:
     """The same of the mean Dice, which the first row counts."""
-    rows = lanes.astype(np.int64).reshape(-1, 2, evaluation.bins)[:, 0]
+    rows = histogram_cells(lanes, evaluation)[:, 0]
     groups = zip(SUBGROUPS[evaluation.subgroups], rows, strict=False)
     return _mean_micro(rows.sum(axis=0)), tuple(_mean_micro(row) for name, row in groups if name != OTHER)
 
@@ -167,6 +184,14 @@ def _mean_micro(row: npt.NDArray[np.int64]) -> int | None:
 def _auc_micro(histogram: Histogram) -> int | None:
     value = auc(histogram)
     return None if value is None else round(value * MICRO)
+
+
+def histogram_cells(
+    counts: npt.NDArray[np.integer] | tuple[int, ...], evaluation: Evaluation
+) -> npt.NDArray[np.int64]:
+    """Counts of an evaluation in the order of its lanes, as (subgroup, 2, bin): of an AUC the negatives, then the
+    positives; of masks Dice, then the Hausdorff distance. Without subgroups there is one."""
+    return np.asarray(counts, dtype=np.int64).reshape(-1, 2, evaluation.bins)
 
 
 def histogram_lanes(histogram: tuple[int, ...]) -> Lanes:

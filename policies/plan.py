@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from policies.clusters import required_sites
 from policies.data_contract import DataContract
 from policies.document import ConsentVersion, Digest, Document, Name, PositiveFloat
 from policies.training import Network, Server, Training
@@ -33,6 +34,14 @@ class Participation(Document):
     required: tuple[Name, ...] = ()
     minimum_sites: Annotated[int, Field(ge=3, le=1000)]
     deadline_s: Annotated[int, Field(ge=1, le=86_400)]
+    select: Annotated[int, Field(ge=3, le=1000)] | None = None
+    """How many of the sites that approve take part; the ledger picks them (`policies.selection`). None: all."""
+
+    @model_validator(mode="after")
+    def _selects_enough(self) -> Participation:
+        if self.select is not None and self.select < max(self.minimum_sites, len(self.required)):
+            raise ValueError("select is under minimum_sites, or under how many sites are required by name")
+        return self
 
 
 class ConsentTerms(Document):
@@ -90,6 +99,14 @@ class Robust(Document):
     """The geometric one costs less under noise and gives way more to two liars."""
 
 
+class Comparison(Document):
+    """One answer a site, yes or no: is the federation's model, on this site's own held-out patients, at least as good
+    as one trained here alone? Told by randomised response, and opened as a sum alone (docs/evaluation.md)."""
+
+    epsilon: Annotated[float, Field(ge=0.1, le=10)]
+    """What the answer costs every patient of the site, whatever the two models do with them."""
+
+
 class Evaluation(Document):
     """Noised histograms of held-out patients, Gaussian noise on every cell: one count a patient of scores, or where
     masks are learned two, one of Dice and one of the Hausdorff distance."""
@@ -99,9 +116,11 @@ class Evaluation(Document):
     every: Annotated[int, Field(ge=1, le=1000)] = 1
     """Rounds from one evaluation to the next; the last round is always evaluated. Where there is none, nothing is
     judged or registered."""
-    subgroups: Literal["none", "sex"] = "none"
+    subgroups: Literal["none", "sex", "age", "race"] = "none"
     """One histogram a subgroup (`privacy.histogram.SUBGROUPS`). A patient is in one of them, so that they cost no
     more together than one does."""
+    compare: Comparison | None = None
+    """Asked at the plan's last evaluation alone, since it takes a training at the site (`Plan.compares`)."""
 
 
 class Budget(Document):
@@ -109,6 +128,17 @@ class Budget(Document):
 
     epsilon_cap: PositiveFloat
     delta: Annotated[float, Field(gt=0, le=1e-3)]
+
+
+class Drift(Document):
+    """When a site takes itself out of the federation: its own held-out patients, by the noised counts that it sends
+    anyway, lie under the model in force (`policies.drift`)."""
+
+    margin: Annotated[float, Field(ge=0.1, lt=1)]
+    """How far under it a site may lie: hospitals differ. With a margin of next to nothing a plan would publish by
+    name who lies under the others; a hospital can ask for more (`policies.site_policy`)."""
+    deviations: Annotated[float, Field(ge=3, le=10)]
+    """By how many standard deviations of noise and chance it must lie further."""
 
 
 class Gates(Document):
@@ -122,6 +152,8 @@ class Gates(Document):
     """How far its AUC or Dice may lie under that of the study's newest registered model."""
     maximum_subgroup_gap: Annotated[float, Field(ge=0, le=1)] | None = None
     """How far the AUCs, or Dices, of two subgroups may lie apart."""
+    drift: Drift | None = None
+    """None: no site watches for it."""
 
 
 class BasePlan(Document):
@@ -152,7 +184,8 @@ class Plan(BasePlan):
     """Of a round, in order: each is one protected sum with its own mechanisms. A round has those of `steps_of`."""
 
     base: Literal["initial", "latest"]
-    """`initial`: fresh weights from `seed`. `latest`: the study's newest registered model."""
+    """`initial`: fresh weights from `seed`. `latest`: the study's newest registered model; fresh weights while it has
+    none, so that every night of a study can have one plan."""
     rounds: Annotated[int, Field(ge=1, le=1000)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     """Initial weights only. Noise and sampling come from the operating system's generator, never from here."""
@@ -187,6 +220,10 @@ class Plan(BasePlan):
         """How many of the first `rounds` are evaluated."""
         whole, rest = divmod(rounds, self.evaluation.every)
         return whole + (1 if rest and rounds == self.rounds else 0)
+
+    def compares(self, round_number: int) -> bool:
+        """Whether the round's evaluation asks every site if it is better off."""
+        return self.evaluation.compare is not None and round_number == self.rounds
 
     @property
     def figure(self) -> Literal["AUC", "Dice"]:
@@ -225,6 +262,18 @@ class Plan(BasePlan):
     def _consistent(self) -> Plan:
         if self.participation.minimum_sites > self.update.maximum_sites:
             raise ValueError("participation.minimum_sites exceeds update.maximum_sites")
+        selected = self.participation.select
+        if selected is not None and selected > self.update.maximum_sites:
+            raise ValueError("participation.select exceeds update.maximum_sites")
+        if (
+            selected is not None
+            and self.robust is not None
+            and selected < required_sites(self.robust.hostile)
+        ):
+            raise ValueError(
+                f"participation.select: against {self.robust.hostile} hostile sites a robust sum needs "
+                f"{required_sites(self.robust.hostile)}"
+            )
         judged = {"AUC": self.gates.minimum_auc, "Dice": self.gates.minimum_dice}
         other = "Dice" if self.figure == "AUC" else "AUC"
         if judged[self.figure] is None or judged[other] is not None:

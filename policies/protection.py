@@ -66,7 +66,8 @@ def sum_key_digest(state: FederationState, plan_digest: str) -> str | None:
 
 
 def candidates(state: FederationState, plan_digest: str) -> tuple[str, ...]:
-    """Whom the roster must name now: all sites that approved the plan and may take part, by name."""
+    """Whom the roster can name now: all sites that approved the plan and may take part, by name. It names all of
+    them unless the plan selects (`policies.selection`)."""
     step = state.plan_of(plan_digest).steps[0]
     return tuple(
         sorted(
@@ -90,14 +91,17 @@ def robust_violations(plan: AnyPlan, sites: int) -> list[Violation]:
     return [Violation("robust.too-few-sites", message)]
 
 
+def holders_needed(plan: AnyPlan, federation: Federation) -> int:
+    """Without how many key holders in the roster the plan's sums could never be opened: of any scheme f + 1 have to
+    find the same, and of one with shares every aggregator has to be one."""
+    aggregators = plan.protection.aggregators if plan.scheme == "shared" else 0
+    return max(federation.openings_required(), aggregators)
+
+
 def holder_violations(plan: AnyPlan, federation: Federation, sites: tuple[str, ...]) -> list[Violation]:
     """Too few of the roster's sites hold keys for the scheme: its sums could never be opened."""
     holders = len(set(federation.key_holders) & set(sites))
-    needed = {
-        "homomorphic": federation.openings_required(),
-        "homomorphic-unmasked": federation.openings_required(),
-        "shared": plan.protection.aggregators,
-    }.get(plan.scheme, 0)
+    needed = holders_needed(plan, federation)
     if holders >= needed:
         return []
     message = f"{plan.scheme} sums need {needed} key holders in the roster; {holders} approved"

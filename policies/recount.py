@@ -231,7 +231,9 @@ class Recount:
         released = body.get("released")
         planned = plan.steps_of(key[2])
         steps = [step for step in planned if not isinstance(released, list) or step not in released]
-        back = tuple(mechanism for step in steps for mechanism in mechanisms_of(plan, step))
+        back = tuple(
+            mechanism for step in steps for mechanism in mechanisms_of(plan, step, round_number=key[2])
+        )
         settlement = Settlement(
             index=index,
             released=tuple(step for step in planned if step not in steps),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ledger.errors import Violation
 from policies import facts, opening
 from policies.cost import mechanisms_of
+from policies.drift import PERFORMANCE
 from policies.events import (
     AggregateReleased,
     EvaluationRecorded,
@@ -25,7 +26,6 @@ from policies.events import (
 from policies.gates import plan_violations, release_violations
 from policies.inquiry import Inquiry
 from policies.protection import (
-    candidates,
     closing_violations,
     holder_violations,
     is_encrypted,
@@ -38,6 +38,7 @@ from policies.protection import (
 )
 from policies.receipt import FIRST_RECEIPT, Predicate, Statement, Step
 from policies.rego import installed_rules
+from policies.selection import is_early, roster_now
 
 if TYPE_CHECKING:
     from policies.state import FederationState
@@ -49,7 +50,8 @@ def plan(state: FederationState, body: PlanPublished) -> list[Violation]:
         found.append(Violation("plan.digest", "the plan does not have the digest it is published under"))
     if body.plan_digest in state.plans:
         found.append(Violation("plan.published-twice", "this plan is on the ledger already"))
-    if body.plan.base == "latest" and state.latest_model(body.plan.study) != body.base_model_digest:
+    latest = state.latest_model(body.plan.study)
+    if body.plan.base == "latest" and latest is not None and latest != body.base_model_digest:
         found.append(Violation("plan.base-model", "the base is not the study's newest registered model"))
     return found
 
@@ -87,8 +89,9 @@ def approval(state: FederationState, institution: str, body: PlanApproved) -> li
     return found
 
 
-def roster(state: FederationState, body: RosterFixed) -> list[Violation]:
-    """All who approved and are not refused: nobody is left out but by name, and nobody joins a sum half-way."""
+def roster(state: FederationState, body: RosterFixed, *, log_time_s: int) -> list[Violation]:
+    """All who approved and are not refused, or those whom the ledger selects of them: nobody is left out but by name,
+    and nobody joins a sum half-way."""
     found = known_plan(state, body.plan_digest)
     if found:
         return found
@@ -97,9 +100,14 @@ def roster(state: FederationState, body: RosterFixed) -> list[Violation]:
         found.append(Violation("roster.not-open", "the plan has not passed its entry gate"))
     if body.plan_digest in state.rosters:
         found.append(Violation("roster.fixed-twice", "the plan's roster is fixed already"))
-    if body.sites != candidates(state, body.plan_digest):
-        found.append(Violation("roster.sites", "the roster is not that of all sites that approved"))
     plan = state.plan_of(body.plan_digest)
+    if body.sites != roster_now(state, body.plan_digest):
+        if plan.participation.select is None:
+            found.append(Violation("roster.sites", "the roster is not that of all sites that approved"))
+        else:
+            found.append(Violation("roster.selection", "the roster is not the one that the ledger selects"))
+    if is_early(state, body.plan_digest, log_time_s=log_time_s):
+        found.append(Violation("roster.early", "not every site has answered, and the deadline is not over"))
     if len(body.sites) < plan.participation.minimum_sites:
         found.append(Violation("roster.too-few", "the roster is smaller than the plan allows"))
     if len(body.sites) > plan.maximum_sites:
@@ -156,7 +164,7 @@ def receipt(state: FederationState, institution: str, statement: Statement) -> l
         found.append(Violation("receipt.sequence", "the receipt does not follow the site's last one"))
     if about.attempt != state.attempts.get((about.plan_digest, about.round, institution)):
         found.append(Violation("receipt.no-reservation", f"{institution} reserved no budget for this"))
-    if about.mechanisms != mechanisms_of(plan, about.step):
+    if about.mechanisms != mechanisms_of(plan, about.step, round_number=about.round):
         found.append(Violation("receipt.mechanisms", "the mechanisms are not those of the plan"))
     if about.policy_digest != state.reserved_under.get(
         (about.plan_digest, about.round, institution), about.policy_digest
@@ -213,6 +221,8 @@ def refusal(state: FederationState, institution: str, body: UpdateRefused) -> li
         found.append(Violation("refusal.unknown-site", "the refusal names no site of the federation"))
     elif institution != body.site and (body.round == 0 or institution != federation.coordinator().name):
         found.append(Violation("refusal.foreign", "a site refuses only its own contribution"))
+    elif body.code == PERFORMANCE and institution != body.site:
+        found.append(Violation("refusal.foreign", "that an evaluation drifted only its site can know"))
     if (body.plan_digest, body.round, body.step) in state.closed:
         found.append(Violation("refusal.late", "the round is closed"))
     return found
@@ -330,7 +340,10 @@ def evaluation(state: FederationState, body: EvaluationRecorded) -> list[Violati
     lanes = opening.histogram_lanes(body.histogram)
     if len(lanes) != opening.histogram_lane_count(plan.evaluation):
         return [*found, Violation("evaluation.bins", "the histogram is not one of the plan's bins")]
-    if opening.sum_digest_of(lanes) != body.sum_digest:
+    if (body.better_off is not None) != plan.compares(body.round):
+        answered = "sites say whether they are better off at the last evaluation of a plan that asks it alone"
+        return [*found, Violation("evaluation.comparison", answered)]
+    if opening.sum_digest_of(opening.evaluation_lanes(body.histogram, body.better_off)) != body.sum_digest:
         found.append(Violation("evaluation.sum", "the histogram is not the opened sum"))
     said = opening.EvaluationFigures(
         body.auc_micro, body.subgroup_auc_micro, body.dice_micro, body.subgroup_dice_micro

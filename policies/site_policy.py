@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ledger.errors import Violation
 from policies.code import running_code_digest
-from policies.cost import epsilon_micro, evaluation_mechanism, plan_cost
+from policies.cost import comparison_mechanism, epsilon_micro, evaluation_mechanism, plan_cost
 from policies.document import Digest, Document, PositiveFloat
 from policies.facts import Facts, micro, micro_down, micro_up, pico_up
 from policies.federation import Pool
@@ -37,6 +37,10 @@ class SitePolicy(Document):
     """The most that one plan may cost, at the plan's own δ."""
     noise_multiplier_floor: PositiveFloat = 0.5
     clip_l2_ceiling: PositiveFloat = 10.0
+    comparison_epsilon_ceiling: PositiveFloat = 3.0
+    """Of the answer whether this hospital is better off (`policies.plan.Comparison`), which has no noise but this."""
+    drift_margin_floor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The least by which it must lie under the model in force before it says so (`policies.plan.Drift`)."""
     minimum_patients: Annotated[int, Field(ge=1, le=2**40)] = 20
     """The smallest cohort that is ever trained on."""
     model_families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("Classifier",)
@@ -78,12 +82,16 @@ def site_violations(
         decision = "site"
         asked |= {
             "clip_l2_micro": micro_up(plan.training.clip_l2),
+            "comparison_epsilon_micro": micro_up(_comparison_epsilon(plan)),
+            "drift_margin_micro": micro(_drift_margin(plan)),
             "family": plan.network.name,
             "bundle": plan.network.bundle or "none",
             "network": plan.network.class_digest,
         }
         limits |= {
             "clip_l2_ceiling_micro": micro_down(policy.clip_l2_ceiling),
+            "comparison_epsilon_ceiling_micro": micro_down(policy.comparison_epsilon_ceiling),
+            "drift_margin_floor_micro": micro(policy.drift_margin_floor),
             "families": list(policy.model_families),
         }
     facts: Facts = {
@@ -104,6 +112,18 @@ def _least_noise(plan: AnyPlan) -> float:
     if isinstance(plan, Inquiry):
         return plan.noise_multiplier
     return min(plan.training.noise_multiplier, evaluation_mechanism(plan).noise_multiplier)
+
+
+def _comparison_epsilon(plan: AnyPlan) -> float:
+    """0 where nobody is asked."""
+    asked = comparison_mechanism(plan) if isinstance(plan, Plan) else None
+    return 0.0 if asked is None else asked.epsilon
+
+
+def _drift_margin(plan: AnyPlan) -> float:
+    """1, which no site can lie under another, where nobody watches."""
+    watched = plan.gates.drift if isinstance(plan, Plan) else None
+    return 1.0 if watched is None else watched.margin
 
 
 def cohort_violations(
@@ -157,6 +177,10 @@ def _message(code: str, plan: AnyPlan, policy: SitePolicy, site: str) -> str:
         f"{policy.noise_multiplier_floor:g} that {site} sets",
         "site.clip-ceiling": f"the plan's clip {clip_l2:g} is over the ceiling of "
         f"{policy.clip_l2_ceiling:g} that {site} sets",
+        "site.comparison": f"whether {site} is better off would be told at ε={_comparison_epsilon(plan):g}, over "
+        f"the {policy.comparison_epsilon_ceiling:g} that {site} allows",
+        "site.drift-margin": f"the plan would have {site} say that it lies {_drift_margin(plan):g} under the "
+        f"model in force, less than the margin of {policy.drift_margin_floor:g} that it sets",
         "site.plan-cap": f"the plan costs ε={cost}, over the {policy.plan_epsilon_cap:g} that {site} allows "
         "one plan",
         "site.model-family": f"{site} has not approved the model family {family}",

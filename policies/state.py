@@ -76,8 +76,12 @@ class FederationState:
     rollout: Rollout = field(default_factory=Rollout)
     quarantined: dict[str, str] = field(default_factory=dict)
     """Site → code of why nothing of it counts."""
+    quarantine_entries: dict[str, str] = field(default_factory=dict)
+    """Site → digest of the entry that put it there."""
+    release_votes: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Site in quarantine → the sites that voted to take it back."""
     cleared: dict[str, int] = field(default_factory=dict)
-    """Site → index at which the members last took it back; what was held against it before counts no more."""
+    """Site → index at which the others last took it back; what was held against it before counts no more."""
     consent_policies: dict[tuple[str, str], ConsentPolicy] = field(default_factory=dict)
     """(site, version) → what its patients can agree to."""
     consent_states: dict[str, ConsentState] = field(default_factory=dict)
@@ -91,6 +95,8 @@ class FederationState:
     """Plans of joint statistics. `published` finds either kind."""
     published_at: dict[str, int] = field(default_factory=dict)
     """Plan or inquiry → index of the entry that published it."""
+    published_time_s: dict[str, int] = field(default_factory=dict)
+    """Plan or inquiry → the log's time when it was."""
     approvals: dict[str, frozenset[str]] = field(default_factory=dict)
     masking_keys: dict[tuple[str, str], str] = field(default_factory=dict)
     """(plan, site) → the X25519 public key that the site announced for it, hex."""
@@ -114,6 +120,8 @@ class FederationState:
     """Inquiry → its opened sum."""
     verdicts: dict[tuple[str, int], GateVerdict] = field(default_factory=dict)
     registered: dict[tuple[str, int], ModelRegistered] = field(default_factory=dict)
+    registered_at: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Plan and round → index of the entry that registered the model."""
     in_force: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Study → plan and round of its newest registered model."""
     going_on: dict[tuple[str, int], bool] = field(default_factory=dict, compare=False)
@@ -203,16 +211,20 @@ class FederationState:
                 self.federation = self.founded().with_key(body.name, body.key, body.valid_until_s)
             case MemberRetired():
                 self.federation = self.founded().without(body.name)
+                self._forget_quarantine(body.name)
+                # Of fewer sites the votes that are there may be enough.
+                for quarantined in tuple(self.quarantined):
+                    self._count_release(index, quarantined)
             case PolicyAdopted():
                 self._vote(site, body.policy_digest)
             case SumKeyRotated():
                 self.sum_keys[body.plan_digest] = body
             case PlanPublished():
                 self.plans[body.plan_digest] = body
-                self.published_at[body.plan_digest] = index
+                self._publish(body.plan_digest, index, event)
             case InquiryPublished():
                 self.inquiries[body.plan_digest] = body
-                self.published_at[body.plan_digest] = index
+                self._publish(body.plan_digest, index, event)
             case PlanApproved():
                 approved = self.approvals.get(body.plan_digest, frozenset())
                 self.approvals[body.plan_digest] = approved | {site}
@@ -235,10 +247,11 @@ class FederationState:
             case ConsentState():
                 self.consent_states[site] = body
             case SiteQuarantined():
-                self._quarantine(body)
+                self._quarantine(body, event.digest)
             case SiteReleased():
-                del self.quarantined[body.site]
-                self.cleared[body.site] = index
+                voters = self.release_votes.get(body.site, frozenset())
+                self.release_votes[body.site] = voters | {site}
+                self._count_release(index, body.site)
             case TrainingReceipt(statement=statement):
                 about = statement.predicate
                 place = Place(
@@ -263,11 +276,17 @@ class FederationState:
                 self.verdicts[body.plan_digest, body.round] = body
             case ModelRegistered():
                 self.registered[body.plan_digest, body.round] = body
+                self.registered_at[body.plan_digest, body.round] = index
                 self.in_force[self.plans[body.plan_digest].plan.study] = (body.plan_digest, body.round)
             case _:  # what is said of the rollout
                 self.rollout = self.rollout.after(
                     body, institution=site, index=index, entry_digest=event.digest
                 )
+
+    def _publish(self, plan_digest: str, index: int, event: JudgedEvent) -> None:
+        self.published_at[plan_digest] = index
+        # An institution's own time may lie behind the log's.
+        self.published_time_s[plan_digest] = max(self.log_time_s, event.time_s)
 
     def _take_receipt(self, index: int, event: JudgedEvent, about: Place) -> None:
         site = event.institution
@@ -275,12 +294,24 @@ class FederationState:
         self.receipts[key] = Receipt(site, index, event.digest, event.body_json)
         self.receipt_chains[site] = ReceiptChain(about["receipt_sequence"] + 1, event.digest)
 
-    def _quarantine(self, body: SiteQuarantined) -> None:
+    def _quarantine(self, body: SiteQuarantined, entry_digest: str) -> None:
         """What the site reported counts no more, unless its step is closed: that set is fixed."""
         self.quarantined[body.site] = body.code
+        self.quarantine_entries[body.site] = entry_digest
         for plan_digest, round_number, step, site in self.receipts:
             if site == body.site and (plan_digest, round_number, step) not in self.closed:
                 self.refusals[plan_digest, round_number, step, site] = body.code
+
+    def _count_release(self, index: int, site: str) -> None:
+        """Take a site back if a quorum of the sites voted for it."""
+        sites = {member.name for member in self.founded().sites()}
+        if len(self.release_votes.get(site, frozenset()) & sites) >= quorum(len(sites)):
+            self._forget_quarantine(site)
+            self.cleared[site] = index
+
+    def _forget_quarantine(self, site: str) -> None:
+        for table in (self.quarantined, self.quarantine_entries, self.release_votes):
+            table.pop(site, None)
 
     def _vote(self, site: str, policy_digest: str) -> None:
         """Count a vote; the policy that reaches a quorum of the sites is in force, and the count starts anew."""

@@ -14,7 +14,7 @@ Everything after the noise is post-processing and costs nothing (Dwork and Roth 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,19 @@ from privacy.noise import NoiseStream
 
 MAXIMUM_BINS: Final = 256
 OTHER: Final = "other"
-SUBGROUPS: Final[dict[str, tuple[str, ...]]] = {"none": (), "sex": ("female", "male", OTHER)}
+SUBGROUPS: Final[dict[str, tuple[str, ...]]] = {
+    "none": (),
+    "sex": ("female", "male", OTHER),
+    "age": ("under-60", "60-and-over", OTHER),
+    "race": ("white", "black", OTHER),
+}
 """By what patients are told apart, and into which groups. Every patient is in one: whom a record does not place is in
-`OTHER`. One histogram a group is one histogram of more cells, of the same sensitivity.
+`OTHER`. One histogram a group is one histogram of more cells, of the same sensitivity. Few groups, because
+everybody's figure carries the noise of all of them; of a group of few patients nothing would be left but noise.
 """
+Kind = Literal["sex", "age", "race"]
+KINDS: Final[tuple[Kind, ...]] = ("sex", "age", "race")
+"""By what a record may tell patients apart, in the order of a cohort's columns."""
 
 Histogram = npt.NDArray[np.int64]
 

@@ -31,6 +31,7 @@ from privacy.mechanisms import (
     Gaussian,
     Laplace,
     Mechanism,
+    RandomisedResponse,
     SubsampledGaussian,
 )
 
@@ -78,7 +79,7 @@ def _estimate(uses: tuple[Mechanism, ...], delta: float, *, scale: float) -> flo
         return float(whole.get_epsilon_for_delta(delta))
 
 
-_Once: TypeAlias = SubsampledGaussian | Gaussian | DiscreteGaussian | Laplace
+_Once: TypeAlias = SubsampledGaussian | Gaussian | DiscreteGaussian | Laplace | RandomisedResponse
 
 
 def _counts(uses: tuple[Mechanism, ...]) -> Counter[_Once]:
@@ -97,6 +98,8 @@ def _counts(uses: tuple[Mechanism, ...]) -> Counter[_Once]:
                 counts[DiscreteGaussian(noise_multiplier=sigma, count=1)] += count
             case Laplace(scale=scale, count=count):
                 counts[Laplace(scale=scale, count=1)] += count
+            case RandomisedResponse(epsilon=epsilon, count=count):
+                counts[RandomisedResponse(epsilon=epsilon, count=1)] += count
     return counts
 
 
@@ -119,6 +122,8 @@ def _typical_loss(use: _Once) -> float:
             return 1 / sigma + 1 / (2 * sigma * sigma)
         case Laplace(scale=scale):
             return 1 / scale
+        case RandomisedResponse(epsilon=epsilon):
+            return epsilon
 
 
 def _distribution(use: _Once, count: int, interval: float) -> PrivacyLossDistribution:
@@ -135,6 +140,11 @@ def _distribution(use: _Once, count: int, interval: float) -> PrivacyLossDistrib
             )
         case Laplace(scale=scale):
             once = library.from_laplace_mechanism(scale, value_discretization_interval=interval)
+        case RandomisedResponse(epsilon=epsilon):
+            # The library's parameter is how often the answer is a fair coin, which is right half of the time. A
+            # patient may turn the truth over: its REPLACE_ONE, whatever our adjacency.
+            lies = 2 / (1 + math.exp(epsilon))
+            once = library.from_randomized_response(lies, 2, value_discretization_interval=interval)
         case _:
             # Gaussians composed are one Gaussian of less noise, exactly.
             return library.from_gaussian_mechanism(

@@ -26,6 +26,9 @@ MAXIMUM_NOISE_MULTIPLIER: Final = 1e6
 MINIMUM_SCALE: Final = 0.01
 """The epsilon of one release is 1 / scale: 100 at the least scale."""
 MAXIMUM_SCALE: Final = 1e6
+MINIMUM_EPSILON: Final = 0.01
+MAXIMUM_EPSILON: Final = 20.0
+"""Of one randomised response: beyond it the answer is the truth but for two in a thousand million."""
 MAXIMUM_COUNT: Final = 100_000_000
 MAXIMUM_SHARES: Final = 50
 MINIMUM_SHARE_BITS: Final = 6
@@ -229,7 +232,38 @@ class Laplace:
         return cls(scale=_number(fields, "scale"), count=_integer(fields, "count"))
 
 
-Mechanism: TypeAlias = SubsampledGaussian | DistributedGaussian | Gaussian | DiscreteGaussian | Laplace
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomisedResponse:
+    """`count` answers yes or no about all patients, each the truth with probability e^epsilon / (1 + e^epsilon) and
+    a lie otherwise (Warner 1965).
+
+    One patient may turn the truth over, whatever it is a function of: nothing is assumed of its sensitivity.
+    `epsilon` is of one answer, which is (epsilon, 0)-DP.
+    """
+
+    epsilon: float
+    count: int
+    kind: Literal["randomised-response"] = "randomised-response"
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    def __post_init__(self) -> None:
+        _check_kind(self.kind, "randomised-response")
+        _check_number(self.epsilon, what="the epsilon", bounds=(MINIMUM_EPSILON, MAXIMUM_EPSILON))
+        _check_count(self.count, what="count")
+
+    def to_json(self) -> dict[str, JsonValue]:
+        return {"kind": self.kind, "epsilon": self.epsilon, "count": self.count}
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> RandomisedResponse:
+        fields = _fields(value, kind="randomised-response", names=("epsilon", "count"))
+        return cls(epsilon=_number(fields, "epsilon"), count=_integer(fields, "count"))
+
+
+Mechanism: TypeAlias = (
+    SubsampledGaussian | DistributedGaussian | Gaussian | DiscreteGaussian | Laplace | RandomisedResponse
+)
 
 
 def mechanism_from_json(value: JsonValue) -> Mechanism:
@@ -245,9 +279,11 @@ def mechanism_from_json(value: JsonValue) -> Mechanism:
             return DiscreteGaussian.from_json(value)
         case "laplace":
             return Laplace.from_json(value)
+        case "randomised-response":
+            return RandomisedResponse.from_json(value)
     raise MechanismInvalidError(
-        "a mechanism must be of kind subsampled-gaussian, distributed-gaussian, gaussian, discrete-gaussian or "
-        "laplace"
+        "a mechanism must be of kind subsampled-gaussian, distributed-gaussian, gaussian, discrete-gaussian, "
+        "laplace or randomised-response"
     )
 
 

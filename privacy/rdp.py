@@ -23,6 +23,7 @@ Sources:
     Laplace               Mironov 2017, proposition 6 and table II; sensitivity 1 in L1. In several coordinates
                           the divergence is a sum of convex functions of the coordinates' shifts, each zero at
                           zero, so that one coordinate that carries the whole shift is the worst case
+    randomised response   Mironov 2017, proposition 5 and table II, p = e^eps / (1 + e^eps)
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from privacy.mechanisms import (
     DistributedGaussian,
     Laplace,
     Mechanism,
+    RandomisedResponse,
     SubsampledGaussian,
 )
 
@@ -57,6 +59,10 @@ def exp_up(value: Decimal) -> Decimal:
     return UP.next_plus(UP.exp(value))
 
 
+def exp_down(value: Decimal) -> Decimal:
+    return DOWN.next_minus(DOWN.exp(value))
+
+
 def ln_up(value: Decimal) -> Decimal:
     return UP.next_plus(UP.ln(value))
 
@@ -70,6 +76,8 @@ def one_use(mechanism: Mechanism) -> tuple[Decimal, ...]:
     match mechanism:
         case Laplace():
             return _laplace(float(mechanism.scale))
+        case RandomisedResponse():
+            return _randomised_response(float(mechanism.epsilon))
         case SubsampledGaussian() if mechanism.sampling_rate < 1:
             return _subsampled_gaussian(float(mechanism.noise_multiplier), float(mechanism.sampling_rate))
         case DistributedGaussian():
@@ -138,5 +146,20 @@ def _laplace(scale: float) -> tuple[Decimal, ...]:
             UP.multiply(UP.divide(Decimal(order), width), near),
             UP.multiply(UP.divide(Decimal(order - 1), width), far),
         )
+        costs.append(UP.divide(ln_up(moment), Decimal(order - 1)))
+    return tuple(costs)
+
+
+@lru_cache(maxsize=1024)
+def _randomised_response(epsilon: float) -> tuple[Decimal, ...]:
+    """ln(p^a q^(1-a) + q^a p^(1-a)) / (a-1) with q = 1 - p = 1 / (1 + e^eps): the sum is
+    (e^(a eps) + e^((1-a) eps)) / (1 + e^eps), which has no power of a small number in it."""
+    exact = Decimal(epsilon)
+    whole = DOWN.add(Decimal(1), exp_down(exact))
+    costs = []
+    for order in ORDERS:
+        near = exp_up(UP.multiply(Decimal(order), exact))
+        far = exp_up(UP.minus(DOWN.multiply(Decimal(order - 1), exact)))
+        moment = UP.divide(UP.add(near, far), whole)
         costs.append(UP.divide(ln_up(moment), Decimal(order - 1)))
     return tuple(costs)

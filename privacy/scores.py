@@ -93,7 +93,7 @@ def of_histogram(histogram: Histogram, *, noise_std: float = 0.0) -> ScoreFigure
     *this* histogram, in counts: that of a sum of n sites is √n times a site's."""
     check(histogram)
     bins = histogram.shape[1]
-    negatives, positives = (_counts(row) for row in histogram)
+    negatives, positives = (nonnegative(row) for row in histogram)
     positions = (np.arange(bins) + 0.5) / bins
     return _figures(positions, negatives, positives, _joined(negatives + positives, noise_std))
 
@@ -188,7 +188,7 @@ def _groups(
     return tuple(found)
 
 
-def _counts(row: npt.NDArray[np.int64]) -> Row:
+def nonnegative(row: npt.NDArray[np.int64]) -> Row:
     """The row without negative cells: steps of its nearest non-decreasing cumulative counts, cut off at zero."""
     return np.diff(np.maximum(isotonic(np.cumsum(row)), 0.0), prepend=0.0)
 

@@ -17,6 +17,8 @@ from policies.rollout.statements import (
     Drill,
     DrillRecorded,
     IncidentReported,
+    ModelPromoted,
+    ModelRolledBack,
     PhaseAdvanced,
     PhaseMeasured,
     PhaseOpened,
@@ -62,6 +64,21 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Champion:
+    """A model that officers let into the clinic: on what terms and evidence."""
+
+    index: int
+    terms: PhaseTerms
+    body: ModelPromoted
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    index: int
+    body: ModelRolledBack
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     phase: Phase = PHASES[0]
     opened: Opened | None = None
@@ -74,8 +91,17 @@ class Rollout:
     """Site → the newest that it said, and where."""
     drills: Mapping[Drill, Drilled] = field(default_factory=dict)
     """Drill → where it was last passed."""
+    drill_reports: frozenset[str] = frozenset()
+    """Digests of all that were ever recorded: each is of one drill, once."""
     incidents: tuple[Incident, ...] = ()
     ended: tuple[Ended, ...] = ()
+    champions: Mapping[str, tuple[Champion, ...]] = field(default_factory=dict)
+    """Study → its champions, of which the last is in force; who was rolled back is not among them."""
+    rolled_back: tuple[RolledBack, ...] = ()
+
+    def champion(self, study: str) -> Champion | None:
+        """Of that study, in force."""
+        return next(reversed(self.champions.get(study, ())), None)
 
     def after(
         self,
@@ -85,7 +111,9 @@ class Rollout:
         | DrillRecorded
         | IncidentReported
         | PhaseMeasured
-        | PhaseAdvanced,
+        | PhaseAdvanced
+        | ModelPromoted
+        | ModelRolledBack,
         *,
         institution: str,
         index: int,
@@ -102,12 +130,36 @@ class Rollout:
             case ConformanceRecorded():
                 return replace(self, conformance={**self.conformance, institution: (index, body)})
             case DrillRecorded():
-                return replace(self, drills={**self.drills, body.drill: Drilled(index, body.report_digest)})
+                drills = {**self.drills, body.drill: Drilled(index, body.report_digest)}
+                return replace(self, drills=drills, drill_reports=self.drill_reports | {body.report_digest})
             case IncidentReported():
                 return self._in_doubt(Incident(institution, index, body))
             case PhaseAdvanced():
                 ended = (*self.ended, Ended(index, body))
                 return replace(self, phase=body.phase, opened=None, measured=None, ended=ended)
+            case ModelPromoted():
+                return self._promoted(body, index)
+            case ModelRolledBack():
+                return self._rolled_back(body, index)
+
+    def _promoted(self, body: ModelPromoted, index: int) -> Rollout:
+        if self.opened is None:
+            raise ValueError("a model is promoted under terms")
+        study = self.opened.terms.study
+        champions = (*self.champions.get(study, ()), Champion(index, self.opened.terms, body))
+        return replace(self, opened=None, measured=None, champions={**self.champions, study: champions})
+
+    def _rolled_back(self, body: ModelRolledBack, index: int) -> Rollout:
+        left = self.champions.get(body.study, ())[:-1]
+        while left and left[-1].body.model_digest != body.to:
+            left = left[:-1]
+        told = (*self.rolled_back, RolledBack(index, body))
+        # Terms under which another model was to be no worse than it would now ask less: they are published anew.
+        opened = self.opened
+        if opened is not None and opened.terms.study == body.study:
+            opened = None
+        champions = {**self.champions, body.study: left}
+        return replace(self, opened=opened, measured=None, champions=champions, rolled_back=told)
 
     def _in_doubt(self, incident: Incident) -> Rollout:
         # Officers see every incident: what they are to sign is measured after it.

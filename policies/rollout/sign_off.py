@@ -16,7 +16,7 @@ from ledger.errors import CodedError, InputError, Violation
 from ledger.keys import Signer
 from policies.document import Digest, Document, Origin
 from policies.federation import Federation, Officer, OfficerRole, Phase
-from policies.rollout.statements import PhaseAdvanced, SignOff, missing_roles
+from policies.rollout.statements import ModelPromoted, PhaseAdvanced, SignOff, missing_roles
 
 PAYLOAD_TYPE: Final = "application/vnd.wardround.sign-off+json"
 
@@ -52,7 +52,7 @@ def sign_off(statement: SignOffStatement, officer: Officer, signer: Signer) -> S
     return SignOff(officer=officer.name, signature=signature)
 
 
-def statement_of(federation: Federation, body: PhaseAdvanced) -> SignOffStatement:
+def statement_of(federation: Federation, body: PhaseAdvanced | ModelPromoted) -> SignOffStatement:
     return SignOffStatement(
         schema_version=1,
         origin=federation.origin,
@@ -63,7 +63,7 @@ def statement_of(federation: Federation, body: PhaseAdvanced) -> SignOffStatemen
     )
 
 
-def sign_off_violations(federation: Federation, body: PhaseAdvanced) -> list[Violation]:
+def sign_off_violations(federation: Federation, body: PhaseAdvanced | ModelPromoted) -> list[Violation]:
     """Every signature that is no officer's, does not verify or comes twice; and the roles of which too few signed."""
     found, counted = faulty(federation, statement_of(federation, body), body.sign_offs)
     for role in missing_roles(counted, federation.sign_offs_for(body.ended)):

@@ -12,18 +12,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ledger.canonical import JsonValue
-from policies.federation import OfficerRole, Phase
+from policies.federation import PHASES, OfficerRole, Phase
 from policies.gates import figure_text
-from policies.rego import Rules, installed_rules
+from policies.rego import installed_rules
 from policies.rollout import gate
+from policies.rollout.reached import Reached, reached
 from policies.rollout.record import Measured, Opened
 from policies.rollout.sign_off import SignOffStatement, faulty
-from policies.rollout.statements import SignOff
+from policies.rollout.statements import Severity, SignOff
 
 if TYPE_CHECKING:
     from policies.state import FederationState
 
-EVALUATED = ("phase.figure", "phase.regression", "phase.subgroups-missing", "phase.subgroup-gap")
+EVALUATED = (
+    "phase.figure",
+    "phase.regression",
+    "phase.subgroups-missing",
+    "phase.subgroup-gap",
+    "phase.subgroup-floor",
+    "phase.better-off",
+)
 """What can be judged of a model that was evaluated alone."""
 
 
@@ -52,18 +60,53 @@ class Signatures:
 
 
 @dataclass(frozen=True, slots=True)
+class ChampionStanding:
+    """A study's champion, as it stands."""
+
+    study: str
+    model_digest: str
+    plan_digest: str
+    round: int
+    index: int
+    """Of the entry that promoted it."""
+    in_doubt: tuple[Severity, ...]
+    """Major and critical incidents reported since, of whatever: whether it may be used is for people to say."""
+
+    def described(self) -> str:
+        said = f"the champion of {self.study} is model {self.model_digest}, promoted by entry {self.index}"
+        return f"{said}; IN DOUBT since: {', '.join(self.in_doubt)}" if self.in_doubt else said
+
+    def to_json(self) -> dict[str, JsonValue]:
+        return {
+            "study": self.study,
+            "model_digest": self.model_digest,
+            "plan_digest": self.plan_digest,
+            "round": self.round,
+            "index": self.index,
+            "in_doubt": list(self.in_doubt),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     phase: Phase
     opened: Opened | None
     conditions: tuple[Condition, ...]
     measured: Measured | None
     signatures: tuple[Signatures, ...]
+    champions: tuple[ChampionStanding, ...] = ()
+
+    @property
+    def through(self) -> bool:
+        """In the clinic, with a champion and nothing under way: the next terms are the next model's."""
+        doubted = any(one.in_doubt for one in self.champions)
+        return self.phase == PHASES[-1] and self.opened is None and bool(self.champions) and not doubted
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What the next step waits for, in words; empty when the phase can end."""
         if self.opened is None:
-            return (f"terms of {self.phase}",)
+            return () if self.through else (f"terms of {self.phase}",)
         unmet = tuple(f"{one.asked} (now: {one.there})" for one in self.conditions if not one.met)
         if unmet:
             return unmet
@@ -78,6 +121,7 @@ class Standing:
     def to_json(self) -> dict[str, JsonValue]:
         conditions: list[JsonValue] = [one.to_json() for one in self.conditions]
         signatures: list[JsonValue] = [one.to_json() for one in self.signatures]
+        champions: list[JsonValue] = [one.to_json() for one in self.champions]
         return {
             "phase": self.phase,
             "terms": None if self.opened is None else self.opened.terms.to_json(),
@@ -85,6 +129,7 @@ class Standing:
             "conditions": conditions,
             "measured": None if self.measured is None else self.measured.entry_digest,
             "signatures": signatures,
+            "champions": champions,
             "missing": list(self.missing),
         }
 
@@ -94,7 +139,6 @@ def standing(
     *,
     statement: SignOffStatement | None = None,
     sign_offs: Sequence[SignOff] = (),
-    rules: Rules | None = None,
 ) -> Standing:
     """`statement` is what officers are to sign, `sign_offs` what they did; of the latter only sound ones count."""
     opened, federation = state.rollout.opened, state.founded()
@@ -103,57 +147,88 @@ def standing(
         Signatures(role, needed, counted.get(role, 0))
         for role, needed in sorted(federation.sign_offs_for(state.phase).items())
     )
-    conditions = () if opened is None else _conditions(state, opened, rules or installed_rules())
-    return Standing(state.phase, opened, conditions, state.rollout.measured, signatures)
+    conditions = () if opened is None else _conditions(state, opened)
+    return Standing(state.phase, opened, conditions, state.rollout.measured, signatures, _champions(state))
 
 
-def _conditions(state: FederationState, opened: Opened, rules: Rules) -> tuple[Condition, ...]:
-    missing = set(rules.decide("phase_exit", gate.exit_facts(state, opened)))
+def _conditions(state: FederationState, opened: Opened) -> tuple[Condition, ...]:
+    found = reached(state, opened)
+    missing = set(installed_rules().decide("phase_exit", gate.exit_facts(state, opened, found)))
     if "phase.evaluation-missing" in missing:
         missing.update(EVALUATED)
     return tuple(
         Condition(code.split()[0], asked, there, not (set(code.split()) & missing))
-        for code, asked, there in _asked(state, opened)
+        for code, asked, there in _asked(state, opened, found)
     )
 
 
-def _asked(state: FederationState, opened: Opened) -> list[tuple[str, str, str]]:
+def _asked(state: FederationState, opened: Opened, found: Reached) -> list[tuple[str, str, str]]:
     """(code, what the terms ask for, what there is). Codes that belong together are told as one."""
-    terms = opened.terms
-    rounds = gate.counted_rounds(state, opened)
-    newest = rounds[-1] if rounds else None
-    evaluated = None if newest is None else state.evaluated.get(newest)
-    figure = None if evaluated is None else evaluated.figure_micro
-    reported = () if newest is None else sorted(state.reported(*newest))
-    sites = [site.name for site in state.founded().sites()]
-    conforming = [site for site in sites if gate.conforms(state, site)]
-    agreed = [
-        site for site in sites if all((site, kind) in state.rollout.agreements for kind in terms.agreements)
-    ]
+    terms, figure = opened.terms, figure_text(found.figure_micro)
     least = f"{terms.minimum_sites} sites"
     papers = ", ".join(terms.agreements)
-    found = [
-        ("phase.conformance", f"{least} whose source meets its contract", _named(conforming)),
-        ("phase.agreements", f"{least} with {papers} on record" if papers else "", _named(agreed)),
-        ("phase.rounds", f"{terms.minimum_rounds} registered rounds of {terms.study}", str(len(rounds))),
-        ("phase.reported", f"{least} in the last of them", _named(reported)),
-        ("phase.evaluation-missing", "an evaluated model", "none" if figure is None else figure_text(figure)),
-        ("phase.figure", f"a figure of at least {terms.minimum_figure:g}", figure_text(figure)),
+    evaluated = "none" if found.figure_micro is None else figure
+    sure = "" if terms.confidence is None else f", at its lower {terms.confidence:.0%} limit"
+    limits = _limits(found)
+    asked = [
+        ("phase.conformance", f"{least} whose source meets its contract", _named(found.conforming)),
+        ("phase.agreements", f"{least} with {papers} on record" if papers else "", _named(found.agreed)),
+        (
+            "phase.rounds",
+            f"{terms.minimum_rounds} registered rounds of {terms.study}",
+            str(len(found.rounds)),
+        ),
+        ("phase.reported", f"{least} in the last of them", _named(found.reported)),
+        ("phase.evaluation-missing", "an evaluated model", evaluated),
+        ("phase.figure", f"a figure of at least {terms.minimum_figure:g}{sure}", figure + limits),
     ]
     if terms.maximum_regression is not None:
-        before = gate.best_before(state, opened)
-        asked = f"at most {terms.maximum_regression:g} under the best before"
-        found.append(("phase.regression", asked, f"{figure_text(figure)} after {figure_text(before)}"))
+        champion = state.rollout.champion(terms.study)
+        before = "the best before" if champion is None else "the champion"
+        wanted = f"at most {terms.maximum_regression:g} under {before}{sure}"
+        there = f"{figure}{limits} after {figure_text(found.before_micro)}"
+        asked.append(("phase.regression", wanted, there))
     if terms.maximum_subgroup_gap is not None:
-        groups = () if evaluated is None else evaluated.subgroup_figures_micro
-        asked = f"subgroups at most {terms.maximum_subgroup_gap:g} apart"
-        there = ", ".join(map(figure_text, groups)) or "none"
-        found.append(("phase.subgroups-missing phase.subgroup-gap", asked, there))
-    found.append(("phase.quarantine", "no site in quarantine", _named(sorted(state.quarantined))))
+        wanted = f"subgroups at most {terms.maximum_subgroup_gap:g} apart"
+        there = ", ".join(map(figure_text, found.subgroup_figures_micro)) or "none"
+        asked.append(("phase.subgroups-missing phase.subgroup-gap", wanted, there))
+    if terms.minimum_subgroup_figure is not None:
+        wanted = f"no subgroup under {terms.minimum_subgroup_figure:g}{sure}"
+        there = ", ".join(map(figure_text, found.subgroups_judged_micro)) or "none"
+        asked.append(("phase.subgroup-floor", wanted, there))
+    if terms.minimum_better_off is not None:
+        wanted = f"{terms.minimum_better_off} sites that say they are better off"
+        asked.append(("phase.better-off", wanted, gate.better_off_text(found)))
+    asked.append(("phase.quarantine", "no site in quarantine", _named(sorted(state.quarantined))))
     if terms.drills:
-        passed = [one for one in terms.drills if one not in gate.missing_drills(state.rollout, opened)]
-        found.append(("phase.drills", f"drills {', '.join(terms.drills)}", _named(passed)))
-    return [one for one in found if one[1]]
+        passed = [one for one in terms.drills if one not in found.missing_drills]
+        asked.append(("phase.drills", f"drills {', '.join(terms.drills)}", _named(passed)))
+    return [one for one in asked if one[1]]
+
+
+def _limits(found: Reached) -> str:
+    whole = None if found.limits is None else found.limits.whole
+    return "" if whole is None else f" ({figure_text(whole.low)} to {figure_text(whole.high)})"
+
+
+def _champions(state: FederationState) -> tuple[ChampionStanding, ...]:
+    told = state.rollout
+    return tuple(
+        ChampionStanding(
+            study=study,
+            model_digest=one.body.model_digest,
+            plan_digest=one.body.plan_digest,
+            round=one.body.round,
+            index=one.index,
+            in_doubt=tuple(
+                incident.said.severity
+                for incident in told.incidents
+                if incident.index > one.index and incident.said.severity != "minor"
+            ),
+        )
+        for study in sorted(told.champions)
+        if (one := told.champion(study)) is not None
+    )
 
 
 def _named(names: Sequence[str]) -> str:

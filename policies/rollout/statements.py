@@ -21,6 +21,7 @@ Severity = Literal["minor", "major", "critical"]
 """`minor` is on record. `major` takes the rollout back one phase, `critical` to its beginning."""
 IncidentKind = Literal["data-exposure", "wrong-data", "model-harm", "key-loss", "ledger-fault", "other"]
 Unit = Annotated[float, Field(ge=0, le=1)]
+Round = Annotated[int, Field(ge=1, le=1000)]
 
 
 class PhaseTerms(Document):
@@ -36,12 +37,23 @@ class PhaseTerms(Document):
     minimum_figure: Unit
     """The newest model's federated AUC, or Dice."""
     maximum_regression: Unit | None = None
-    """How far it may lie under the best of the study's models before: the margin of non-inferiority."""
+    """How far it may lie under the study's champion or, while there is none, under the best of its models from
+    before the terms: the margin of non-inferiority."""
+    confidence: Annotated[float, Field(ge=0.8, le=0.99)] | None = None
+    """Of a two-sided interval (`privacy.resampling`). With it not the figure but its lower limit must reach
+    `minimum_figure`, and with the margin the figure before; subgroups' lower limits, `minimum_subgroup_figure`."""
     maximum_subgroup_gap: Unit | None = None
+    """Between figures, whatever the confidence."""
+    minimum_subgroup_figure: Unit | None = None
+    minimum_better_off: Annotated[int, Field(ge=1, le=50)] | None = None
+    """How many sites must have answered, of the newest model, that it is at least as good for them as one of their
+    own; its plan asks them (`evaluation.compare`). Some answers are lies: docs/evaluation.md says how many."""
     agreements: Annotated[tuple[Agreement, ...], Field(max_length=3)] = ()
     """That every site has on record."""
     drills: Annotated[tuple[Drill, ...], Field(max_length=7)] = ()
     """That were passed since the terms were published."""
+    change_plan: Digest | None = None
+    """Of the predetermined change plan (`policies.rollout.change_plan`), which is in the phase's evidence."""
 
     @model_validator(mode="after")
     def _once(self) -> PhaseTerms:
@@ -123,6 +135,34 @@ class PhaseAdvanced(Document):
     @property
     def ended(self) -> Phase:
         return PHASES[PHASES.index(self.phase) - 1]
+
+
+class ModelPromoted(Document):
+    """The clinical phase ends: the newest model that counted when it was measured is its study's champion."""
+
+    plan_digest: Digest
+    round: Round
+    model_digest: Digest
+    measured: Digest
+    """Entry digest of the `phase.measured` that the evidence ends with."""
+    evidence_digest: Digest
+    policy_digest: Digest
+    change_plan_digest: Digest
+    """What may be changed about it without another clinical phase."""
+    sign_offs: Annotated[tuple[SignOff, ...], Field(min_length=1, max_length=64)]
+
+    @property
+    def ended(self) -> Phase:
+        return PHASES[-1]
+
+
+class ModelRolledBack(Document):
+    """A study's champion is one no more, at once and by the coordinator's word alone."""
+
+    study: Name
+    to: Digest | None = None
+    """Model digest of the champion before it that is one again; None: there is none."""
+    kind: IncidentKind
 
 
 def missing_roles(signed: dict[OfficerRole, int], needed: dict[OfficerRole, int]) -> tuple[OfficerRole, ...]:

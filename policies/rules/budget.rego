@@ -47,3 +47,21 @@ clip_small_enough if {
 	typed.natural(input.policy.clip_l2_ceiling_micro)
 	input.plan.clip_l2_micro <= input.policy.clip_l2_ceiling_micro
 }
+
+# One answer that is the truth or a lie has no noise but its own epsilon; a plan that asks for none has 0.
+default answer_uncertain_enough := false
+
+answer_uncertain_enough if {
+	typed.natural(input.plan.comparison_epsilon_micro)
+	typed.natural(input.policy.comparison_epsilon_ceiling_micro)
+	input.plan.comparison_epsilon_micro <= input.policy.comparison_epsilon_ceiling_micro
+}
+
+# How far under the model in force a hospital must lie before it says so; a plan that asks for no such word has 1.
+default drift_margin_wide_enough := false
+
+drift_margin_wide_enough if {
+	typed.natural(input.plan.drift_margin_micro)
+	typed.natural(input.policy.drift_margin_floor_micro)
+	input.plan.drift_margin_micro >= input.policy.drift_margin_floor_micro
+}

@@ -72,3 +72,39 @@ test_a_clip_over_the_ceiling_is_refused if {
 	not budget.clip_small_enough with input as {"plan": {"clip_l2_micro": 8}, "policy": {"clip_l2_ceiling_micro": 7}}
 	not budget.clip_small_enough with input as {"plan": {"clip_l2_micro": -8}, "policy": {"clip_l2_ceiling_micro": 7}}
 }
+
+answers(asked, ceiling) if {
+	budget.answer_uncertain_enough with input as {
+		"plan": {"comparison_epsilon_micro": asked},
+		"policy": {"comparison_epsilon_ceiling_micro": ceiling},
+	}
+}
+
+test_an_answer_is_no_surer_than_the_hospital_allows if {
+	answers(3000000, 3000000)
+	answers(0, 3000000)
+	not answers(3000001, 3000000)
+	every value in [-1, "1", null, true] {
+		not answers(value, 3000000)
+		not answers(1, value)
+	}
+	not budget.answer_uncertain_enough with input as {"plan": {}, "policy": {"comparison_epsilon_ceiling_micro": 0}}
+}
+
+drifts(margin, floor) if {
+	budget.drift_margin_wide_enough with input as {
+		"plan": {"drift_margin_micro": margin},
+		"policy": {"drift_margin_floor_micro": floor},
+	}
+}
+
+test_a_hospital_says_of_no_smaller_drift_than_it_allows if {
+	drifts(100000, 100000)
+	drifts(1000000, 100000)
+	not drifts(99999, 100000)
+	every value in [-1, "1", null, true] {
+		not drifts(value, 0)
+		not drifts(1, value)
+	}
+	not budget.drift_margin_wide_enough with input as {"plan": {}, "policy": {"drift_margin_floor_micro": 0}}
+}

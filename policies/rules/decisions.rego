@@ -231,11 +231,26 @@ phase_exit contains "phase.subgroup-gap" if {
 	not subgroups.close
 }
 
+phase_exit contains "phase.subgroup-floor" if {
+	evaluation.scored
+	subgroups.complete
+	not rollout.subgroups_above_floor
+}
+
+phase_exit contains "phase.better-off" if {
+	evaluation.scored
+	not rollout.better_off
+}
+
 # At the hospital alone, before its data are opened.
 
 site contains "site.noise-floor" if not budget.noise_enough
 
 site contains "site.clip-ceiling" if not budget.clip_small_enough
+
+site contains "site.comparison" if not budget.answer_uncertain_enough
+
+site contains "site.drift-margin" if not budget.drift_margin_wide_enough
 
 site contains "site.plan-cap" if not budget.site_within_cap
 

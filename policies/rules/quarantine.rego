@@ -1,4 +1,4 @@
-# Quarantine. Nothing of a hospital in quarantine counts, until a quorum of the members takes it back.
+# Quarantine. Nothing of a hospital in quarantine counts, until a quorum of the hospitals takes it back.
 package wardround.quarantine
 
 import rego.v1

@@ -1,6 +1,7 @@
 # The rollout. A phase is worked on under terms that were published before, and ends when they are met.
 package wardround.rollout
 
+import data.wardround.evaluation
 import data.wardround.typed
 import rego.v1
 
@@ -47,6 +48,7 @@ strict_enough if {
 	every agreement in input.terms.agreements {
 		typed.name(agreement)
 	}
+	change_planned
 	every drill in needed_drills[input.terms.phase] {
 		drill in input.terms.drills
 	}
@@ -54,6 +56,17 @@ strict_enough if {
 		agreement in input.terms.agreements
 	}
 }
+
+# Before a model is let into the clinic it is settled what may be changed about it.
+change_planned if input.terms.phase in ["foundation", "pilot", "expansion"]
+
+change_planned if {
+	input.terms.phase == "clinical"
+	typed.digest(input.terms.change_plan)
+}
+
+# A bound that everything meets is none.
+widest := 200000
 
 default bounded_enough := false
 
@@ -69,8 +82,14 @@ bounded_enough if {
 	input.terms.phase == "clinical"
 	typed.natural(input.terms.minimum_figure_micro)
 	input.terms.minimum_figure_micro > 500000
-	input.terms.regression_bounded == true
-	input.terms.subgroups_bounded == true
+	typed.natural(input.terms.maximum_regression_micro)
+	input.terms.maximum_regression_micro <= widest
+	typed.natural(input.terms.maximum_subgroup_gap_micro)
+	input.terms.maximum_subgroup_gap_micro <= widest
+	typed.natural(input.terms.minimum_subgroup_figure_micro)
+	input.terms.minimum_subgroup_figure_micro > 500000
+	typed.natural(input.terms.confidence_micro)
+	input.terms.confidence_micro >= 900000
 }
 
 # When a phase is to end.
@@ -114,9 +133,45 @@ enough_rounds if {
 	input.rounds.registered >= input.rounds.minimum
 }
 
+# Where the terms ask for it, no subgroup lies under the floor, and there are subgroups.
+default subgroups_above_floor := false
+
+subgroups_above_floor if {
+	input.subgroup_floor.wanted == false
+	evaluation.share(input.subgroup_floor.minimum_micro)
+}
+
+subgroups_above_floor if {
+	input.subgroup_floor.wanted == true
+	evaluation.share(input.subgroup_floor.minimum_micro)
+	is_array(input.subgroup_floor.figure_micro)
+	count(input.subgroup_floor.figure_micro) >= 2
+	every value in input.subgroup_floor.figure_micro {
+		evaluation.share(value)
+		value >= input.subgroup_floor.minimum_micro
+	}
+}
+
 default drilled := false
 
 drilled if {
 	is_array(input.missing_drills)
 	count(input.missing_drills) == 0
+}
+
+# How many sites answered that they are better off: the raw count, in which some answers are lies. No estimate is
+# judged.
+default better_off := false
+
+better_off if {
+	input.better_off.wanted == false
+	typed.natural(input.better_off.minimum)
+	typed.natural(input.better_off.answered)
+}
+
+better_off if {
+	input.better_off.wanted == true
+	typed.natural(input.better_off.minimum)
+	typed.natural(input.better_off.answered)
+	input.better_off.answered >= input.better_off.minimum
 }

@@ -40,6 +40,7 @@ from policies.opening import (
     Opening,
     SignedOpening,
     aucs_micro_of,
+    evaluation_lanes,
     histogram_lanes,
     outcome_digest_of,
     sum_digest_of,
@@ -82,6 +83,8 @@ class Assembly:
     sites: tuple[str, ...] = SITES
     phase: Phase = "pilot"
     state: FederationState = field(default_factory=lambda: FederationState(ORIGIN))
+    histogram: tuple[int, ...] = ()
+    """What evaluations open, instead of a few patients."""
 
     # -- saying things -------------------------------------------------------------------------------------
 
@@ -193,7 +196,7 @@ class Assembly:
             "policy_digest": self.state.reserved_under.get((self.digest, number, site), POLICY),
             "code_digest": CODE,
             "dataset_commitment": named(f"cohort {site}"),
-            "mechanisms": mechanisms_of(self.plan, step),
+            "mechanisms": mechanisms_of(self.plan, step, round_number=number),
             "consent_root": named(f"consents {site}"),
             "validation": Validation(passed=True, suite_digest=suite_digest(self.plan.data)),
             "sum_key_digest": named("sum key") if is_encrypted(self.plan) else None,
@@ -277,17 +280,20 @@ class Assembly:
 
     def evaluation(self, **changed: Any) -> EvaluationRecorded:  # noqa: ANN401
         bins = self.plan.evaluation.bins
-        histogram = (*range(bins, 0, -1), *range(1, bins + 1))
+        histogram = self.histogram or (*range(bins, 0, -1), *range(1, bins + 1))
         lanes = histogram_lanes(histogram)
+        said = len(self.sites) if self.plan.compares(changed.get("round", 1)) else None
+        opened = evaluation_lanes(histogram, changed.get("better_off", said))
         fields: dict[str, Any] = {
             "plan_digest": self.digest,
             "round": 1,
-            "sum_digest": sum_digest_of(lanes),
+            "sum_digest": sum_digest_of(opened),
+            "better_off": said,
             "histogram": histogram,
             "auc_micro": aucs_micro_of(lanes, self.plan.evaluation)[0],
             "subgroup_auc_micro": aucs_micro_of(lanes, self.plan.evaluation)[1],
             "openings": self.openings(
-                "evaluation", sum_digest_of(lanes), round_number=changed.get("round", 1)
+                "evaluation", sum_digest_of(opened), round_number=changed.get("round", 1)
             ),
             **changed,
         }
@@ -337,7 +343,8 @@ class Assembly:
                     self.say(self.sites[0], self.key())
             case "consented":
                 for site in self.sites:
-                    self.say(site, self.consents(site))
+                    if site not in self.state.consent_states:  # of an earlier plan
+                        self.say(site, self.consents(site))
             case "reserved":
                 for site in self.sites:
                     self.say(site, self.reservation(site))

@@ -21,6 +21,7 @@ from policies.federation import (
     Pool,
     PublicKey,
     SignOffRule,
+    usual_key_holders,
 )
 
 ORIGIN = "wardround/assembly/term-1"
@@ -81,7 +82,7 @@ def federation(
         phase=phase,
         consent_cadence_s=86_400,
         members=(first, *sites),
-        key_holders=names[: len(names) // 3 + 2],
+        key_holders=usual_key_holders(names),
         officers=(
             _officer("steward-a", "data-steward", names[0]),
             _officer("steward-b", "data-steward", names[1]),
@@ -89,7 +90,7 @@ def federation(
         ),
         sign_offs=tuple(
             SignOffRule(phase=each, role=role, signatures=count)
-            for each in PHASES[:-1]
+            for each in PHASES
             for role, count in (("data-steward", 2), ("compliance-officer", 1))
         ),
     )

@@ -152,9 +152,9 @@ def test_what_stewards_approved_is_told_and_not_asked() -> None:
     assert any(note == f"approved by {A}; not yet by {', '.join(SITES[1:])}" for note in found.notes)
 
 
-def test_a_plan_on_top_of_the_latest_model_needs_one() -> None:
+def test_a_plan_on_top_of_the_latest_model_begins_anew_where_there_is_none() -> None:
     later = plan(base="latest", edition="2", rounds=1)
-    assert codes(told(later, at("founded").state)) == {"plan.no-latest-model"}
+    assert told(later, at("founded").state).admitted
     assert told(later, at("registered", plan=plan(rounds=1)).state).admitted
 
 

@@ -81,7 +81,7 @@ def test_whatever_is_declared_is_drawn_on_the_pool() -> None:
         "Protected.update",
     }
     for step in ("training", "evaluation"):  # the two things that an update can be
-        assert mechanisms_of(plan(), step)
+        assert mechanisms_of(plan(), step, round_number=1)
 
 
 @pytest.mark.parametrize(

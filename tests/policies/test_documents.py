@@ -15,6 +15,7 @@ from ledger.keys import MemorySigner
 from ledger.note import vkey_of
 from policies.code import CONSTRAINTS, PACKAGES, covered_files, digest_of
 from policies.cost import epsilon_micro, plan_cost, round_cost, round_mechanisms
+from policies.document import mapping_of
 from policies.events import IdentityRotated
 from policies.federation import Federation, PublicKey
 from policies.gates import plan_violations, release_violations
@@ -43,6 +44,44 @@ def test_every_wrong_field_of_a_plan_is_named_at_once_and_no_value_is_repeated()
         assert f"{name}:" in message, name
     assert refused.value.code == "plan.malformed"
     assert "SECRET" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (TINY_PLAN + "rounds: 3\n", "the key 'rounds' stands twice at line"),
+        (
+            TINY_PLAN.replace("minimum_sites: 3", "minimum_sites: 3, minimum_sites: 4"),
+            "'minimum_sites' stands",
+        ),
+        ("a: &a [*a]\n", "not valid YAML at line 1"),
+        ("b: 1\na: &a {b: {c: *a}}\n", "not valid YAML at line 2"),
+        ("? [a, b]\n: 1\n", "not valid YAML at line 1"),
+        ("a: " + "[" * 5000, "a value cannot be read"),
+        ("a: 2026-13-45\n", "a value cannot be read"),
+    ],
+    ids=(
+        "twice",
+        "twice within",
+        "holds itself",
+        "holds itself within",
+        "a list as key",
+        "nested",
+        "no date",
+    ),
+)
+def test_a_document_says_everything_once_and_nothing_of_itself(text: str, named: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Plan.from_yaml(text, what="plan")
+    assert refused.value.code == "plan.malformed" and named in refused.value.public_message
+
+
+def test_what_is_named_once_may_be_meant_twice() -> None:
+    assert mapping_of("a: &a [1]\nb: *a\nc: {<<: {d: 1}, d: 2}\n", what="plan") == {
+        "a": [1],
+        "b": [1],
+        "c": {"d": 2},
+    }
 
 
 @pytest.mark.parametrize(

@@ -221,9 +221,9 @@ def test_a_plan_of_training_takes_no_statistics() -> None:
     released = Asking(state=training.state).figures(plan_digest=training.digest)
     assert refused(training, COORDINATOR, released) == {"plan.unknown"}
     with pytest.raises(StepUnknownError):
-        mechanisms_of(training.plan, "statistics")
+        mechanisms_of(training.plan, "statistics", round_number=1)
     with pytest.raises(StepUnknownError):
-        mechanisms_of(inquiry(), "training")
+        mechanisms_of(inquiry(), "training", round_number=1)
 
 
 def test_an_inquiry_has_no_model_to_release_score_or_register() -> None:
@@ -312,7 +312,10 @@ def test_an_inquiry_survives_its_own_canonical_form_and_the_ledger_s() -> None:
     published = InquiryPublished(inquiry=asked, plan_digest=asked.content_digest())
     assert type_of(published) == "inquiry.published"
     assert parse_body("inquiry.published", published.to_json()) == published
-    assert mechanisms_of(asked, "statistics") == (DiscreteGaussian(noise_multiplier=10.0, count=1),) * 6
+    assert (
+        mechanisms_of(asked, "statistics", round_number=1)
+        == (DiscreteGaussian(noise_multiplier=10.0, count=1),) * 6
+    )
 
 
 COUNT = {"kind": "count", "name": "patients", "noise_multiplier": 10.0}

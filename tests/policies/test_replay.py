@@ -54,10 +54,13 @@ def everything() -> list[bytes]:
     opened(told)
     told.reach_after_founding("reported")
     told.say(D, told.refusal(D))
-    told.say(D, SiteQuarantined(site=D, code="test.quarantined"))
+    quarantine = told.say(D, SiteQuarantined(site=D, code="test.quarantined"))
     for site in (A, B, C):
         told.say(site, PolicyAdopted(policy_digest=named("another policy")))
-    state.advance(state.size, told.entry(COORDINATOR, SiteReleased(site=D), signer=QUORUM))
+    for site in (A, B, C):
+        told.say(site, SiteReleased(site=D, quarantine=quarantine))
+    again = told.say(COORDINATOR, SiteQuarantined(site=D, code="test.quarantined"))
+    told.say(A, SiteReleased(site=D, quarantine=again))
     for paper in agreements():
         told.say(A, paper)
     told.say(B, IncidentReported(severity="major", kind="other"))

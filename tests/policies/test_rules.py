@@ -23,12 +23,14 @@ from tests.policies.admitted import ADMITTED, DIGEST, Document
 Path_ = tuple[str | int, ...]
 
 FREE: Final[set[tuple[str, Path_, str]]] = {
-    # Either answer is a proper one: there may be no model in force, no wish for subgroups, a benchmark's delta, no
-    # patient of whom a plan learns.
+    # Either answer is a proper one: there may be no model in force, no wish for subgroups or answers, a benchmark's
+    # delta, no patient of whom a plan learns.
     ("release", ("in_force", "known"), "False"),
     ("release", ("subgroups", "wanted"), "False"),
     ("phase_exit", ("in_force", "known"), "False"),
     ("phase_exit", ("subgroups", "wanted"), "False"),
+    ("phase_exit", ("better_off", "wanted"), "False"),
+    ("phase_exit", ("subgroup_floor", "wanted"), "False"),
     ("cohort_size", ("delta_fixed_by_benchmark",), "True"),
     ("plan", ("plan", "patients"), "False"),
 }
@@ -290,8 +292,11 @@ REFUSED: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
         {"phase.terms-weak"},
     ),
     ("phase_entry", {("terms", "minimum_figure_micro"): 500_000}, {"phase.terms-bounds"}),
-    ("phase_entry", {("terms", "regression_bounded"): False}, {"phase.terms-bounds"}),
-    ("phase_entry", {("terms", "subgroups_bounded"): False}, {"phase.terms-bounds"}),
+    ("phase_entry", {("terms", "maximum_regression_micro"): 200_001}, {"phase.terms-bounds"}),
+    ("phase_entry", {("terms", "maximum_subgroup_gap_micro"): 200_001}, {"phase.terms-bounds"}),
+    ("phase_entry", {("terms", "minimum_subgroup_figure_micro"): 500_000}, {"phase.terms-bounds"}),
+    ("phase_entry", {("terms", "confidence_micro"): 899_999}, {"phase.terms-bounds"}),
+    ("phase_entry", {("terms", "change_plan"): ""}, {"phase.terms-weak"}),
     ("phase_exit", {("sites", "conformant"): 3}, {"phase.conformance"}),
     ("phase_exit", {("sites", "agreed"): 3}, {"phase.agreements"}),
     ("phase_exit", {("sites", "reported"): 3}, {"phase.reported"}),
@@ -303,12 +308,22 @@ REFUSED: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ("phase_exit", {("in_force", "figure_micro"): 820_001}, {"phase.regression"}),
     ("phase_exit", {("subgroups", "figure_micro"): [800_000]}, {"phase.subgroups-missing"}),
     ("phase_exit", {("subgroups", "figure_micro", 0): 779_999}, {"phase.subgroup-gap"}),
+    ("phase_exit", {("better_off", "answered"): 2}, {"phase.better-off"}),
+    ("phase_exit", {("subgroup_floor", "figure_micro", 0): 599_999}, {"phase.subgroup-floor"}),
+    ("phase_exit", {("subgroup_floor", "figure_micro"): []}, {"phase.subgroup-floor"}),
+    (
+        "phase_exit",
+        {("evaluated",): False, ("subgroup_floor", "figure_micro"): []},
+        {"phase.evaluation-missing"},
+    ),
     ("site_statistics", {("plan", "noise_multiplier_micro"): 799_999}, {"site.noise-floor"}),
     ("site_statistics", {("plan", "epsilon_micro"): 9}, {"site.plan-cap"}),
     ("site_statistics", {("running_code",): "c" * 64}, {"plan.code"}),
     ("site_statistics", {("approved_by_steward",): False}, {"plan.not-approved"}),
     ("site", {("plan", "noise_multiplier_micro"): 799_999}, {"site.noise-floor"}),
     ("site", {("plan", "clip_l2_micro"): 1_000_001}, {"site.clip-ceiling"}),
+    ("site", {("plan", "comparison_epsilon_micro"): 3_000_001}, {"site.comparison"}),
+    ("site", {("plan", "drift_margin_micro"): 99_999}, {"site.drift-margin"}),
     ("site", {("plan", "epsilon_micro"): 9}, {"site.plan-cap"}),
     ("site", {("plan", "family"): "transformer"}, {"site.model-family"}),
     ("site", {("running_code",): "c" * 64}, {"plan.code"}),

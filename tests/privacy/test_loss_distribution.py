@@ -12,7 +12,14 @@ import pytest
 
 from privacy.accounting import DeltaInvalidError, epsilon_micro, total
 from privacy.loss_distribution import pld_epsilon
-from privacy.mechanisms import DiscreteGaussian, Gaussian, Laplace, Mechanism, SubsampledGaussian
+from privacy.mechanisms import (
+    DiscreteGaussian,
+    Gaussian,
+    Laplace,
+    Mechanism,
+    RandomisedResponse,
+    SubsampledGaussian,
+)
 
 PLAN: tuple[Mechanism, ...] = (
     SubsampledGaussian(noise_multiplier=2.4, sampling_rate=0.15, steps=20),
@@ -45,6 +52,17 @@ def test_a_figure_is_an_upper_bound_of_what_is_known_exactly() -> None:
     )
     assert 0 < exact <= 1e-5
     assert exact >= 0.98e-5
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 3.0, 8.0])
+def test_one_answer_reads_as_its_epsilon_and_a_little_less_where_a_delta_is_allowed(epsilon: float) -> None:
+    """The profile of a response is known: delta = (e^epsilon - e^at) / (1 + e^epsilon) at any `at` below."""
+    delta = 1e-3
+    exact = math.log(math.exp(epsilon) - delta * (1 + math.exp(epsilon)))
+    figure = pld_epsilon([RandomisedResponse(epsilon=epsilon, count=1)], delta)
+    assert exact <= figure <= min(epsilon, exact + 0.002) + 1e-9
+    beside = pld_epsilon([*PLAN, RandomisedResponse(epsilon=epsilon, count=1)], 1e-5)
+    assert pld_epsilon(PLAN, 1e-5) < beside <= pld_epsilon(PLAN, 1e-5) + epsilon + 0.002
 
 
 def test_a_discrete_gaussian_reads_like_a_continuous_one_where_the_lattice_is_fine() -> None:

@@ -16,6 +16,7 @@ from privacy.mechanisms import (
     Laplace,
     Mechanism,
     MechanismInvalidError,
+    RandomisedResponse,
     SubsampledGaussian,
     mechanism_from_json,
 )
@@ -36,6 +37,7 @@ MECHANISMS: st.SearchStrategy[Mechanism] = st.one_of(
     st.builds(Gaussian, noise_multiplier=SIGMAS, count=STEPS),
     st.builds(DiscreteGaussian, noise_multiplier=SIGMAS, count=STEPS),
     st.builds(Laplace, scale=SIGMAS, count=STEPS),
+    st.builds(RandomisedResponse, epsilon=st.floats(0.01, 20.0), count=STEPS),
 )
 
 
@@ -66,6 +68,13 @@ def test_a_scale_without_meaning_is_refused(scale: float) -> None:
     assert refusal.value.code == "privacy.mechanism-invalid"
 
 
+@pytest.mark.parametrize("epsilon", [*MEANINGLESS, 0.0099, 20.1])
+def test_an_answer_of_no_epsilon_that_anyone_could_mean_is_refused(epsilon: float) -> None:
+    with pytest.raises(MechanismInvalidError) as refusal:
+        RandomisedResponse(epsilon=epsilon, count=1)
+    assert refusal.value.code == "privacy.mechanism-invalid"
+
+
 @pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -0.1, 1.0000001, True, "0.1", None])
 def test_a_sampling_rate_outside_its_range_is_refused(rate: float) -> None:
     with pytest.raises(MechanismInvalidError):
@@ -81,6 +90,8 @@ def test_a_number_of_steps_that_is_no_count_is_refused(steps: int) -> None:
             kind(noise_multiplier=1.0, count=steps)
     with pytest.raises(MechanismInvalidError):
         Laplace(scale=1.0, count=steps)
+    with pytest.raises(MechanismInvalidError):
+        RandomisedResponse(epsilon=1.0, count=steps)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +102,8 @@ def test_a_number_of_steps_that_is_no_count_is_refused(steps: int) -> None:
         {},
         {"kind": "laplace", "noise_multiplier": 1.0, "count": 1},
         {"kind": "laplace", "scale": "1", "count": 1},
+        {"kind": "randomised-response", "scale": 1.0, "count": 1},
+        {"kind": "randomised-response", "epsilon": "1", "count": 1},
         {"kind": "laplace", "scale": 1.0, "count": 1, "noise_multiplier": 1.0},
         {"kind": "discrete-gaussian", "scale": 1.0, "count": 1},
         {"kind": "discrete-gaussian", "noise_multiplier": 1.0, "count": 0},
@@ -137,6 +150,8 @@ def test_the_kind_cannot_be_chosen() -> None:
         DiscreteGaussian(noise_multiplier=1.0, count=1, kind="gaussian")  # type: ignore[arg-type]
     with pytest.raises(MechanismInvalidError):
         Laplace(scale=1.0, count=1, kind="gaussian")  # type: ignore[arg-type]
+    with pytest.raises(MechanismInvalidError):
+        RandomisedResponse(epsilon=1.0, count=1, kind="laplace")  # type: ignore[arg-type]
 
 
 def test_a_document_tells_mechanisms_apart_by_their_kind() -> None:
@@ -146,6 +161,7 @@ def test_a_document_tells_mechanisms_apart_by_their_kind() -> None:
         DiscreteGaussian(noise_multiplier=2.0, count=3),
         Gaussian(noise_multiplier=2.0, count=3),
         Laplace(scale=2.0, count=3),
+        RandomisedResponse(epsilon=2.0, count=3),
     ):
         read = adapter.validate_json(canonical.encode(mechanism.to_json()))
         assert read == mechanism and type(read) is type(mechanism)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from itertools import pairwise
 
 import mpmath
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from privacy import rdp
 from privacy.accounting import ORDERS, curve
-from privacy.mechanisms import DiscreteGaussian, Gaussian, Laplace
+from privacy.mechanisms import DiscreteGaussian, Gaussian, Laplace, RandomisedResponse
 
 
 def _exact_laplace(scale: float, order: int) -> mpmath.mpf:
@@ -87,9 +88,39 @@ def test_a_discrete_gaussian_is_charged_like_a_continuous_one(sigma: float, coun
     )
 
 
+def _exact_response(epsilon: float, order: int) -> mpmath.mpf:
+    """Mironov 2017, table II, as it stands there: of the two answers' probabilities, not of their quotient."""
+    p = mpmath.exp(mpmath.mpf(epsilon)) / (1 + mpmath.exp(mpmath.mpf(epsilon)))
+    moment = p**order * (1 - p) ** (1 - order) + (1 - p) ** order * p ** (1 - order)
+    return mpmath.log(moment) / (order - 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.01, 20.0), st.integers(1, 10**8), st.sampled_from(ORDERS))
+def test_a_randomised_response_is_rounded_up_and_by_less_than_two_micro_units(
+    epsilon: float, count: int, order: int
+) -> None:
+    # 1 - p is e^-20 at the least, of which a power of 1023 is taken.
+    with mpmath.workdps(200):
+        exact = _exact_response(epsilon, order) * count * 1_000_000
+        ours = curve(RandomisedResponse(epsilon=epsilon, count=count)).at(order)
+        assert exact <= ours <= exact + 1 + mpmath.mpf(10) ** -20
+        once = rdp.one_use(RandomisedResponse(epsilon=epsilon, count=1))[ORDERS.index(order)]
+        assert exact / count / 1_000_000 <= mpmath.mpf(str(once))
+
+
+@given(st.floats(0.01, 20.0))
+def test_an_answer_costs_no_more_than_its_epsilon_and_more_at_every_higher_order(epsilon: float) -> None:
+    cost = curve(RandomisedResponse(epsilon=epsilon, count=1)).rdp_micro
+    assert all(a <= b for a, b in pairwise(cost))
+    assert cost[-1] <= math.ceil(Decimal(epsilon) * 10**6)
+
+
 def test_golden_micro_units() -> None:
     """A change here changes what every existing ledger says."""
     assert curve(Laplace(scale=1.0, count=1)).rdp_micro[:4] == (619_124, 746_829, 813_690, 853_079)
     assert curve(Laplace(scale=0.01, count=1)).at(2) == 99_594_535
     assert curve(Laplace(scale=1e6, count=10**8)).rdp_micro[:3] == (100, 150, 200)
     assert curve(DiscreteGaussian(noise_multiplier=2.0, count=3)).rdp_micro[:2] == (750_000, 1_125_000)
+    told = curve(RandomisedResponse(epsilon=3.0, count=1)).rdp_micro
+    assert (*told[:3], told[-1]) == (2_951_537, 2_975_707, 2_983_805, 2_999_953)

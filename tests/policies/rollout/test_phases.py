@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from policies.events import IncidentReported, PhaseOpened, PolicyAdopted, SiteQuarantined
+from policies.rollout.standing import standing
 from policies.rollout.statements import DrillRecorded
 from tests.policies.assembly import Assembly, plan
 from tests.policies.founding import COORDINATOR, SITES, named
 from tests.policies.rollout.phases import (
     advanced,
     agreements,
+    clinical_terms,
     conformance,
     measured,
     measurement,
@@ -45,10 +47,7 @@ def test_nothing_ends_without_terms_or_out_of_order() -> None:
 def test_terms_are_of_the_phase_in_force_and_of_the_federation_s_size() -> None:
     assembly = Assembly().reach("founded")
     assert refusals(assembly, PhaseOpened(terms=terms(minimum_sites=5))) == {"phase.terms-sites"}
-    clinical = terms(
-        phase="clinical", maximum_regression=0.1, maximum_subgroup_gap=0.1, drills=["rollback", "drift"]
-    )
-    assert refusals(assembly, PhaseOpened(terms=clinical)) == {"phase.order"}
+    assert refusals(assembly, PhaseOpened(terms=clinical_terms())) == {"phase.order"}
     assert refusals(assembly, PhaseOpened(terms=terms(minimum_figure=0.5))) == {"phase.terms-bounds"}
     assert refusals(assembly, PhaseOpened(terms=terms()), by=A) == {"event.role"}
 
@@ -89,7 +88,8 @@ def test_foundation_wants_every_site_s_agreements_and_a_checked_source() -> None
     assert refusals(assembly, agreements()[0], by=D) == {"agreement.twice"}
     assert refusals(assembly, conformance(), by=A) == {"conformance.twice"}
     assembly.reach_after_founding("registered")
-    assert refusals(assembly, measurement(assembly)) == {"phase.conformance", "phase.agreements"}
+    missing = {"phase.conformance", "phase.agreements", "phase.reported"}
+    assert refusals(assembly, measurement(assembly)) == missing
     assembly.say(D, conformance())
     for paper in agreements()[1:]:
         assembly.say(D, paper)
@@ -247,3 +247,63 @@ def test_a_federation_that_names_nobody_advances_nowhere() -> None:
     assert state.federation is not None
     state.federation = state.federation.with_fields({"sign_offs": []})
     assert refusals(assembly, advanced(assembly)) == {"phase.sign-off"}
+
+
+def test_a_pilot_whose_sites_do_not_say_that_they_gain_does_not_end() -> None:
+    """What the terms ask is counted out of the opened sum of the newest model's plan, which must have asked."""
+    asking = {"bins": 4, "noise_std": 3.0, "compare": {"epsilon": 3.0}}
+    assembly = worked(Assembly(plan=plan(rounds=1, evaluation=asking)).reach("founded"), minimum_better_off=4)
+    assert refusals(assembly, measurement(assembly)) == set()
+    for said, answered in ((3, "3 of 4"), (5, "did not ask"), (-1, "did not ask")):
+        short = opened(
+            Assembly(plan=plan(rounds=1, evaluation=asking)).reach("founded"), minimum_better_off=4
+        )
+        short.reach_after_founding("fixed")
+        short.say(COORDINATOR, short.evaluation(better_off=said))
+        short.say(COORDINATOR, short.verdict(1))
+        short.say(COORDINATOR, short.registration())
+        assert refusals(short, measurement(short)) == {"phase.better-off"}
+        (condition,) = [one for one in standing(short.state).conditions if one.code == "phase.better-off"]
+        assert not condition.met and answered in condition.there
+    silent = worked(Assembly(plan=plan(rounds=1)).reach("founded"), minimum_better_off=1)
+    assert refusals(silent, measurement(silent)) == {"phase.better-off"}
+
+
+def test_terms_cannot_ask_more_sites_for_their_answer_than_there_are() -> None:
+    assembly = Assembly().reach("founded")
+    assert refusals(assembly, PhaseOpened(terms=terms(minimum_better_off=5))) == {"phase.terms-sites"}
+    assert refusals(assembly, PhaseOpened(terms=terms(minimum_better_off=4))) == set()
+
+
+def test_a_report_counts_once() -> None:
+    """What was passed for other terms is not passed again by saying so."""
+    assembly = opened(drills=["poisoning"])
+    said = DrillRecorded(drill="poisoning", report_digest=named("poisoning"))
+    assembly.say(COORDINATOR, said)
+    assert refusals(assembly, said) == {"drill.twice"}
+
+
+def test_nothing_that_was_learned_of_phantoms_ends_a_phase_in_which_patients_count() -> None:
+    """A night of invented patients has the best of figures."""
+    assembly = Assembly(plan=plan(rounds=2, data=phantoms())).reach("founded")
+    worked(assembly)
+    assert "phase.rounds" in refusals(assembly, measurement(assembly))
+
+
+def test_who_was_left_out_of_the_figures_has_not_reported() -> None:
+    assembly = worked(Assembly(plan=plan(rounds=2)).reach("founded"))
+    key = (assembly.digest, 1, "evaluation")
+    closed = assembly.state.closed[key]
+    assembly.state.closed[key] = closed.model_copy(update={"receipts": closed.receipts[:3]})
+    assert refusals(assembly, measurement(assembly)) == {"phase.reported"}
+
+
+def test_the_same_sites_conform_agree_and_report() -> None:
+    assembly = Assembly(plan=plan(rounds=2)).reach("founded")
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms(minimum_sites=3, agreements=["irb"])))
+    for site in (A, B, C):
+        assembly.say(site, conformance())
+    for site in (B, C, D):
+        assembly.say(site, agreements()[2])
+    assembly.reach_after_founding("registered")
+    assert refusals(assembly, measurement(assembly)) == {"phase.reported"}
