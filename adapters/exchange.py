@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -54,6 +55,16 @@ def _checked(name: str) -> str:
 def _limit(size: int, at_most_bytes: int | None) -> None:
     if at_most_bytes is not None and size > at_most_bytes:
         raise ExchangeTooLargeError(f"the exchange holds {size} bytes where at most {at_most_bytes} belong")
+
+
+def _read(file: FileIO, size: int) -> bytes:
+    """That many bytes, or fewer if the file ends before; of a file that grows meanwhile, as none of ours does, no
+    more than was measured. A single read stops at 2 GiB."""
+    parts = list[bytes]()
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 class MemoryExchange:
@@ -96,7 +107,7 @@ class DirectoryExchange:
         try:
             os.link(written, target)  # fails if the name exists, so two writers cannot both win
         except FileExistsError:
-            if target.stat().st_size != len(data) or target.read_bytes() != data:
+            if not self._holds(name, data):
                 raise ExchangeConflictError(f"{name} already holds other bytes") from None
         finally:
             written.unlink()
@@ -111,11 +122,17 @@ class DirectoryExchange:
         # Parties look here hundreds of times a second, mostly for nothing: no object is made for a path.
         try:
             with open(f"{self._root}/{_checked(name)}", "rb", buffering=0) as file:  # noqa: PTH123
-                if at_most_bytes is not None:
-                    _limit(os.fstat(file.fileno()).st_size, at_most_bytes)
-                return file.readall()
+                size = os.fstat(file.fileno()).st_size
+                _limit(size, at_most_bytes)
+                return _read(file, size)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self.get(name, at_most_bytes=len(data)) == data
+        except ExchangeTooLargeError:
+            return False
 
     def names(self, prefix: str) -> list[str]:
         return sorted(self._names(_checked(prefix)))

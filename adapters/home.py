@@ -24,10 +24,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from adapters import key_token
 from adapters.key_token import Purpose, TokenConfig
@@ -35,7 +35,7 @@ from ledger import postgresql
 from ledger.errors import InputError
 from ledger.keys import FileSigner, Signer
 from ledger.token_signer import TokenSigner
-from policies.document import Digest, Document, Name
+from policies.document import Digest, Document, Name, mapping_of
 from policies.federation import ConsentPolicy, Federation
 from policies.site_policy import SitePolicy
 
@@ -45,6 +45,10 @@ IN_USE = "home.in-use"
 
 class HomeError(InputError):
     code = "home.invalid"
+
+
+class NoSourceError(InputError):
+    code = "site.no-source"
 
 
 class ConsentConfig(Document):
@@ -80,6 +84,9 @@ class FeatureLayout(TableLayout):
     """By the plan's name for a column: what a field says → what the plan says for it (`{disease: {yes: "1"}}`)."""
     sex_column: str | None = None
     """Header of the column with the sex, for subgroups; else the one that is called sex, if there is one."""
+    age_column: str | None = None
+    """The same of the age in years."""
+    race_column: str | None = None
 
 
 class SourceConfig(Document):
@@ -97,7 +104,10 @@ class SiteConfig(Document):
     role: Literal["site"]
     name: Name
     exchange: str
-    source: SourceConfig
+    source: SourceConfig | None = None
+    """Where the data lie of every study that `sources` does not name."""
+    sources: dict[Name, SourceConfig] = Field(default_factory=dict)
+    """By study, where a hospital has data of several kinds."""
     approval: Literal["automatic", "listed"]
     """`automatic`: a standing approval of plans that meet every other check. `listed`: only `approved_plans`."""
     approved_plans: tuple[Digest, ...] = ()
@@ -119,6 +129,22 @@ class SiteConfig(Document):
     """In which private training runs the network forward; `bfloat16` on a GPU alone. Clips, sums and noise are not
     affected by it."""
     token: TokenConfig | None = None
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.source is None and not self.sources:
+            raise ValueError("neither source nor sources: name where the hospital's data lie")
+        return self
+
+    def source_of(self, study: str) -> SourceConfig:
+        """Where this hospital keeps the data of a study. Raises NoSourceError where it has none."""
+        found = self.sources.get(study, self.source)
+        if found is None:
+            raise NoSourceError(
+                f"{self.name} names no source of the study {study} in its institution.yaml",
+                remedy="Name one under sources, by the study, or one for all studies under source.",
+            )
+        return found
 
 
 class CoordinatorConfig(Document):
@@ -178,16 +204,12 @@ class Home:
             raise HomeError(
                 f"no readable {CONFIG} in {self.root}", remedy="Create one with `wardround federation new`."
             ) from None
-        self._require_role(text, kind)
-        return kind.from_yaml(text, what=CONFIG)
+        fields = mapping_of(text, what=CONFIG)
+        self._require_role(fields.get("role"), kind)
+        return kind.from_value(fields, what=CONFIG)
 
-    def _require_role(self, text: str, kind: type[Config]) -> None:
-        """Before the fields: of another role's home every one of them is wrong. What is no YAML is `from_yaml`'s."""
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            return
-        role = value.get("role") if isinstance(value, dict) else None
+    def _require_role(self, role: object, kind: type[Config]) -> None:
+        """Before the other fields: of another role's home every one of them is wrong."""
         wanted = "site" if kind is SiteConfig else "coordinator"
         if role in ("site", "coordinator") and role != wanted:
             raise HomeError(

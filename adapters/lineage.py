@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.safetensors"
 CARD_FILE = "model-card.md"
 ALIAS = "candidate"
+CHAMPION_ALIAS = "champion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,34 @@ def folder_of(round_number: int) -> str:
 
 def store_uri(home: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+
+
+def name_champion(home: Path, model_name: str, version: int | None) -> None:
+    """Let the alias `champion` name this version, or nothing. The same again changes nothing. Blocking."""
+    client = _client(home)
+    named = _champion(client, model_name)
+    if version is not None and named != version:
+        client.set_registered_model_alias(model_name, CHAMPION_ALIAS, str(version))
+    elif version is None and named is not None:
+        client.delete_registered_model_alias(model_name, CHAMPION_ALIAS)
+
+
+def champion_version(home: Path, model_name: str) -> int | None:
+    """The version that the alias `champion` names. Blocking."""
+    return _champion(_client(home), model_name)
+
+
+def _champion(client: MlflowClient, model_name: str) -> int | None:
+    aliases: Mapping[str, str] = client.get_registered_model(model_name).aliases
+    return int(aliases[CHAMPION_ALIAS]) if CHAMPION_ALIAS in aliases else None
+
+
+def _client(home: Path) -> MlflowClient:
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=store_uri(home), registry_uri=store_uri(home))
 
 
 class Lineage:

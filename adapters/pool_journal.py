@@ -5,9 +5,11 @@ kept here, and its own cap holds over both (`policies.site_policy`). Nothing is 
 a crash leaves it drawn. Reservations for a ledger live in `tasks.site.contribute`.
 
 So are the releases that left, by the sum that each was for: a home that was restored from an image does not know of
-them, and would mask another vector as it masked the first. This account does, unless it was restored with it.
+them, and would mask another vector as it masked the first. This account does, unless it was restored with it. And so
+are the evaluations that were begun: a site decides on their noise whether it drifted, and who could draw again after
+a crash could crash until the noise is kind.
 
-    <folder>/journal.jsonl     one line a draw or a release, appended and fsynced (`adapters.pool_lines`)
+    <folder>/journal.jsonl     one line a draw, a beginning or a release, appended and fsynced (`adapters.pool_lines`)
     <folder>/journal.key       32 bytes: each mac is HMAC-SHA256 over the mac before it and this line's content and
                                number, so that no line can be edited, dropped from the middle or moved
     <folder>/journal.mark      how many lines there are and the register's Rényi order, under the same key:
@@ -32,7 +34,7 @@ from pathlib import Path
 from typing import Final
 
 from adapters.home import write_atomically
-from adapters.pool_lines import FIRST_MAC, Content, Draw, Leaving, Line, Sum, Use, departures, uses
+from adapters.pool_lines import FIRST_MAC, Begun, Content, Draw, Leaving, Line, Sum, Use, departures, uses
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, InputError, PolicyViolation, Violation
@@ -70,6 +72,7 @@ class PoolJournal:
         self._read, self._lines, self._mac = 0, 0, FIRST_MAC
         self._spent = Curve.zero()
         self._drawn: dict[Use, tuple[Mechanism, ...]] = {}
+        self._begun: set[Sum] = set()
         self._left: dict[Sum, str] = {}
 
     def reserve(self, use: Use, mechanisms: tuple[Mechanism, ...]) -> bool:
@@ -92,6 +95,18 @@ class PoolJournal:
         """Mechanisms of a use that never ran. Those that are not drawn are refused."""
         with self._locked():
             self._append(Draw(kind="given-back", use=use, mechanisms=mechanisms))
+
+    def begin(self, about: Sum) -> None:
+        """Durably: noise for that sum is about to be drawn. ReleaseLostError if some may have been before: for a home
+        that keeps no release of it, nor the word that there will be none."""
+        with self._locked():
+            if about in self._begun:
+                raise ReleaseLostError(
+                    f"{self._owner} was cut off as it drew for round {about.round} ({about.step}), and what it"
+                    " drew is lost",
+                    remedy="Nothing: it is not drawn a second time. The site takes part again from the next round.",
+                )
+            self._append(Begun(sum=about))
 
     def leave(self, about: Sum, *, release: str) -> None:
         """Durably: this release, which is kept, may leave for that sum, now and again. ReleaseLostError if another
@@ -227,6 +242,8 @@ class PoolJournal:
     def _take(self, line: Line) -> None:
         self._lines, self._mac = self._lines + 1, line.mac
         match line.content:
+            case Begun(sum=about):
+                self._begun.add(about)
             case Leaving(sum=about, release=release):
                 self._left[about] = release
             case Draw(kind="reserved", use=use, mechanisms=mechanisms):

@@ -1,6 +1,7 @@
 """What the lines of a register's journal say, and their bytes.
 
     {"draw":{...},"mac":"<hex>","sequence":<n>}       a draw on the register
+    {"begun":{...},"mac":"<hex>","sequence":<n>}      noise for a step is about to be drawn, and never again
     {"leaving":{...},"mac":"<hex>","sequence":<n>}    a release is about to leave, and no other one of its step may
 
 The mac is over the mac before it and this line's content and number. The file, its lock and its mark are
@@ -55,6 +56,12 @@ class Sum(Document):
     step: Step
 
 
+class Begun(Document):
+    """Noise is about to be drawn for a sum, on which the site may decide: nobody draws for it again."""
+
+    sum: Sum
+
+
 class Leaving(Document):
     """A release that is kept in a home and may leave for its sum from now on; no other one may."""
 
@@ -63,7 +70,8 @@ class Leaving(Document):
     """Of its signed receipt, which names the rest."""
 
 
-Content = Draw | Leaving
+Content = Draw | Begun | Leaving
+_KINDS: Final[dict[type[Content], str]] = {Draw: "draw", Begun: "begun", Leaving: "leaving"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +87,8 @@ class Line:
         return cls(content, hmac.new(key, message, hashlib.sha256).hexdigest(), sequence)
 
     def to_bytes(self) -> bytes:
-        kind = "draw" if isinstance(self.content, Draw) else "leaving"
         value: dict[str, JsonValue] = {
-            kind: self.content.to_json(),
+            _KINDS[type(self.content)]: self.content.to_json(),
             "mac": self.mac,
             "sequence": self.sequence,
         }
@@ -99,6 +106,8 @@ class Line:
                 return None
             if "draw" in value:
                 return cls(Draw.from_value(value["draw"], what="draw"), mac, sequence)
+            if "begun" in value:
+                return cls(Begun.from_value(value["begun"], what="begun"), mac, sequence)
             return cls(Leaving.from_value(value.get("leaving"), what="leaving"), mac, sequence)
         except CodedError:
             return None

@@ -1,5 +1,5 @@
 """`wardround data`: read a site's data and hold them against a plan's contract, without training anything; and make
-data to try plans on, synthetic volumes and the public heart tables.
+data to try plans on, synthetic volumes and the public tables of heart disease and of hospital stays.
 
 What is printed is what a steward may pass on: bucketed sizes, yes or no by check, codes with counts. File names,
 which may hold patients' names, go only to the file of `--details`, which is the steward's own.
@@ -135,6 +135,7 @@ def volumes(
     wrong += [] if 0 <= seed < 2**32 else ["--seed must be 0 to 4294967295"]
     if wrong:
         raise DataOptionError("; ".join(wrong))
+    _require_folder("OUT", out)
     from adapters.sources.volume_phantoms import write_volume_phantoms
 
     names = [f"hospital-{chr(ord('a') + number)}" for number in range(sites)]
@@ -163,10 +164,46 @@ def heart(
     path
         The folder with UCI's files processed.cleveland.data, processed.hungarian.data and so on.
     """
+    _require_folder("--out", out)
     from adapters.sources.heart import write_heart_tables
 
     write_heart_tables(path, out, keep_incomplete=keep_incomplete)
     _next(out, "heart-disease")
+
+
+@app.command
+def readmission(
+    path: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="A folder to write, one table a hospital.")],
+    sites: Annotated[int, Parameter(help="How many hospitals, 3 to 26.")] = 5,
+    seed: Annotated[int, Parameter(help="Deals the patients out.")] = 0,
+) -> None:
+    """Write the UCI stays of diabetic patients as hospitals' tables, all stays of a patient at one hospital.
+
+    Parameters
+    ----------
+    path
+        UCI's diabetic_data.csv, or rows of it with its header.
+    """
+    wrong = [] if 3 <= sites <= 26 else ["--sites must be 3 to 26"]
+    wrong += [] if 0 <= seed < 2**32 else ["--seed must be 0 to 4294967295"]
+    if wrong:
+        raise DataOptionError("; ".join(wrong))
+    _require_folder("--out", out)
+    from adapters.sources.stays import write_stay_tables
+
+    names = [f"hospital-{chr(ord('a') + number)}" for number in range(sites)]
+    write_stay_tables(path, out, sites=names, seed=seed)
+    _next(out, "readmission")
+
+
+def _require_folder(option: str, out: Path) -> None:
+    """DataOptionError where a file is in the way of the folder to write."""
+    there = next((path for path in (out, *out.absolute().parents) if path.exists()), out)
+    if not there.is_dir():
+        raise DataOptionError(f"{option}: {there} is not a folder", remedy="Name a folder to write.")
 
 
 def _next(out: Path, example: str) -> None:

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from adapters.sources.cohort import Cohort, patient_key
 from adapters.sources.findings import DataRefusedError, Findings
+from adapters.sources.subgroups import groups_of
 from policies.data_contract import DataContract
-from privacy.histogram import OTHER, SUBGROUPS
 
-_SEXES = {"F": SUBGROUPS["sex"].index("female"), "M": SUBGROUPS["sex"].index("male")}
-_OTHER = SUBGROUPS["sex"].index(OTHER)
 _SECRET_BYTES = 16
 
 
@@ -33,14 +31,17 @@ def assemble(
     modalities: Sequence[str] | None = None,
     bits: Sequence[int] | None = None,
     sexes: Sequence[str] | None = None,
+    ages: Sequence[str] | None = None,
+    races: Sequence[str] | None = None,
     masks: NDArray[np.uint8] | None = None,
 ) -> Cohort:
     """Build a cohort from what an adapter read.
 
     All sequences have one entry an item; `inputs` and `masks` are as in `Cohort`. Rows of a table have no modalities
-    and no bits. `sexes` are codes of DICOM's PatientSex: F and M, and anything else is of the group `other`, as
-    everybody is without `sexes`. Where masks are learned, labels follow from them and `labels` are not looked at;
-    elsewhere masks are left out. Rows of one patient may differ in their label (a readmission), images may not.
+    and no bits. `sexes` (codes of DICOM's PatientSex, or words), `ages` (years) and `races` place patients in
+    subgroups; whom they do not place is in `other`, as everybody is without them. Where masks are learned, labels
+    follow from them and `labels` are not looked at; elsewhere masks are left out. Rows of one patient may differ in
+    their label (a readmission), images may not.
     Raises DataRefusedError: data.secret (under 16 bytes), data.empty, data.labels-contradict, data.masks-missing.
     """
     if len(secret) < _SECRET_BYTES:
@@ -74,8 +75,7 @@ def assemble(
         masks, label_array = None, np.array(labels, dtype=np.int8)[order]
     if contract.table is None:
         _one_label_each(site, patients, label_array)
-    named = ["" for _ in by_item] if sexes is None else [sex.strip() for sex in sexes]
-    groups = np.array([_SEXES.get(sex, _OTHER) for sex in named], dtype=np.int8)[order]
+    groups = groups_of({"sex": sexes, "age": ages, "race": races}, items=len(by_item))[order]
     facts = pd.DataFrame({"patient": patients, "label": label_array, **_sizes(inputs)})
     if modalities is not None:
         facts["modality"] = np.array(modalities, dtype=object)[order]

@@ -5,7 +5,8 @@
     masks     uint8   (n_items, 1, [depth_px,] height_px, width_px), values as the site wrote them; None without
     labels    int8    (n_items,), values as the site wrote them; the contract says which are allowed
     patients  int64   (n_items,), index of the item's patient, 0 .. patient_count - 1
-    groups    int8    (n_items,), index of the sex that the item's record names in SUBGROUPS["sex"]
+    groups    int8    (n_items, kinds), by kind of `privacy.histogram.KINDS` the group in which the item's record
+                      places its patient, as an index into SUBGROUPS[kind]
     keys      one per patient: HMAC-SHA256 of the identifier under the site's secret (32 bytes)
     facts     one row an item, for the data contract (`policies.contract.facts`); holds no identifier
 
@@ -32,9 +33,8 @@ from numpy.typing import NDArray
 
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.data_contract import DataContract
-from privacy.histogram import OTHER, SUBGROUPS
+from privacy.histogram import KINDS, OTHER, SUBGROUPS, Kind
 
-_OTHER = SUBGROUPS["sex"].index(OTHER)
 _PATIENT_LABEL = b"wardround/patient/v1\x00"
 _HELD_OUT_LABEL = b"wardround/held-out/v1\x00"
 
@@ -72,9 +72,10 @@ class Cohort:
             or self.masks.shape[:2] != (count, 1)
         ):
             raise ValueError("masks must be uint8 of shape (n, 1, [depth,] height, width), one an image")
-        columns = (self.labels, self.patients, self.groups)
-        if any(column.shape != (count,) for column in columns) or len(self.facts) != count:
-            raise ValueError("labels, patients, groups and facts must have one entry an item")
+        if self.labels.shape != (count,) or self.patients.shape != (count,) or len(self.facts) != count:
+            raise ValueError("labels, patients and facts must have one entry an item")
+        if self.groups.shape != (count, len(KINDS)):
+            raise ValueError("groups must have one entry an item and kind")
         if not np.array_equal(np.unique(self.patients), np.arange(len(self.keys))):
             raise ValueError("every patient index must have an item and a key")
 
@@ -104,13 +105,14 @@ class Cohort:
         positive: NDArray[np.float32] = (self.masks == contract.labels[1]).astype(np.float32)
         return positive
 
-    def sexes(self) -> NDArray[np.int8]:
-        """(patient_count,), indices into SUBGROUPS["sex"]. Whose items' records disagree is `other`: every patient
+    def told_apart(self, kind: Kind) -> NDArray[np.int8]:
+        """(patient_count,), indices into SUBGROUPS[kind]. Whose items' records disagree is `other`: every patient
         is in one group, so that one histogram a group counts nobody twice."""
+        said = self.groups[:, KINDS.index(kind)]
         first, last = np.full(self.patient_count, 127, np.int8), np.full(self.patient_count, -1, np.int8)
-        np.minimum.at(first, self.patients, self.groups)
-        np.maximum.at(last, self.patients, self.groups)
-        return np.where(first == last, first, np.int8(_OTHER))
+        np.minimum.at(first, self.patients, said)
+        np.maximum.at(last, self.patients, said)
+        return np.where(first == last, first, np.int8(SUBGROUPS[kind].index(OTHER)))
 
     def where(self, keys: frozenset[bytes]) -> Cohort:
         """The patients of these keys and no others, with all their items.

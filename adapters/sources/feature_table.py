@@ -13,8 +13,8 @@ What a row becomes, each value by itself, with nothing learned from the other ro
 Columns are found as `table_rows` says; what a field says may stand for another word (`FeatureLayout.words`), and
 words are compared as plans write them, in lower case with hyphens. A word that the plan does not list is refused
 rather than taken for a missing one. A patient may have several rows, whose labels may differ. Columns that the plan
-does not name are not looked at, but for the sex of the subgroups. Every finding is collected before the table is
-refused.
+does not name are not looked at, but for sex, age and race, of the subgroups. Every finding is collected before the
+table is refused.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from adapters.sources.cohort import Cohort
 from adapters.sources.findings import DataRefusedError, Findings, UnusableError
 from adapters.sources.table_rows import find_columns, is_number, patient_rows, plain, table_rows
 from policies.data_contract import DataContract, Feature, FeatureTable, NumberFeature
+from privacy.histogram import KINDS, Kind
 
 _WHOLE: Final = re.compile(r"(-?[0-9]{1,3})(\.0*)?")
-_SEXES: Final = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
 class FeatureTableSource:
@@ -60,12 +60,12 @@ class FeatureTableSource:
             )
         header, *rows = self._rows() or [[]]
         places = self._places(contract.table, header)
-        sex_at = self._sex_at(header)
+        told_at = {kind: self._told_at(header, kind) for kind in KINDS}
         findings = Findings(self._site)
         inputs: list[NDArray[np.float32]] = []
         labels: list[int] = []
         identifiers: list[str] = []
-        sexes: list[str] = []
+        said: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
         named = patient_rows(
             rows, width=len(header), patient_at=places[0], path=self._path, findings=findings
         )
@@ -74,9 +74,8 @@ class FeatureTableSource:
             texts = [fields[place] for place in places[1:-1]]
             inputs.append(self._values(contract.table.features, texts, where=where, findings=findings))
             labels.append(self._label(contract, fields[places[-1]], where=where, findings=findings))
-            sexes.append(
-                "" if sex_at is None else _SEXES.get(plain(meant(self._layout, "sex", fields[sex_at])), "")
-            )
+            for kind, place in told_at.items():
+                said[kind].append("" if place is None else meant(self._layout, kind, fields[place]))
         findings.refuse()
         return assemble(
             contract,
@@ -85,7 +84,9 @@ class FeatureTableSource:
             inputs=np.stack(inputs) if inputs else np.zeros((0, *contract.shape), np.float32),
             labels=labels,
             identifiers=identifiers,
-            sexes=sexes,
+            sexes=said["sex"],
+            ages=said["age"],
+            races=said["race"],
         )
 
     def _rows(self) -> list[list[str]]:
@@ -113,11 +114,13 @@ class FeatureTableSource:
             )
         return places
 
-    def _sex_at(self, header: Sequence[str]) -> int | None:
-        """Where the sex stands, if it does; nobody must record one."""
-        wanted = self._layout.sex_column
+    def _told_at(self, header: Sequence[str], kind: Kind) -> int | None:
+        """Where the sex, age or race stands, if it does; nobody must record one."""
+        layout = self._layout
+        given = {"sex": layout.sex_column, "age": layout.age_column, "race": layout.race_column}[kind]
+        wanted = layout.columns.get(kind) if given is None else given
         named = [place for place, text in enumerate(header) if text.strip() == wanted]
-        called = [place for place, text in enumerate(header) if plain(text) == "sex"]
+        called = [place for place, text in enumerate(header) if plain(text) == kind]
         found = called if wanted is None else named
         return found[0] if len(found) == 1 else None
 

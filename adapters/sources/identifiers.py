@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from adapters.home import SiteConfig
+from adapters.home import SourceConfig, TableLayout
 from adapters.sources.dicom import silent_pydicom
 from adapters.sources.findings import UnusableError
 from adapters.sources.labels import FILE_NAME as LABELS
@@ -49,21 +49,22 @@ _DATE: Final = re.compile(
 _NO_WORD: Final = re.compile(r"[^a-z0-9]+", re.ASCII)
 
 
-def in_headers(config: SiteConfig, source: Path) -> int:
+def in_headers(config: SourceConfig, source: Path) -> int:
     """How many DICOM files name a person, beside the identifier that stands for the patient; 0 of other sources."""
-    if config.source.kind != "dicom":
+    if config.kind != "dicom":
         return 0
     with silent_pydicom():
         return sum(_names_somebody(path) for path in _files(source))
 
 
-def in_columns(config: SiteConfig, source: Path, statistics: Path | None) -> int:
-    """How many columns of the site's tables and lists are named like direct identifiers."""
+def in_columns(config: SourceConfig, source: Path, statistics: tuple[Path, TableLayout] | None) -> int:
+    """How many columns of the source's tables and lists, and of the table for `statistics`, are named like direct
+    identifiers."""
     tables = list[tuple[Path, str]]()
-    if config.statistics is not None and statistics is not None:
-        tables.append((statistics, config.statistics.patient_column))
-    if config.source.kind == "table":
-        layout = config.source.table
+    if statistics is not None:
+        tables.append((statistics[0], statistics[1].patient_column))
+    if config.kind == "table":
+        layout = config.table
         tables.append((source, "patient_id" if layout is None else layout.patient_column))
     tables += [(source / name, "patient_id") for name in (LABELS, PATIENTS) if source.is_dir()]
     return sum(_columns(path, patient) for path, patient in tables if path.is_file())

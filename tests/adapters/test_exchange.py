@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -132,6 +133,26 @@ def test_a_file_of_a_gigabyte_costs_no_memory_to_refuse(tmp_path: Path) -> None:
         exchange.get("huge", at_most_bytes=1000)
     with pytest.raises(ExchangeConflictError):
         exchange.put("huge", b"small")
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("at_most_bytes", [1000, None])
+def test_a_file_that_grows_after_it_was_measured_is_not_read_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_most_bytes: int | None
+) -> None:
+    """Whoever writes to the folder by other means than ours can let a letter grow under its reader."""
+    exchange, measure = DirectoryExchange(tmp_path), os.fstat
+    exchange.put("letter", b"ten bytes.")
+
+    def growing(handle: int) -> os.stat_result:
+        found = measure(handle)
+        os.truncate(tmp_path / "letter", 2**30)
+        return found
+
+    monkeypatch.setattr("adapters.exchange.os.fstat", growing)
+    tracemalloc.start()
+    assert exchange.get("letter", at_most_bytes=at_most_bytes) == b"ten bytes."
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.home import CoordinatorConfig, Home, HomeError, SiteConfig, write_atomically
+from adapters.home import CoordinatorConfig, Home, HomeError, NoSourceError, SiteConfig, write_atomically
 from adapters.outbox import Outbox, Slot
 from ledger.errors import InputError
 
@@ -38,6 +38,29 @@ def test_every_wrong_field_of_a_configuration_is_named_at_once(tmp_path: Path) -
     for field in ("name", "approval", "source.kind", "source.path", "extra"):
         assert f"{field}:" in refused.value.public_message, field
     assert "Upper Case" not in str(refused.value)
+
+
+SITE = (
+    "role: site\nname: a\nexchange: x\napproval: automatic\nconsent: {basis: waiver}\n"
+    "policy: {epsilon_cap: 1.0, delta: 1.0e-5, plan_epsilon_cap: 1.0, model_families: [Classifier]}\n"
+)
+
+
+def test_a_site_names_a_source_for_all_studies_or_one_for_each(tmp_path: Path) -> None:
+    file = tmp_path / "institution.yaml"
+    file.write_text(SITE)
+    with pytest.raises(InputError, match="neither source nor sources"):
+        Home(tmp_path).read(SiteConfig)
+    file.write_text(f"{SITE}sources: {{stays: {{kind: table, path: stays.csv}}}}\n")
+    config = Home(tmp_path).read(SiteConfig)
+    assert config.source_of("stays").path == "stays.csv"
+    with pytest.raises(NoSourceError) as refused:
+        config.source_of("x-rays")
+    assert refused.value.code == "site.no-source" and "x-rays" in refused.value.public_message
+    with file.open("a") as more:
+        more.write("source: {kind: npz, path: all.npz}\n")
+    config = Home(tmp_path).read(SiteConfig)
+    assert [config.source_of(study).kind for study in ("stays", "x-rays")] == ["table", "npz"]
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

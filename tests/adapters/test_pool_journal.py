@@ -124,6 +124,23 @@ def test_one_release_leaves_for_a_sum_and_as_often_as_it_is_sent(tmp_path: Path)
     assert again.epsilon_spent_micro() == mine.epsilon_spent_micro() > 0
 
 
+def test_a_sum_for_which_noise_was_drawn_gets_no_other_noise(tmp_path: Path) -> None:
+    of = use(1)
+    about = Sum(
+        origin=of.origin, founded_as=of.founded_as, plan_digest=of.plan_digest, round=1, step="evaluation"
+    )
+    mine = journal(tmp_path)
+    mine.begin(about)
+    for again in (mine, journal(tmp_path)):
+        with pytest.raises(ReleaseLostError):
+            again.begin(about)
+    journal(tmp_path).begin(about.with_fields({"round": 2}))
+    # What was drawn may leave, once.
+    journal(tmp_path).leave(about, release="1" * 64)
+    with pytest.raises(ReleaseLostError):
+        journal(tmp_path).leave(about, release="2" * 64)
+
+
 def test_what_never_ran_is_given_back_once(tmp_path: Path) -> None:
     mine = journal(tmp_path)
     mine.reserve(use(1), ROUND)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from adapters.sources.phantoms import write_phantoms
+from tests.adapters.sources.test_stays import HEADER, STAYS
 from tests.consortium import tiny_plan
 from tests.wardround.conftest import Command
 
@@ -18,7 +19,7 @@ SITES = ("hospital-a", "hospital-b", "hospital-c")
 
 def plan_file(folder: Path, *, minimum_patients: int = 5, modalities: tuple[str, ...] = ("CR", "DX")) -> Path:
     image = {"height_px": 16, "width_px": 16, "modalities": list(modalities)}
-    data = {"image": image, "labels": [0, 1], "minimum_patients": minimum_patients, "held_out_fraction": 0.4}
+    data = {"image": image, "labels": [0, 1], "minimum_patients": minimum_patients, "held_out_fraction": 0.5}
     path = folder / f"plan-{minimum_patients}-{len(modalities)}.yaml"
     path.write_text(yaml.safe_dump(tiny_plan(data=data).to_json()))
     return path
@@ -155,9 +156,30 @@ def test_synthetic_volumes_and_the_heart_tables_are_made(wardround: Command, tmp
     assert refused.code == 2 and refused.error.startswith("[data.missing]")
 
 
+def test_tables_of_stays_are_made_and_fit_their_example(wardround: Command, tmp_path: Path) -> None:
+    stays = tmp_path / "diabetic_data.csv"
+    rows = (STAYS[0].replace("77001", str(number)) for number in range(30))
+    stays.write_text("\n".join((HEADER, *rows)) + "\n")
+    out = tmp_path / "stays"
+    done = wardround("data", "readmission", stays, "--out", out, "--sites", "3", "--seed", "1")
+    assert done.code == 0 and "readmission" in done.out, done.err
+    assert sorted(path.name for path in out.iterdir()) == [f"{site}.csv" for site in SITES]
+    assert wardround("data", "readmission", stays, "--out", out, "--sites", "3").error.startswith(
+        "[data.exists]"
+    )
+    wrong = wardround("data", "readmission", stays, "--out", out, "--sites", "2", "--seed", "-1")
+    assert wrong.code == 2 and all(name in wrong.error for name in ("--sites", "--seed"))
+    for file in (stays, stays / "tables" / "here"):
+        onto = wardround("data", "readmission", stays, "--out", file, "--sites", "3")
+        assert onto.code == 2 and onto.error.startswith("[usage.option]") and "is not a folder" in onto.error
+    # The plan that fits the columns is found by itself; ten patients a hospital are too few for it.
+    checked = wardround("data", "check", out, "--json")
+    assert checked.code == 3 and json.loads(checked.out)["plan"] == "readmission"
+
+
 def test_tables_are_checked_under_their_plan(wardround: Command, tmp_path: Path) -> None:
     table = {"features": [{"kind": "number", "name": "age", "lower": 0, "upper": 100}], "label": "ill"}
-    data = {"table": table, "labels": [0, 1], "minimum_patients": 5, "held_out_fraction": 0.4}
+    data = {"table": table, "labels": [0, 1], "minimum_patients": 5, "held_out_fraction": 0.5}
     plan = tmp_path / "plan.yaml"
     plan.write_text(yaml.safe_dump(tiny_plan(data=data).to_json()))
     folder = tmp_path / "tables"

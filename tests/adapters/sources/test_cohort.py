@@ -164,7 +164,7 @@ def test_nobody_left_is_a_policy_violation_unless_it_is_asked_for() -> None:
     assert refused.value.violations[0].code == "consent.nobody"
     nobody = whole.among(frozenset())
     assert nobody.patient_count == 0 and nobody.inputs.shape == (0, 1, 8, 8)
-    assert nobody.sexes().shape == (0,)
+    assert nobody.told_apart("sex").shape == (0,)
 
 
 def test_narrowing_moves_nobody_to_the_other_side() -> None:
@@ -183,18 +183,18 @@ def test_a_patient_is_in_one_group_whatever_the_images_say() -> None:
     images = np.zeros((9, 1, 8, 8), np.float32)
     whole = MemorySource(images, [0] * 9, names, site="hospital-a", secret=SECRET, sexes=sexes).load(CONTRACT)
     groups = {
-        name: SUBGROUPS["sex"][whole.sexes()[whole.keys.index(next(iter(keys_of(name))))]]
+        name: SUBGROUPS["sex"][whole.told_apart("sex")[whole.keys.index(next(iter(keys_of(name))))]]
         for name in "abcdef"
     }
     assert groups == {"a": "female", "b": "male", "c": "other", "d": "other", "e": "other", "f": "other"}
     part = whole.where(keys_of("a", "e"))
-    assert sorted(SUBGROUPS["sex"][sex] for sex in part.sexes()) == ["female", "other"]
+    assert sorted(SUBGROUPS["sex"][sex] for sex in part.told_apart("sex")) == ["female", "other"]
 
 
 def test_without_sexes_everybody_is_other() -> None:
     cohort = cohort_of(["a", "b", "a"])
     assert cohort.groups.dtype == np.int8
-    assert {SUBGROUPS["sex"][group] for group in cohort.groups} == {"other"}
+    assert {SUBGROUPS["sex"][group] for group in cohort.told_apart("sex")} == {"other"}
 
 
 # Volumes, masks and rows of tables

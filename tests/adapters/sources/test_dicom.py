@@ -308,11 +308,11 @@ def test_the_sex_of_a_record_is_read_and_a_contradiction_is_other(
         edit(path, PatientSex=sex)
     (folder / "study-1" / "IM0").unlink()
     cohort = load(folder, contract)
-    assert np.bincount(cohort.sexes(), minlength=3).tolist() == [1, 1, 3]
+    assert np.bincount(cohort.told_apart("sex"), minlength=3).tolist() == [1, 1, 3]
     data = dcmread(folder / "study-3" / "IM0")
     del data.PatientSex
     data.save_as(folder / "study-3" / "IM0")
-    assert np.bincount(load(folder, contract).sexes(), minlength=3).tolist() == [1, 1, 3]
+    assert np.bincount(load(folder, contract).told_apart("sex"), minlength=3).tolist() == [1, 1, 3]
 
 
 def test_a_huge_file_is_refused_unread(write_site: WriteSite, contract: DataContract) -> None:

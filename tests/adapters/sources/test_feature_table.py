@@ -16,6 +16,7 @@ from adapters.sources.cohort import Cohort, patient_key
 from adapters.sources.feature_table import FeatureTableSource, _scaled
 from adapters.sources.findings import DataRefusedError
 from policies.data_contract import DataContract, FeatureTable, Image, NumberFeature, WordFeature
+from privacy.histogram import SUBGROUPS
 from tasks.validate import validate
 
 from .conftest import MARKER, SECRET, public_surface
@@ -60,8 +61,12 @@ def refused(tmp_path: Path, text: str | bytes, **layout: object) -> DataRefusedE
     return caught.value
 
 
+def key_of(patient: str) -> bytes:
+    return patient_key(patient, site=SITE, secret=SECRET)
+
+
 def rows_of(cohort: Cohort, patient: str) -> list[list[float]]:
-    number = cohort.keys.index(patient_key(patient, site=SITE, secret=SECRET))
+    number = cohort.keys.index(key_of(patient))
     values: list[list[float]] = cohort.inputs[cohort.patients == number].tolist()
     return values
 
@@ -72,7 +77,7 @@ def test_rows_become_values_by_themselves(tmp_path: Path) -> None:
     assert rows_of(cohort, "P1") == [[0.0, 1.0, 0.0, 0.0]]
     assert rows_of(cohort, "P2") == [[0.0, 0.0, 1.0, 0.0]], "a missing number is the middle"
     assert rows_of(cohort, "P3") == [[1.0, 0.0, 0.0, 0.0]], "clipped; a missing word is none of them"
-    assert sorted(cohort.labels) == [0, 1, 1] and sorted(cohort.sexes()) == [0, 1, 2]
+    assert sorted(cohort.labels) == [0, 1, 1] and sorted(cohort.told_apart("sex")) == [0, 1, 2]
     assert np.array_equal(load(tmp_path, "\ufeff" + GOOD).inputs, cohort.inputs)
 
 
@@ -94,7 +99,25 @@ def test_a_hospitals_own_words_and_headers(tmp_path: Path) -> None:
     )  # fmt: skip
     assert rows_of(cohort, "1") == [[0.0, 1.0, 0.0, 0.0]]
     assert rows_of(cohort, "2") == [[0.0, 0.0, 0.0, 1.0], [-1.0, 0.0, 0.0, 0.0]]
-    assert sorted(cohort.sexes()) == [0, 1]
+    assert sorted(cohort.told_apart("sex")) == [0, 1]
+
+
+def test_age_and_race_place_patients_whether_they_are_features_or_not(tmp_path: Path) -> None:
+    text = (
+        "patient_id,age,chest-pain,disease,Race\nP1,59,none,0,white\nP2,60,none,0,Black\nP3,,none,1,asian\n"
+        "P4,59,none,0,white\nP4,60,none,0,white\n"
+    )
+    cohort = load(tmp_path, text)
+    ages, races = (
+        {SUBGROUPS[kind][group] for group in cohort.among(frozenset([key])).told_apart(kind)}
+        for kind, key in (("age", key_of("P4")), ("race", key_of("P4")))
+    )
+    assert (ages, races) == ({"other"}, {"white"}), "who turned 60 between two visits is in neither band"
+    assert np.bincount(cohort.told_apart("age"), minlength=3).tolist() == [1, 1, 2]
+    assert np.bincount(cohort.told_apart("race"), minlength=3).tolist() == [2, 1, 1]
+    renamed = text.replace("age", "Jahre").replace("Race", "Herkunft")
+    again = load(tmp_path, renamed, columns={"age": "Jahre"}, race_column="Herkunft")
+    assert np.array_equal(again.groups, cohort.groups)
 
 
 def test_a_patient_may_have_several_rows_that_differ_in_their_label(tmp_path: Path) -> None:

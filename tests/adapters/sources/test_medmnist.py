@@ -257,10 +257,10 @@ def test_a_shard_may_name_sexes(source: Path, tmp_path: Path, contract: DataCont
     path = write_shards(source, sites=SITES, seed=0, out=tmp_path / "out").shards["hospital-a"]
     with np.load(path) as stored:
         shard = dict(stored)
-    assert set(load(path, contract).sexes()) == {2}
+    assert set(load(path, contract).told_apart("sex")) == {2}
     sexes = np.array(["F", "M", "O", ""])[np.arange(len(shard["images"])) % 4]
     np.savez(path, **shard, sexes=sexes)
-    counts = np.bincount(load(path, contract).sexes(), minlength=3)
+    counts = np.bincount(load(path, contract).told_apart("sex"), minlength=3)
     assert counts[0] == (sexes == "F").sum() and counts[1] == (sexes == "M").sum()
 
 

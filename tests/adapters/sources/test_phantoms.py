@@ -125,5 +125,5 @@ def test_some_patients_look_like_the_other_label() -> None:
 def test_both_sexes_are_there_and_every_patient_has_one(written: Path, contract: DataContract) -> None:
     for name in SITES:
         cohort = load(written / name, contract)
-        female, male, other = np.bincount(cohort.sexes(), minlength=3)
+        female, male, other = np.bincount(cohort.told_apart("sex"), minlength=3)
         assert other == 0 and min(female, male) > cohort.patient_count / 5

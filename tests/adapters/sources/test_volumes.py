@@ -112,7 +112,7 @@ def test_volumes_and_masks_become_a_cohort_that_passes_the_contract(folder: Path
 def test_labels_of_volumes_come_from_the_list(folder: Path) -> None:
     cohort = load(folder, LABELS)
     assert cohort.masks is None and sorted(cohort.labels) == [0, 0, 0, 1, 1]
-    assert validate(cohort, LABELS).passed and sorted(cohort.sexes()) == sorted([0, 1, 2, 2])
+    assert validate(cohort, LABELS).passed and sorted(cohort.told_apart("sex")) == sorted([0, 1, 2, 2])
 
 
 def test_volumes_of_other_sizes_and_bits_are_resized(folder: Path) -> None:
