@@ -7,13 +7,19 @@ process and its own view of the ledger, as it would elsewhere (docs/adr/0003).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from prefect import flow
+
 from flows.coordinator import federated_round
-from flows.site import site_round
+from flows.site import keep_serving, site_round
+from ledger.errors import CodedError
+from tasks.site.party import opened_site
 
 GRACE_S = 60.0
+PAUSE_S = 1.0
 
 
 async def run_together(
@@ -37,3 +43,26 @@ async def run_together(
         for name, outcome in zip(running, outcomes, strict=True)
         if isinstance(outcome, BaseException)
     }
+
+
+@asynccontextmanager
+async def all_serving(sites: Mapping[str, Path]) -> AsyncIterator[None]:
+    """Every site takes part in whatever comes, until this is left: as each would under `wardround site serve`."""
+    serving = [asyncio.create_task(served_site(home=str(home))) for home in sites.values()]
+    try:
+        yield
+    finally:
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+@flow(name="served-site", persist_result=False, retries=0, validate_parameters=False)
+async def served_site(home: str, wait_s: float = 300.0) -> None:
+    """A site in one process from plan to plan, so that nothing is loaded twice; ends when it is cancelled."""
+    while True:
+        # The home is refused while another run has it.
+        with suppress(CodedError):
+            async with opened_site(Path(home)) as site:
+                await keep_serving(site, wait_s=wait_s, pause_s=PAUSE_S)
+        await asyncio.sleep(PAUSE_S)

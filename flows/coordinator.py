@@ -21,6 +21,7 @@ from adapters.home import IN_USE, HomeError, write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CodedError, PolicyViolation
+from policies.comparison import Answers, answers_of
 from policies.events import PlanPublished, Published, RoundClosed
 from policies.nights import is_done
 from policies.plan import Plan
@@ -53,6 +54,7 @@ class RoundOutcome:
     auc: float | None
     auc_federated: float | None
     dice_federated: float | None
+    better_off: Answers | None
     sites_reported: tuple[str, ...]
     sites_missing: dict[str, str]
     seconds: float
@@ -63,6 +65,7 @@ class RoundOutcome:
             "auc": self.auc,
             "auc_federated": self.auc_federated,
             "dice_federated": self.dice_federated,
+            "better_off": None if self.better_off is None else self.better_off.to_json(),
             "sites_reported": list(self.sites_reported),
             "sites_missing": dict(self.sites_missing),
             "seconds": self.seconds,
@@ -92,28 +95,42 @@ async def federated_round(
 
 
 async def nightly_round(home: Path, plan: Path, cron: str | None, time_zone: str) -> State[None] | None:
+    night = await plan_of_night(home, plan, edition=BY_DATE, cron=cron, time_zone=time_zone)
+    async with opened_coordinator(home) as coordinator:
+        told = await run_night(coordinator, night)
+    return Completed(message=" ".join(told)) if told else None
+
+
+async def plan_of_night(
+    home: Path, plan: Path, *, edition: str | None, cron: str | None, time_zone: str
+) -> Plan:
+    """The plan in that file as `edition` if given; "date" is the night's by the schedule, which the home keeps."""
+    if edition != BY_DATE:
+        return read_plan(plan, edition=edition)
     read = read_plan(plan)
     if cron is not None:
         keep_schedule(home, read, cron=cron, time_zone=time_zone)
-    night = await tonight(home, read)
-    read = read_plan(plan, edition=night)
+    return read_plan(plan, edition=await tonight(home, read))
+
+
+async def run_night(coordinator: Coordinator, plan: Plan) -> list[str]:
+    """The run of the night that the plan's edition names; what there is to tell of it, and of nights before it."""
     told = []
-    async with opened_coordinator(home) as coordinator:
-        listed = await nights(home, coordinator.state, now_s=coordinator.now_s)
-        missed = newly_missed(listed, night)
-        with suppress(CodedError):  # the night is run all the same, and the log says why it was not shown
-            await show_nights(coordinator, listed, missed)
-        if missed:
-            told.append(f"Missed since the last run: {', '.join(one.date.isoformat() for one in missed)}.")
-        if is_done(coordinator.state, read):
-            told.append(f"The run of {night} was done before: nothing was trained or spent.")
-        published = await run_plan(coordinator, read)
-        refused = await foresee(coordinator, published)
+    listed = await nights(coordinator.home.root, coordinator.state, now_s=coordinator.now_s)
+    missed = newly_missed(listed, plan.edition)
+    with suppress(CodedError):  # the night is run all the same, and the log says why it was not shown
+        await show_nights(coordinator, listed, missed)
+    if missed:
+        told.append(f"Missed since the last run: {', '.join(one.date.isoformat() for one in missed)}.")
+    if is_done(coordinator.state, plan):
+        told.append(f"The run of {plan.edition} was done before: nothing was trained or spent.")
+    published = await run_plan(coordinator, plan)
+    refused = await foresee(coordinator, published)
     if refused:
         await pause_schedule()
         reasons = "; ".join(violation.message for violation in refused)
         told.append(f"This night's run is done. The next one is stopped: {reasons}")
-    return Completed(message=" ".join(told)) if told else None
+    return told
 
 
 async def pause_schedule() -> None:
@@ -230,6 +247,7 @@ async def judge_round(
         auc=await coordinator.worker.call(CoordinatorSession.public_auc, published.plan, model),
         auc_federated=None if auc_micro is None else auc_micro / MICRO,
         dice_federated=None if dice_micro is None else dice_micro / MICRO,
+        better_off=answers_of(coordinator.state, *key),
         sites_reported=tuple(sorted(reported)),
         sites_missing=dict(missing),
         seconds=0.0,

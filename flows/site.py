@@ -6,6 +6,8 @@ so on the ledger by code, and takes part in the next.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from adapters.outbox import Slot
 from flows.statistics import answer_inquiry
 from ledger import canonical
 from ledger.errors import CodedError
+from policies.drift import PERFORMANCE
 from policies.events import InquiryPublished, PlanPublished
 from policies.rounds import goes_on
+from policies.selection import is_left_out
 from tasks.model_objects import load_model
 from tasks.rotate import rotate_key
 from tasks.site.accept import accept, await_verdict, find_plan, witness_registration
@@ -33,6 +37,7 @@ from tasks.site.contribute import (
     train,
     withhold,
 )
+from tasks.site.drift import is_drift, quarantine_itself
 from tasks.site.maintenance import MaintenanceError, await_window, has_begun, in_window
 from tasks.site.opening import answer, follow_model, open_sum
 from tasks.site.party import Site, opened_site
@@ -40,7 +45,7 @@ from tasks.site.prepare import judge_cohort, prepare
 from tasks.site.report import compare
 from tasks.site.settle import settle
 from tasks.site.statements import has_unsaid, say_unsaid
-from tasks.site.sums import join_roster, leave_roster
+from tasks.site.sums import join_roster, leave_roster, stand_by
 from tasks.worker.sum_session import Prepared
 
 
@@ -49,6 +54,16 @@ async def site_round(home: str, plan_digest: str | None = None, wait_s: float = 
     """Take part in the plan of that digest, or in the newest open one; return at once if none comes."""
     async with opened_site(Path(home)) as site:
         await take_part(site, plan_digest=plan_digest, wait_s=wait_s)
+
+
+async def keep_serving(site: Site, *, wait_s: float, pause_s: float = 0.0) -> None:
+    """One plan after the other, as a hospital does, until it is cancelled. What refuses a plan is in the site's log.
+
+    `pause_s` between two looks: a plan that stays open would be looked at without end."""
+    while True:
+        with suppress(CodedError):
+            await take_part(site, plan_digest=None, wait_s=wait_s)
+        await asyncio.sleep(pause_s)
 
 
 async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> None:
@@ -66,7 +81,11 @@ async def take_part(site: Site, *, plan_digest: str | None, wait_s: float) -> No
     await accept(site, published)
     await publish_consent_state(site)
     if not await join_roster(site, published):
-        site.tell("not in the roster")
+        if is_left_out(site.state, published.plan_digest, site.name):
+            site.tell("not selected")
+            await stand_by(site, published)
+        else:
+            site.tell("not in the roster")
         return
     if isinstance(published, InquiryPublished):
         await answer_inquiry(site, published)
@@ -150,7 +169,10 @@ async def take_round(
                 slot = Slot(published.plan_digest, round_number, "evaluation", attempt)
                 await report(site, published, slot, model, prepared, canonical.digest(model))
             except CodedError as error:
-                await withhold(site, published, round_number, "evaluation", error)
+                if is_drift(error):
+                    await quarantine_itself(site, published, round_number, error)
+                else:
+                    await withhold(site, published, round_number, "evaluation", error)
         await answer(site, published, round_number, "evaluation")
         await open_sum(site, published, round_number, "evaluation")
     return model
@@ -158,11 +180,14 @@ async def take_round(
 
 def evaluation_attempt(site: Site, published: PlanPublished, round_number: int) -> int:
     """The attempt under which this site owes the round an evaluation, 0 if it owes none: it did not take part
-    in the training, or reported already. Read from the ledger, so that it survives a restart."""
+    in the training, reported already, or took itself out over it.
+    Read from the ledger, so that it survives a restart."""
     key = (published.plan_digest, round_number)
     trained = (*key, "training", site.name) in site.latest.receipts
     refused = declined(site, published, round_number, published.plan.steps_of(round_number))
-    return attempts(site, published, round_number) if trained and not refused else 0
+    drifted = site.latest.quarantined.get(site.name) == PERFORMANCE
+    owes = trained and not refused and not drifted
+    return attempts(site, published, round_number) if owes else 0
 
 
 async def report_training(

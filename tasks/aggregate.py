@@ -15,7 +15,7 @@ from ledger import canonical
 from ledger.errors import InputError
 from policies.clusters import least_opened
 from policies.facts import NEVER
-from policies.opening import histogram_lane_count, outcome_digest_of
+from policies.opening import evaluation_lane_count, outcome_digest_of
 from policies.plan import Plan, Robust
 from privacy import robust_aggregation
 from privacy.accounting import MICRO
@@ -110,10 +110,10 @@ def model_size(plan: Plan) -> int:
     return sum(tensor.size for tensor in networks.template(plan.network, plan.data).values())
 
 
-def lane_count(plan: Plan, step: Step) -> int:
-    """How many lanes a site's contribution to one step has."""
+def lane_count(plan: Plan, step: Step, *, round_number: int = 1) -> int:
+    """How many lanes a site's contribution to one step has; in an evaluation that hangs on the round."""
     if step == "evaluation":
-        return histogram_lane_count(plan.evaluation)
+        return evaluation_lane_count(plan, round_number)
     size = model_size(plan)
     return size if plan.compression is None else support_size(size, plan.compression.keep)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.clock import Clock, SystemClock
@@ -37,7 +38,7 @@ from policies.federation import (
     Pool,
     PublicKey,
     SignOffRule,
-    tolerated_faults,
+    usual_key_holders,
 )
 from policies.site_policy import SitePolicy
 from privacy.accounting import MICRO
@@ -52,11 +53,13 @@ _COORDINATOR_PURPOSES: tuple[Purpose, ...] = ("signing", "log")
 
 @dataclass(frozen=True, slots=True)
 class FoundingSite:
-    """What a site brings: its name, where its data lie, and on what basis its patients are taken in."""
+    """What a site brings: its name, where its data lie (of all studies, or by study; one of them at least), and on
+    what basis its patients are taken in."""
 
     name: str
-    source: SourceConfig
+    source: SourceConfig | None
     consent: ConsentConfig
+    sources: Mapping[str, SourceConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,6 @@ def found(
             members.append(_make_site(home, site, signers[site.name], pool))
 
         # 2. The document, and the event that every member signs.
-        holders = min(len(sites), max(3, tolerated_faults(len(sites)) + 2))
         federation = Federation(
             schema_version=1,
             name=name,
@@ -130,7 +132,7 @@ def found(
             phase=phase,
             consent_cadence_s=consent_cadence_s,
             members=tuple(members),
-            key_holders=tuple(site.name for site in sites[:holders]),
+            key_holders=usual_key_holders([site.name for site in sites]),
             officers=make_officers(root / OFFICERS, officers),
             sign_offs=sign_offs,
         )
@@ -163,6 +165,7 @@ def found(
                 name=site.name,
                 exchange="../../exchange",
                 source=site.source,
+                sources=dict(site.sources),
                 approval="automatic",
                 policy=SitePolicy(
                     epsilon_cap=pool.epsilon_cap_micro / MICRO,

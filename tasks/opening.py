@@ -223,18 +223,30 @@ def agreed_sum(
     sum_digest: str,
     outcome_digest: str | None,
 ) -> tuple[SignedOpening, ...] | None:
-    """The signed openings of enough key holders who found this sum and outcome; None until then."""
-    federation = state.founded()
+    """The signed openings of enough key holders who found this sum and outcome; None until then. NotOpenedError as
+    soon as every key holder of the roster has said what it found, and too few of them this."""
+    federation, digest_of_plan = state.founded(), published.plan_digest
+    required = federation.openings_required()
+    silent = {*federation.key_holders} & {*state.rosters[digest_of_plan]}
     votes: list[SignedOpening] = []
-    place = mail.openings(published.plan_digest, round_number, kind)
+    place = mail.openings(digest_of_plan, round_number, kind)
     for holder in federation.key_holders:
         data = mail.fetch(exchange, f"{place}/{holder}")
         found = None if data is None else read_opening(data, federation, holder)
         if data is None or found is None:
             continue
         about = (found.origin, found.plan_digest, found.round, found.step)
-        signed = (found.sum_digest, found.outcome_digest)
-        wanted = (state.origin, published.plan_digest, round_number, kind)
-        if (about, signed) == (wanted, (sum_digest, outcome_digest)):
+        if about != (state.origin, digest_of_plan, round_number, kind):
+            continue
+        silent.discard(holder)
+        if (found.sum_digest, found.outcome_digest) == (sum_digest, outcome_digest):
             votes.append(SignedOpening.from_canonical(data, what="opening"))
-    return tuple(votes) if len(votes) >= federation.openings_required() else None
+    if len(votes) >= required:
+        return tuple(votes)
+    if not silent:  # a holder opens a set once, and repeats what it said
+        raise NotOpenedError(
+            f"only {len(votes)} of the {required} key holders needed found the same sum in round {round_number}",
+            remedy="All of them have answered: compare their openings; whoever differs, or the coordinator, is "
+            "wrong.",
+        )
+    return None

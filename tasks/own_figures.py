@@ -14,9 +14,9 @@ import numpy.typing as npt
 from adapters.sources.cohort import Cohort
 from ledger.canonical import JsonValue
 from policies.data_contract import DataContract
-from privacy.histogram import SUBGROUPS
+from privacy.histogram import KINDS, SUBGROUPS
 from privacy.scores import of_scores
-from tasks.score import patient_scores, score_apart
+from tasks.score import exact_auc, patient_scores, score_apart
 from tasks.segmentation import Segmented, segmented
 from tasks.train.calibration import CalibrationHead, fit_head
 
@@ -47,12 +47,14 @@ def exact_figures(
     device: str,
     head: CalibrationHead | None = None,
 ) -> dict[str, JsonValue]:
-    """Group → figure → value: of everybody, and of each sex that is there beside another."""
-    sexes = cohort.sexes()
-    groups = {WHOLE: np.ones(len(sexes), np.bool_)}
-    there = [number for number in range(len(SUBGROUPS["sex"])) if (sexes == number).any()]
-    if len(there) > 1:
-        groups |= {SUBGROUPS["sex"][number]: sexes == number for number in there}
+    """Group → figure → value: of everybody, and by sex, age and race of each group that is there beside another."""
+    groups = {WHOLE: np.ones(cohort.patient_count, np.bool_)}
+    for kind in KINDS:
+        members = cohort.told_apart(kind)
+        there = {name: members == number for number, name in enumerate(SUBGROUPS[kind])}
+        there = {name: part for name, part in there.items() if part.any()}
+        if len(there) > 1:
+            groups |= {name if kind == "sex" else f"{kind} {name}": part for name, part in there.items()}
     if contract.target == "mask":
         found = masked(module, cohort, contract, device)
         return {
@@ -63,6 +65,19 @@ def exact_figures(
     if head is not None:
         scores = head.calibrated(scores)
     return {name: {**of_scores(scores[part], labels[part]).numbers()} for name, part in groups.items()}
+
+
+def judged(module: torch.nn.Module, cohort: Cohort, contract: DataContract, device: str) -> float | None:
+    """The exact figure by which plans judge a model, AUC or mean Dice, of everybody; None where it is not defined."""
+    if contract.target == "mask":
+        return masked(module, cohort, contract, device).numbers().get("dice")
+    return exact_auc(*scored(module, cohort, contract, device))
+
+
+def is_at_least(theirs: float | None, own: float | None) -> bool:
+    """Whether the federation's figure is no smaller than the site's own. No where one of them is not defined (nobody
+    held out, or of one label alone): a site that can compare nothing answers like any other."""
+    return theirs is not None and own is not None and theirs >= own
 
 
 def head_of(

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
-
 from adapters.bundle import Bundle, check_contract, read_bundle
 from ledger.canonical import JsonValue
 from ledger.errors import InputError
 from policies.code import running_code_digest
+from policies.document import mapping_of
 from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.training import Network
@@ -51,16 +50,13 @@ def parse_either(text: str, *, folder: Path = Path()) -> AnyPlan:
 
 def _plan(text: str, folder: Path) -> Plan:
     """A plan whose network may be `bundle: PATH`, relative to the plan's folder."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = None
-    network = value.get("network") if isinstance(value, dict) else None
+    value = mapping_of(text, what="plan")
+    network = value.get("network")
     path = network.get("bundle") if isinstance(network, dict) else None
-    if not isinstance(value, dict) or not isinstance(network, dict) or not isinstance(path, str):
-        return Plan.from_yaml(text, what="plan")
+    if not isinstance(network, dict) or not isinstance(path, str):
+        return Plan.from_value(value, what="plan")
     if re.fullmatch("[0-9a-f]{64}", path) and "name" in network:  # a plan that was resolved already
-        return Plan.from_yaml(text, what="plan")
+        return Plan.from_value(value, what="plan")
     beside = sorted(set(network) - {"bundle", "norm_groups", "standardised"})
     if beside:
         raise PlanFileError(

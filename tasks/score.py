@@ -108,39 +108,40 @@ def exact_auc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer])
 def evaluation_counts(
     scores: npt.NDArray[np.floating],
     labels: npt.NDArray[np.integer],
-    sexes: npt.NDArray[np.integer],
+    members: npt.NDArray[np.integer],
     evaluation: Evaluation,
     noise: NoiseStream,
 ) -> npt.NDArray[np.int64]:
-    """The noised histogram of (n,) patients' scores, labels 0 or 1 and indices into SUBGROUPS["sex"], in the order of
-    lanes that `policies.opening` reads: (group, label, bin), or (label, bin) without subgroups.
+    """The noised histogram of (n,) patients' scores, labels 0 or 1 and groups (indices into the plan's SUBGROUPS, not
+    looked at where it has none), in the order of lanes that `policies.opening` reads: (group, label, bin), or
+    (label, bin) without subgroups.
 
     Every cell gets its own noise. A patient is in one cell of them all, whatever their number: a sensitivity of 1.
     """
-    return _noised_by_group(scores, labels, sexes, evaluation, noise)
+    return _noised_by_group(scores, labels, members, evaluation, noise)
 
 
 def mask_counts(
-    found: Segmented, sexes: npt.NDArray[np.integer], evaluation: Evaluation, noise: NoiseStream
+    found: Segmented, members: npt.NDArray[np.integer], evaluation: Evaluation, noise: NoiseStream
 ) -> npt.NDArray[np.int64]:
     """The same of masks: (group, Dice or distance, bin). A patient is in one cell of each of the two rows: a
     sensitivity of √2, which `policies.cost` charges."""
-    zeros, ones = np.zeros(len(sexes), np.int64), np.ones(len(sexes), np.int64)
+    zeros, ones = np.zeros(len(members), np.int64), np.ones(len(members), np.int64)
     values, rows = np.concatenate([found.dice, found.distance]), np.concatenate([zeros, ones])
-    return _noised_by_group(values, rows, np.concatenate([sexes, sexes]), evaluation, noise)
+    return _noised_by_group(values, rows, np.concatenate([members, members]), evaluation, noise)
 
 
 def _noised_by_group(
     values: npt.NDArray[np.floating],
     rows: npt.NDArray[np.integer],
-    sexes: npt.NDArray[np.integer],
+    members: npt.NDArray[np.integer],
     evaluation: Evaluation,
     noise: NoiseStream,
 ) -> npt.NDArray[np.int64]:
     values = np.clip(np.nan_to_num(values, nan=UNSCORED), 0.0, 1.0)
     whole = np.ones(len(values), dtype=np.bool_)
     groups = SUBGROUPS[evaluation.subgroups]
-    parts = [sexes == group for group in range(len(groups))] if groups else [whole]
+    parts = [members == group for group in range(len(groups))] if groups else [whole]
     return np.concatenate(
         [
             noised(

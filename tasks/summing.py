@@ -131,7 +131,7 @@ def answers_wanted(plan: AnyPlan, terms: SumTerms, closed: Sequence[str]) -> fro
 
 def sizes_of(plan: AnyPlan, terms: SumTerms) -> MessageSizes:
     """How long the messages of one group's sum can be. Takes the plan's network: for a party's process."""
-    packing, lanes = _form(plan, terms.context.step)
+    packing, lanes = _form(plan, terms.context)
     sites = len(terms.context.roster.names)
     return message_sizes(plan.scheme, packing, lanes, sites=sites, aggregators=len(terms.aggregators))
 
@@ -157,16 +157,16 @@ def load_reports(
     return found
 
 
-def _form(plan: AnyPlan, step: Step) -> tuple[Packing, int]:
-    """How a step's lanes lie in the sum, and how many there are."""
+def _form(plan: AnyPlan, context: SumContext) -> tuple[Packing, int]:
+    """How the lanes of this step lie in the sum, and how many there are."""
     if isinstance(plan, Inquiry):
         return plan.packing, statistics.lane_count(plan.queries)
-    return packing_of(plan, step), lane_count(plan, step)
+    return packing_of(plan, context.step), lane_count(plan, context.step, round_number=context.round)
 
 
 def end_of(plan: AnyPlan, terms: SumTerms, secrets: SumSecrets | None = None) -> ProtectedSum:
     """One party's end: a site's with its secrets, the coordinator's and a checker's without."""
-    packing, lanes = _form(plan, terms.context.step)
+    packing, lanes = _form(plan, terms.context)
     masks = None if secrets is None else secrets.masks
     if plan.scheme == "masked":
         return MaskedSum(terms.context, packing, lanes, secrets=masks)

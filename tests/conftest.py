@@ -31,7 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Name each test's group in its id, where the controller finds it. pytest-xdist 3.8.0 does so only under
-    `--dist loadgroup` on the command line, and then where pytest 9.2.0 no longer looks."""
+    `--dist loadgroup` on the command line, and then where pytest 9.2.0 no longer looks. What is marked `slow`, for it
+    runs whole services or takes minutes, is left to `make slow`."""
+    if "slow" not in (config.option.markexpr or ""):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))
     for item in items if hasattr(config, "workerinput") else ():
         group = item.get_closest_marker("xdist_group")
         if group is not None:

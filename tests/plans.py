@@ -17,7 +17,7 @@ rounds: 1
 seed: 0
 risk_tier: limited
 consent: {policy_version: "2026-1", purpose: research}
-participation: {required: [], minimum_sites: 3, deadline_s: 30}
+participation: {required: [], minimum_sites: 3, deadline_s: 60}
 data:
   image: {height_px: 8, width_px: 8, modalities: [CR]}
   labels: [0, 1]

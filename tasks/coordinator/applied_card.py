@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ledger.canonical import JsonValue
+from policies.comparison import answers_of
 from policies.events import PlanPublished
 from policies.gates import epsilon_text
 from policies.plan import Plan
@@ -196,6 +197,11 @@ def _usefulness(
     results = [_result(f"Federated {figure}, held-out patients, noised", _share(figure_micro))]
     if public_auc is not None:
         results.append(_result("AUC on public test images", f"{public_auc:.3f}"))
+    answers = answers_of(state, published.plan_digest, round_number)
+    if answers is not None:
+        results.append(
+            _result("Sites for which it is at least as good as a model of their own", answers.text)
+        )
     return _metric(
         f"{figure} of at least {decimal_text(published.plan.minimum_figure)}.",
         results,

@@ -13,6 +13,7 @@ from policies.events import Absence, Published, RoundClosed, UpdateRefused
 from policies.protection import groups_of, is_masked, openable_groups
 from policies.receipt import Step
 from policies.receipt_record import Receipt
+from policies.selection import NOT_SELECTED, is_left_out
 from policies.state import FederationState
 from privacy.masking.closed_set import ContradictionError
 from tasks.background import DeadlineError
@@ -98,8 +99,12 @@ async def collect(
     reported = {receipt.site for receipt in state.usable_receipts(digest, round_number, kind)}
     everyone = {site.name for site in coordinator.federation.sites()}
     roster = state.rosters.get(digest, ())
+
+    def unlisted(site: str) -> str:
+        return NOT_SELECTED if is_left_out(state, digest, site) else UNLISTED
+
     return {
-        site: refusal(state, site) or (SILENT if site in roster else UNLISTED)
+        site: refusal(state, site) or (SILENT if site in roster else unlisted(site))
         for site in sorted(everyone - reported)
     }
 

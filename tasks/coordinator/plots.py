@@ -1,4 +1,4 @@
-"""Plots of a round as SVG: ROC curve, reliability diagram, and how the plan went by round.
+"""Plots of a round as SVG: ROC curve, reliability diagram, decision curve, and how the plan went by round.
 
 Drawn from the released, noised histograms and other figures of the ledger alone (`tasks.coordinator.scores`), never
 from a patient's score. The same figures are the same bytes: no date, no random names, no font inside, no display.
@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from privacy.decision_curve import NetBenefit
 from privacy.scores import ScoreFigures
 from tasks.coordinator.scores import Course
 
@@ -32,7 +33,7 @@ def roc_svg(figures: ScoreFigures) -> bytes | None:
     axes.plot([0, 1], [0, 1], color=_PALE, linewidth=1, linestyle="dashed")
     axes.plot(*zip(*figures.roc, strict=True), color=_INK, linewidth=1.8, marker="o", markersize=2.5)
     axes.set_title(f"ROC, AUC {figures.auc:.3f}\n{_NOISED}", fontsize=9)
-    return _svg(drawing)
+    return svg_bytes(drawing)
 
 
 def reliability_svg(figures: ScoreFigures) -> bytes | None:
@@ -51,7 +52,32 @@ def reliability_svg(figures: ScoreFigures) -> bytes | None:
     axes.set_title(
         f"reliability, expected calibration error {figures.calibration_error:.3f}\n{_NOISED}", fontsize=9
     )
-    return _svg(drawing)
+    return svg_bytes(drawing)
+
+
+def decision_svg(curve: Sequence[NetBenefit]) -> bytes | None:
+    """Net benefit against the threshold at which one would treat; None where it is not defined."""
+    if not curve:
+        return None
+    drawing, axes = _square("threshold", "net benefit")
+    thresholds = [point.threshold for point in curve]
+    axes.axhline(0.0, color=_PALE, linewidth=1, label="treat nobody")
+    axes.plot(
+        thresholds,
+        [point.treat_all for point in curve],
+        color=_PALE,
+        linewidth=1,
+        linestyle="dashed",
+        label="treat everybody",
+    )
+    axes.plot(
+        thresholds, [point.model for point in curve], color=_INK, marker="o", markersize=2.5, label="model"
+    )
+    most = max(point.model for point in curve)
+    axes.set_ylim(-0.1, max(0.1, 1.1 * most))
+    axes.legend(fontsize=8)
+    axes.set_title(f"decision curve\n{_NOISED}", fontsize=9)
+    return svg_bytes(drawing)
 
 
 def course_svg(course: Course) -> bytes:
@@ -78,7 +104,7 @@ def course_svg(course: Course) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if number == len(rows):
             axes.set_xlabel("round", fontsize=9)
-    return _svg(drawing)
+    return svg_bytes(drawing)
 
 
 def _square(across: str, up: str) -> tuple[Figure, Axes]:
@@ -95,7 +121,8 @@ def _square(across: str, up: str) -> tuple[Figure, Axes]:
     return drawing, axes
 
 
-def _svg(drawing: Figure) -> bytes:
+def svg_bytes(drawing: Figure) -> bytes:
+    """The drawing as SVG: no date, no random names, no font inside."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 

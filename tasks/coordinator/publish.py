@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from adapters import objects
 from ledger import canonical
-from ledger.errors import InputError, PolicyViolation, Violation
+from ledger.errors import PolicyViolation, Violation
 from policies.events import GateVerdict, InquiryPublished, PlanPublished, Published
 from policies.gates import plan_violations
 from policies.inquiry import Inquiry
@@ -15,10 +15,6 @@ from policies.plan import Plan
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
 from tasks.worker.coordinator_session import CoordinatorSession
-
-
-class NoModelError(InputError):
-    code = "plan.no-latest-model"
 
 
 @step
@@ -30,19 +26,11 @@ async def publish(coordinator: Coordinator, plan: Plan) -> PlanPublished:
     if known is not None:
         return known
     await coordinator.worker.call(CoordinatorSession.check_network, plan)
-    if plan.base == "latest":
-        base_digest = coordinator.state.latest_model(plan.study)
-        if base_digest is None:
-            raise NoModelError(
-                f"the study {plan.study} has no registered model yet",
-                remedy="Run a plan with base: initial first.",
-            )
-    else:
-        base_digest = canonical.digest(await coordinator.worker.call(CoordinatorSession.initial_model, plan))
-    if plan.base == "initial":
-        objects.store(
-            coordinator.exchange, await coordinator.worker.call(CoordinatorSession.initial_model, plan)
-        )
+    base_digest = coordinator.state.latest_model(plan.study) if plan.base == "latest" else None
+    if base_digest is None:
+        fresh = await coordinator.worker.call(CoordinatorSession.initial_model, plan)
+        objects.store(coordinator.exchange, fresh)
+        base_digest = canonical.digest(fresh)
     published = PlanPublished(plan=plan, plan_digest=digest, base_model_digest=base_digest)
     await coordinator.say(published)
     return published

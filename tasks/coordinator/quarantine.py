@@ -1,6 +1,6 @@
 """Quarantine the sites of clusters that a robust plan's aggregate shows to be outliers, with the entry that shows it.
 
-The whole cluster, since nothing smaller is visible: honest sites are among them, and a quorum of the members takes
+The whole cluster, since nothing smaller is visible: honest sites are among them, and a quorum of the sites takes
 them back (`site.released`) once it knows which (docs/robustness.md).
 """
 

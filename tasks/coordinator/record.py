@@ -16,8 +16,8 @@ from policies.state import FederationState
 from privacy.accounting import MICRO
 from tasks.coordinator.card import model_card
 from tasks.coordinator.party import Coordinator
-from tasks.coordinator.plots import course_svg, reliability_svg, roc_svg
-from tasks.coordinator.scores import course, round_metrics, score_figures
+from tasks.coordinator.plots import course_svg, decision_svg, reliability_svg, roc_svg
+from tasks.coordinator.scores import course, net_benefits, round_metrics, score_figures
 from tasks.step import repeatable_step, step
 
 
@@ -122,7 +122,11 @@ def _keep_plots(lineage: Lineage, state: FederationState, published: PlanPublish
         return
     figures = score_figures(state, published, max(rounds))
     if figures is not None:
-        drawn = {"roc.svg": roc_svg(figures), "reliability.svg": reliability_svg(figures)}
+        drawn = {
+            "roc.svg": roc_svg(figures),
+            "reliability.svg": reliability_svg(figures),
+            "decision.svg": decision_svg(net_benefits(state, published, max(rounds))),
+        }
         files = {name: data for name, data in drawn.items() if data is not None}
         lineage.log_files(folder_of(max(rounds)), files)
     lineage.log_files("", {"rounds.svg": course_svg(course(state, published, max(rounds)))})

@@ -18,7 +18,7 @@ from policies.events import (
     StatisticsReleased,
 )
 from policies.gates import release_violations
-from policies.opening import figures_micro_of, histogram_lane_count
+from policies.opening import evaluation_lane_count, evaluation_parts, figures_micro_of
 from policies.receipt import Step
 from privacy.statistics import lane_count
 from tasks.aggregate import lanes_from_bytes, outcome_of
@@ -70,18 +70,21 @@ async def record_evaluation(
     coordinator: Coordinator, published: PlanPublished, round_number: int, total: Opened
 ) -> int | None:
     """Read the AUC or Dice (micro-units) off the opened, noised histogram and record it."""
-    lanes = lanes_from_bytes(total.lanes, count=histogram_lane_count(published.plan.evaluation))
-    figures = figures_micro_of(lanes, published.plan)
+    plan = published.plan
+    lanes = lanes_from_bytes(total.lanes, count=evaluation_lane_count(plan, round_number))
+    histogram, better_off = evaluation_parts(lanes, plan)
+    figures = figures_micro_of(histogram, plan)
     await coordinator.say(
         EvaluationRecorded(
             plan_digest=published.plan_digest,
             round=round_number,
             sum_digest=total.digest,
-            histogram=tuple(lanes.tolist()),
+            histogram=tuple(histogram.tolist()),
             auc_micro=figures.auc,
             subgroup_auc_micro=figures.subgroup_aucs,
             dice_micro=figures.dice,
             subgroup_dice_micro=figures.subgroup_dices,
+            better_off=better_off,
             openings=await confirm(coordinator, published, round_number, "evaluation", total),
         )
     )

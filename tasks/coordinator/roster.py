@@ -1,6 +1,7 @@
 """Fix a plan's roster: wait for every site's word on the plan, then put on the ledger among whom it sums.
 
-Whoever has not approved by the deadline takes part in no round of the plan, and is named as missing in each.
+Whoever has not approved by the deadline, or is not selected, takes part in no round of the plan, and is named as
+missing in each.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from contextlib import suppress
 
 from ledger.errors import PolicyViolation
 from policies.events import Published, RosterFixed
-from policies.protection import candidates
+from policies.selection import roster_now
 from policies.state import FederationState
 from tasks.background import DeadlineError
 from tasks.coordinator.party import Coordinator
@@ -38,7 +39,7 @@ async def fix_roster(coordinator: Coordinator, published: Published) -> frozense
             answered, timeout_s=published.plan.participation.deadline_s, waiting_for="the sites' approvals"
         )
     while True:
-        sites = candidates(coordinator.state, digest)
+        sites = roster_now(coordinator.state, digest)
         if len(sites) < published.plan.participation.minimum_sites:
             return frozenset()
         try:
@@ -47,7 +48,7 @@ async def fix_roster(coordinator: Coordinator, published: Published) -> frozense
             codes = {found.code for found in violation.violations}
             if "roster.too-few" in codes:
                 return frozenset()
-            if codes != {"roster.sites"}:
+            if codes not in ({"roster.sites"}, {"roster.selection"}):
                 raise
             continue  # one more approved or left while this was said
         return frozenset(sites)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from policies.comparison import answers_of
 from policies.cost import epsilon_micro, plan_cost
 from policies.events import PlanPublished
-from policies.opening import histogram_lanes
+from policies.opening import histogram_cells
 from policies.state import FederationState
 from privacy.accounting import MICRO
+from privacy.decision_curve import NetBenefit, decision_curve
 from privacy.histogram import OTHER, SUBGROUPS, mean
 from privacy.scores import ScoreFigures, of_histogram
 
@@ -25,10 +25,21 @@ def score_figures(state: FederationState, published: PlanPublished, round_number
     evaluated, terms = state.evaluated.get(key), published.plan.evaluation
     if evaluated is None or published.plan.figure != "AUC":
         return None
-    rows = histogram_lanes(evaluated.histogram).astype(np.int64).reshape(-1, 2, terms.bins)
+    rows = histogram_cells(evaluated.histogram, terms)
     # Each site's noise is on each cell of each subgroup's histogram.
     noises = len(state.closed[*key, "evaluation"].receipts) * len(rows)
     return of_histogram(rows.sum(axis=0), noise_std=float(terms.noise_std * noises**0.5))
+
+
+def net_benefits(
+    state: FederationState, published: PlanPublished, round_number: int
+) -> tuple[NetBenefit, ...]:
+    """The decision curve of all held-out patients together; empty where it is not defined."""
+    evaluated, terms = state.evaluated.get((published.plan_digest, round_number)), published.plan.evaluation
+    if evaluated is None or published.plan.figure != "AUC":
+        return ()
+    rows = histogram_cells(evaluated.histogram, terms)
+    return decision_curve(rows.sum(axis=0))
 
 
 def round_metrics(state: FederationState, published: PlanPublished, round_number: int) -> dict[str, float]:
@@ -44,12 +55,14 @@ def round_metrics(state: FederationState, published: PlanPublished, round_number
     if evaluated is not None:
         terms, figure = published.plan.evaluation, published.plan.figure.lower()
         if figure == "dice":
-            lanes = histogram_lanes(evaluated.histogram).astype(np.int64)
-            distance = mean(lanes.reshape(-1, 2, terms.bins)[:, 1].sum(axis=0))
+            distance = mean(histogram_cells(evaluated.histogram, terms)[:, 1].sum(axis=0))
             found |= {} if distance is None else {"hausdorff_federated": float(distance)}
         names = [name for name in SUBGROUPS[terms.subgroups] if name != OTHER]
         groups = zip(names, evaluated.subgroup_figures_micro, strict=False)
         found |= {f"{figure}_federated.{name}": micro / MICRO for name, micro in groups if micro is not None}
+    answers = answers_of(state, *key)
+    if answers is not None:
+        found |= {"better_off_answers": float(answers.yes), "better_off_estimate": answers.estimate.value}
     found["epsilon_of_plan"] = _epsilon(published, round_number)
     return found
 

@@ -27,10 +27,11 @@ from ledger.policy import Policy
 from ledger.report import Checklist, Mismatch, Report
 from ledger.verify_tree import Progress
 from policies.recount import PoolAccount, Recount
+from policies.rollout.drill_report import is_passed
 from policies.state import FederationState
 from tasks.evidence import documents
 from tasks.evidence.payload import derived
-from tasks.evidence.phase import reports_of
+from tasks.evidence.phase import CHANGE_PLAN, reports_of
 from tasks.evidence.reading import PhaseReading, Reading, read_phase, read_round
 from tasks.evidence.rules import RuleFiles, installed_rule_files
 
@@ -53,7 +54,7 @@ class Audit:
     reading: Reading | PhaseReading
     accounts: tuple[PoolAccount, ...]
     missing_reports: tuple[str, ...] = ()
-    """Drills of a phase whose report is not enclosed."""
+    """Drills of a phase whose report is not enclosed, and its change plan likewise."""
 
     @property
     def passed(self) -> bool:
@@ -87,7 +88,7 @@ def audit(
         _rebuilt(run, found, reading, accounts, installed if enclosed else _NONE_ENCLOSED)
         missing = _missing_reports(found, reading)
         if missing:
-            run.report.notices.append(f"the reports of these drills are not enclosed: {', '.join(missing)}")
+            run.report.notices.append(f"these reports are not enclosed: {', '.join(missing)}")
         if not enclosed:
             run.report.notices.append("the package encloses no rules: its builder ran another policy's")
         return Audit(run.report, found.manifest, reading, accounts, missing)
@@ -186,6 +187,15 @@ def _disagreements(accounts: tuple[PoolAccount, ...], state: FederationState) ->
         yield "somebody without a pool has drawn on one"
 
 
+def _unsound_reports(found: VerifiedPackage, reading: PhaseReading) -> Iterator[str]:
+    named = reports_of(reading)
+    for digest in sorted(found.reports()):
+        if digest not in named:
+            yield f"the report {digest} is of no drill of this phase, nor its change plan"
+        elif named[digest] != CHANGE_PLAN and not is_passed(found.enclosed(digest), named[digest]):
+            yield f"the report {digest} is none of the drill {named[digest]} being passed"
+
+
 def _rebuilt(
     run: Checklist,
     found: VerifiedPackage,
@@ -206,8 +216,7 @@ def _rebuilt(
             if found.payload(name) != made[name]
         ]
         if isinstance(reading, PhaseReading):
-            strangers = sorted(set(found.reports()) - reports_of(reading).keys())
-            problems += [f"the report {digest} is of no drill of this phase" for digest in strangers]
+            problems += _unsound_reports(found, reading)
         if problems:
             raise Mismatch("; ".join(problems))
         details.append(f"{len(made)} files")

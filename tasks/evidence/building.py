@@ -87,7 +87,7 @@ def build_phase(
     tighter: bool = True,
 ) -> bytes:
     """As `build`, of the phase that the entry of digest `measured` measured. Of `reports` those of drills that count
-    are enclosed. Raises NotMeasuredError instead of RoundNotOverError."""
+    are enclosed, and the change plan. Raises NotMeasuredError instead of RoundNotOverError."""
     finalized(final_checkpoint, log_vkey=log.vkey, policy=policy)
     reading = read_phase(log.entries(0, log.size), origin=log.origin, measured=measured)
     named = reports_of(reading)

@@ -117,6 +117,7 @@ def evaluation(reading: Reading) -> JsonValue:
             "dice_micro": body.dice_micro,
             "subgroup_dice_micro": list(body.subgroup_dice_micro),
             "histogram": list(body.histogram),
+            "better_off": body.better_off,
             "sum_digest": body.sum_digest,
             "openings": len(body.openings),
         }

@@ -9,24 +9,30 @@ from __future__ import annotations
 from ledger.canonical import JsonValue
 from policies.plan import Plan
 from policies.rollout import gate
+from policies.rollout.reached import counted_rounds, reached
 from policies.rollout.record import Opened
 from policies.rollout.statements import (
     AgreementRecorded,
     ConformanceRecorded,
     DrillRecorded,
     IncidentReported,
+    ModelPromoted,
+    ModelRolledBack,
     PhaseAdvanced,
     PhaseMeasured,
 )
+from tasks.evidence.phase_figures import newest_figures
 from tasks.evidence.reading import PhaseReading, RuleBrokenError
 
 SCHEMA_VERSION = 1
+CHANGE_PLAN = "change-plan"
 
 
 def phase_document(reading: PhaseReading) -> JsonValue:
-    """`exit` is what the rules were told (`policies.rollout.gate.exit_facts`), in whole numbers."""
+    """`exit` is what the rules were told (`policies.rollout.gate.exit_facts`), in whole numbers: with a confidence in
+    the terms, `figure_micro` there is the lower limit."""
     opened, state = _opened(reading), reading.state
-    measured = reading.measured
+    measured, found = reading.measured, reached(state, opened)
     assert isinstance(measured.body, PhaseMeasured)  # noqa: S101 - what `read_phase` ends with
     federation = state.founded()
     earlier: list[JsonValue] = [
@@ -49,13 +55,15 @@ def phase_document(reading: PhaseReading) -> JsonValue:
         "opened": {"index": opened.index, "entry_digest": opened.entry_digest},
         "policy_digest": measured.body.policy_digest,
         "terms": opened.terms.to_json(),
-        "exit": gate.exit_facts(state, opened),
+        "exit": gate.exit_facts(state, opened, found),
+        "newest": newest_figures(state, found, opened.terms.confidence),
         "rounds": _rounds(reading, opened),
         "agreements": _agreements(reading),
         "conformance": _conformance(reading, opened),
         "drills": _drills(reading, opened),
         "incidents": incidents,
         "earlier_phases": earlier,
+        "champions": _champions(reading),
         "sign_offs_needed": needed,
     }
 
@@ -63,18 +71,42 @@ def phase_document(reading: PhaseReading) -> JsonValue:
 def phase_plans(reading: PhaseReading) -> dict[str, Plan]:
     """The plans of the rounds that count, by digest."""
     state = reading.state
-    counted = gate.counted_rounds(state, _opened(reading))
+    counted = counted_rounds(state, _opened(reading))
     return {digest: state.plans[digest].plan for digest, _ in counted}
 
 
 def reports_of(reading: PhaseReading) -> dict[str, str]:
-    """Digest of a report → the drill of these terms that it is of, as the newest passing of each names it."""
+    """Digest → the drill of these terms that a report is of, as the newest passing of each names it; and the change
+    plan."""
     opened, rollout = _opened(reading), reading.state.rollout
-    return {
+    found: dict[str, str] = {
         rollout.drills[drill].report_digest: drill
         for drill in opened.terms.drills
         if drill in rollout.drills and rollout.drills[drill].index > opened.index
     }
+    if opened.terms.change_plan is not None:
+        found[opened.terms.change_plan] = CHANGE_PLAN
+    return found
+
+
+def _champions(reading: PhaseReading) -> list[JsonValue]:
+    """Promotions and rollbacks, in the order in which they were said."""
+    promoted: list[JsonValue] = [
+        {
+            "index": told.index,
+            "promoted": body.model_digest,
+            "plan_digest": body.plan_digest,
+            "round": body.round,
+            "evidence_digest": body.evidence_digest,
+            "change_plan_digest": body.change_plan_digest,
+        }
+        for told, body in reading.all_of(ModelPromoted)
+    ]
+    rolled_back: list[JsonValue] = [
+        {"index": told.index, "rolled_back_to": body.to, "study": body.study, "kind": body.kind}
+        for told, body in reading.all_of(ModelRolledBack)
+    ]
+    return [*promoted, *rolled_back]
 
 
 def _opened(reading: PhaseReading) -> Opened:
@@ -87,7 +119,7 @@ def _opened(reading: PhaseReading) -> Opened:
 def _rounds(reading: PhaseReading, opened: Opened) -> list[JsonValue]:
     state = reading.state
     found: list[JsonValue] = []
-    for key in gate.counted_rounds(state, opened):
+    for key in counted_rounds(state, opened):
         plan_digest, number = key
         evaluated = state.evaluated.get(key)
         found.append(

@@ -33,6 +33,8 @@ from policies.rollout.statements import (
     ConformanceRecorded,
     DrillRecorded,
     IncidentReported,
+    ModelPromoted,
+    ModelRolledBack,
     PhaseAdvanced,
     PhaseMeasured,
     PhaseOpened,
@@ -48,6 +50,8 @@ _OF_THE_ROLLOUT = (
     ConformanceRecorded,
     DrillRecorded,
     IncidentReported,
+    ModelPromoted,
+    ModelRolledBack,
 )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from adapters.clock import SystemClock
 from adapters.consent.in_force import ConsentInForce
 from adapters.consent.store import ConsentStore
-from adapters.home import Home, SiteConfig
+from adapters.home import Home, SiteConfig, SourceConfig
 from adapters.sources import identifiers
 from adapters.sources.cohort import Cohort
 from adapters.sources.discovery import open_source
@@ -48,26 +48,26 @@ class Check:
 
 
 def conform(home: Home, config: SiteConfig, plan: Plan) -> tuple[Check, ...]:
-    """Every check, in order. What rests on a source that does not open is not asked."""
+    """Every check of the source of the plan's study, in order. What rests on a source that does not open is not
+    asked. Raises NoRegisterError, and NoSourceError where the site has no data of the study."""
     if not uses_patients(plan):
         raise NoRegisterError(
             "this plan learns from phantoms: nothing of the site's own source is asked",
             remedy="Give a plan that the source is meant for.",
         )
-    source = home.resolve(config.source.path)
+    wanted = config.source_of(plan.study)
+    source = home.resolve(wanted.path)
     secret = home.patient_secret()
-    checks = [*_identifiers(home, config)]
+    checks = [*_identifiers(home, config, wanted)]
     try:
-        reader = open_source(
-            config.source.kind, source, site=config.name, secret=secret, layout=config.source.table
-        )
+        reader = open_source(wanted.kind, source, site=config.name, secret=secret, layout=wanted.table)
         register = reader.load(plan.data)
     except CodedError as error:
         codes = ", ".join(getattr(error, "codes", (error.code,)))
         return (Check("opens", False, codes), *checks)
     verdict = validate(register, plan.data)
     contract = (Check(f"contract: {name}", passed) for name, passed in verdict.checks)
-    leaks = leaking(config.source, source, plan.data, site=config.name, secret=secret)
+    leaks = leaking(wanted, source, plan.data, site=config.name, secret=secret)
     return (
         Check("opens", True),
         *contract,
@@ -82,12 +82,12 @@ def recorded(plan: Plan) -> ConformanceRecorded:
     return ConformanceRecorded(contract_digest=suite_digest(plan.data), code_digest=running_code_digest())
 
 
-def _identifiers(home: Home, config: SiteConfig) -> tuple[Check, ...]:
-    source = home.resolve(config.source.path)
-    statistics = None if config.statistics is None else home.resolve(config.statistics.path)
+def _identifiers(home: Home, config: SiteConfig, wanted: SourceConfig) -> tuple[Check, ...]:
+    source, table = home.resolve(wanted.path), config.statistics
+    statistics = None if table is None else (home.resolve(table.path), table)
     asked: tuple[tuple[str, Callable[[], int]], ...] = (
-        ("no identifiers in headers", lambda: identifiers.in_headers(config, source)),
-        ("no identifiers in columns", lambda: identifiers.in_columns(config, source, statistics)),
+        ("no identifiers in headers", lambda: identifiers.in_headers(wanted, source)),
+        ("no identifiers in columns", lambda: identifiers.in_columns(wanted, source, statistics)),
         ("no identifiers in file names", lambda: identifiers.in_names(source)),
     )
     found = [(name, count()) for name, count in asked]

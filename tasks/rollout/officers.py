@@ -1,8 +1,8 @@
 """Who signs that a phase may end, where nobody says otherwise; and their folders, where a federation is founded.
 
 A data steward a site and three officers of the coordinator. To end a phase takes stewards of a quorum of the sites
-and the compliance officer; to begin the clinical one, the clinical lead and the regulatory officer besides. Between
-institutions each names its own people, and nobody else ever holds their keys.
+and the compliance officer; to begin the clinical one, and to promote a model in it, the clinical lead and the
+regulatory officer besides. Between institutions each names its own people, and nobody else ever holds their keys.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ledger.policy import quorum
 from policies.federation import PHASES, Officer, OfficerRole, PublicKey, SignOffRule
 
 _LONGEST_NAME = 63
-_BEFORE_THE_CLINIC = PHASES[-2]
+_FOR_THE_CLINIC = PHASES[-2:]
 _OF_THE_COORDINATOR: tuple[OfficerRole, ...] = ("compliance-officer", "clinical-lead", "regulatory-officer")
 
 
@@ -31,14 +31,14 @@ def default_officers(sites: Sequence[str], *, coordinator: str) -> tuple[Officer
 
 
 def default_sign_offs(sites: int) -> tuple[SignOffRule, ...]:
-    """For every phase that has one after it."""
+    """For every phase; the last ends with a promotion."""
     return tuple(
         SignOffRule(phase=phase, role=role, signatures=count)
-        for phase in PHASES[:-1]
+        for phase in PHASES
         for role, count in (
             ("data-steward", quorum(sites)),
             ("compliance-officer", 1),
-            *((("clinical-lead", 1), ("regulatory-officer", 1)) if phase == _BEFORE_THE_CLINIC else ()),
+            *((("clinical-lead", 1), ("regulatory-officer", 1)) if phase in _FOR_THE_CLINIC else ()),
         )
     )
 

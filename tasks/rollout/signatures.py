@@ -21,7 +21,7 @@ from ledger.evidence_manifest import parse
 from ledger.evidence_package import MANIFEST, PAYLOAD
 from ledger.evidence_subject import PhaseSubject
 from ledger.evidence_zip import PackedFiles
-from policies.federation import PHASES, Federation, Phase
+from policies.federation import PHASES, Federation, Officer, Phase
 from policies.rollout import gate
 from policies.rollout.sign_off import SignOffStatement, faulty, sign_off
 from policies.rollout.signed_evidence import MAXIMUM_BYTES, SignedEvidence
@@ -59,9 +59,13 @@ def sign_evidence(package: Path, folder: Path, federation: Federation) -> Signed
     # 2. What is signed verifies whole.
     statement = verified_statement(package, federation)
     # 3. The signature.
-    return SignedEvidence(
-        schema_version=1, statement=statement, sign_off=sign_off(statement, known, officer.signer())
-    )
+    return signed_evidence(statement, known, officer)
+
+
+def signed_evidence(statement: SignOffStatement, officer: Officer, folder: OfficerFolder) -> SignedEvidence:
+    """The statement with the officer's signature, made with the key in the folder."""
+    signed = sign_off(statement, officer, folder.signer())
+    return SignedEvidence(schema_version=1, statement=statement, sign_off=signed)
 
 
 def verified_statement(package: Path, federation: Federation) -> SignOffStatement:
@@ -80,7 +84,7 @@ def verified_statement(package: Path, federation: Federation) -> SignOffStatemen
         )
     if found.missing_reports:
         raise NotAPhaseError(
-            f"the reports of these drills are not enclosed: {', '.join(found.missing_reports)}",
+            f"these reports are not enclosed: {', '.join(found.missing_reports)}",
             remedy="Put them under `reports` in the coordinator's home and measure again.",
             code="phase.report-missing",
         )
@@ -164,15 +168,11 @@ async def advance(coordinator: Coordinator, statement: SignOffStatement) -> None
     if any(ended.body.measured == statement.measured for ended in coordinator.state.rollout.ended):
         return
     coordinator.tell(f"end {statement.phase}")
-    # An incident that a site sent while nobody held the log.
-    await coordinator.heard()
-    sign_offs = collected(coordinator.home.root, statement.measured)
-    missing = unsigned(coordinator.federation, statement, sign_offs)
     at = PHASES.index(statement.phase) + 1
     if at == len(PHASES):
-        raise PolicyViolation([Violation("phase.order", f"{statement.phase} is the last phase")])
-    if missing:
-        raise PolicyViolation(missing)
+        said = f"{statement.phase} is the last phase: it ends with a promotion"
+        raise PolicyViolation([Violation("phase.order", said)])
+    sign_offs = await signed(coordinator, statement)
     body = PhaseAdvanced(
         phase=PHASES[at],
         measured=statement.measured,
@@ -186,12 +186,27 @@ async def advance(coordinator: Coordinator, statement: SignOffStatement) -> None
     await coordinator.say(body)
 
 
+async def signed(coordinator: Coordinator, statement: SignOffStatement) -> tuple[SignOff, ...]:
+    """The signatures that the home keeps, after what sites have sent was taken in; PolicyViolation if too few of a
+    role signed."""
+    # An incident that a site sent while nobody held the log.
+    await coordinator.heard()
+    sign_offs = collected(coordinator.home.root, statement.measured)
+    missing = unsigned(coordinator.federation, statement, sign_offs)
+    if missing:
+        raise PolicyViolation(missing)
+    return sign_offs
+
+
 def unsigned(
     federation: Federation, statement: SignOffStatement, sign_offs: Sequence[SignOff]
 ) -> list[Violation]:
     """Roles of which too few have signed."""
     _, counted = faulty(federation, statement, sign_offs)
     needed = federation.sign_offs_for(statement.phase)
+    if not needed:
+        said = f"the federation document says of nobody that {statement.phase} may end"
+        return [Violation("phase.sign-off", said)]
     return [
         Violation(
             "phase.sign-off",

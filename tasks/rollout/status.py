@@ -29,6 +29,8 @@ def coordinator_standing(home: Path, state: FederationState) -> Standing:
 
 def rows(found: Standing) -> list[tuple[str, str, str]]:
     """(what is asked, what there is, ok | missing), in the order in which things happen."""
+    if found.through:
+        return [(f"a champion of {one.study}", f"model {one.model_digest}", "ok") for one in found.champions]
     if found.opened is None:
         return [("terms of the phase", "none are published", "missing")]
     told = [(one.asked, one.there, _word(one.met)) for one in found.conditions]
@@ -49,9 +51,9 @@ async def show_standing(coordinator: Coordinator) -> None:
         return
     found = coordinator_standing(coordinator.home.root, coordinator.state)
     table = [{"asked": asked, "there": there, "standing": word} for asked, there, word in rows(found)]
-    await acreate_table_artifact(
-        key=ARTIFACT, table=table, description=f"{coordinator.federation.name}: phase {found.phase}"
-    )
+    said = [f"{coordinator.federation.name}: phase {found.phase}"]
+    said += [one.described() for one in found.champions]
+    await acreate_table_artifact(key=ARTIFACT, table=table, description="; ".join(said))
 
 
 def _word(met: bool) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adapters.home import Home, write_atomically
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.federation import PHASES
-from policies.rollout.record import Opened
+from policies.rollout.change_plan import ChangePlan
+from policies.rollout.record import Opened, Rollout
 from policies.rollout.statements import PhaseOpened, PhaseTerms
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
+
+
+class ChangePlanError(InputError):
+    code = "terms.change-plan"
 
 
 class TermsFileError(InputError):
@@ -27,9 +33,37 @@ def read_terms(path: Path) -> PhaseTerms:
     return PhaseTerms.from_yaml(text, what="terms")
 
 
+def with_change_plan(terms: PhaseTerms, path: Path, home: Home) -> PhaseTerms:
+    """The terms that name the change plan of this file, which is kept among the home's reports for the evidence;
+    ChangePlanError if they name another or it is of another study."""
+    try:
+        plan = ChangePlan.from_yaml(path.read_text(), what="change-plan")
+    except (OSError, UnicodeDecodeError):
+        raise ChangePlanError(
+            f"{path} cannot be read", remedy="See deployments/examples/rollout/change-plan.yaml."
+        ) from None
+    digest = plan.content_digest()
+    if plan.study != terms.study or terms.change_plan not in (None, digest):
+        raise ChangePlanError(
+            "the terms name another change plan or another study",
+            remedy="Leave change_plan out of the terms: it is filled in.",
+        )
+    write_atomically(home.root / "reports" / f"change-plan-{digest[:16]}.json", plan.canonical_bytes())
+    return terms.with_fields({"change_plan": digest})
+
+
+def _led_to_a_champion(rollout: Rollout, terms: PhaseTerms) -> bool:
+    began = max((one.index for one in rollout.ended if one.body.phase == terms.phase), default=-1)
+    champion = rollout.champion(terms.study)
+    return champion is not None and champion.terms == terms and champion.index > began
+
+
 @step
-async def enter(coordinator: Coordinator, terms: PhaseTerms) -> Opened | None:
+async def enter(coordinator: Coordinator, terms: PhaseTerms, *, again: bool = False) -> Opened | None:
     """The terms as they stand on the ledger, published unless they are there; None if the phase lies behind.
+
+    The last phase lies behind once a champion was promoted under these very terms; `again` begins it anew, for the
+    next model.
 
     PolicyViolation: the phase lies ahead (phase.order), or other terms are fixed already (phase.terms-fixed).
     """
@@ -41,6 +75,8 @@ async def enter(coordinator: Coordinator, terms: PhaseTerms) -> Opened | None:
         said = f"the federation is in its phase {PHASES[here]}: {terms.phase} comes later"
         raise PolicyViolation([Violation("phase.order", said)])
     opened = coordinator.state.rollout.opened
+    if opened is None and not again and _led_to_a_champion(coordinator.state.rollout, terms):
+        return None
     if opened is None or opened.terms != terms:
         await coordinator.say(PhaseOpened(terms=terms))
     opened = coordinator.state.rollout.opened

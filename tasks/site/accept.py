@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Literal
 
+from adapters.home import NoSourceError
 from ledger import canonical
 from ledger.errors import CodedError, PolicyViolation, Violation
 from policies.code import running_code_digest, running_policy_digest
@@ -22,6 +23,7 @@ from policies.events import (
     Published,
     UpdateRefused,
 )
+from policies.facts import uses_patients
 from policies.gates import plan_violations
 from policies.site_policy import site_violations
 from policies.state import FederationState
@@ -101,6 +103,7 @@ async def accept(site: Site, published: Published) -> None:
     if isinstance(published, InquiryPublished):
         found.extend(_table(site))
     else:
+        found.extend(_source(site, published))
         found.extend(await _network(site, published))
         found.extend(await _base_model(site, published))
     found.extend(await _policy(site, published))
@@ -164,11 +167,30 @@ async def _network(site: Site, published: PlanPublished) -> list[Violation]:
 
 async def _base_model(site: Site, published: PlanPublished) -> list[Violation]:
     """Fresh weights must be those of the seed: a coordinator cannot smuggle in others."""
-    if published.plan.base == "latest":
+    if published.plan.base == "latest" and _is_registered(site.state, published):
         return []
     made = canonical.digest(await site.worker.call(SiteSession.initial_model, published.plan))
     if made != published.base_model_digest:
         return [Violation("plan.base-model", "the base model is not the one that the plan's seed gives")]
+    return []
+
+
+def _is_registered(state: FederationState, published: PlanPublished) -> bool:
+    """Whether the base is a model of the plan's study; that it is the newest one, the log has judged."""
+    return any(
+        model.model_digest == published.base_model_digest
+        and state.plans[digest].plan.study == published.plan.study
+        for (digest, _), model in state.registered.items()
+    )
+
+
+def _source(site: Site, published: PlanPublished) -> list[Violation]:
+    """That the hospital has no such data is its configuration, and no patient's secret."""
+    if uses_patients(published.plan):
+        try:
+            site.config.source_of(published.plan.study)
+        except NoSourceError as none:
+            return [Violation(none.code, none.public_message)]
     return []
 
 

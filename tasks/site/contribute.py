@@ -15,11 +15,13 @@ from ledger.errors import CodedError, PolicyViolation, Violation
 from ledger.event import entry_digest
 from policies.cost import round_mechanisms
 from policies.disclosure import public_code
+from policies.drift import level_in_force
 from policies.events import BudgetReserved, InquiryPublished, PlanPublished, Published, UpdateRefused
 from policies.receipt import Step
 from privacy import accounting
 from tasks.model_objects import previous_model
 from tasks.site import release
+from tasks.site.drift import is_drift, keep_quarantine
 from tasks.site.party import Drawing, Site
 from tasks.site.release import Release
 from tasks.site.report import keep_training, keep_withheld
@@ -176,9 +178,22 @@ async def protect(
         )
     else:
         begin(site, published, slot.round, "evaluation")
-        protected = await site.worker.call(
-            SiteSession.protect_evaluation, published.plan, terms, model, sealed=sealed
-        )
+        # Drawn once where something is decided on it: who may draw again after a crash can choose what.
+        if published.plan.gates.drift is not None:
+            site.journal.begin(sum_of(site, published, slot))
+        try:
+            protected = await site.worker.call(
+                SiteSession.protect_evaluation,
+                published.plan,
+                terms,
+                model,
+                sealed=sealed,
+                in_force=level_in_force(site.state, published.plan),
+            )
+        except CodedError as error:
+            if is_drift(error):
+                keep_quarantine(site, published, slot.round)
+            raise
     return release.build(site, published, slot, protected, prepared, parent_model_digest=parent)
 
 

@@ -53,7 +53,7 @@ def build(
         code_digest=running_code_digest(),
         dataset_commitment=protected.dataset_commitment,
         consent_root=state.consent_reserved[published.plan_digest, slot.round, site.name],
-        mechanisms=mechanisms_of(published.plan, slot.step),
+        mechanisms=mechanisms_of(published.plan, slot.step, round_number=slot.round),
         validation=Validation(passed=True, suite_digest=prepared.suite_digest),
         sum_key_digest=sum_key_digest(state, published.plan_digest),
         norm_bound_micro=norm_bound_micro(published.plan, slot.step),

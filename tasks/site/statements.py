@@ -19,7 +19,7 @@ from tasks.deadline import Deadline
 from tasks.site.party import Site, opened_site
 from tasks.step import step
 
-TWICE = frozenset(("agreement.twice", "conformance.twice"))
+TWICE = frozenset(("agreement.twice", "conformance.twice", "quarantine.twice", "quarantine.voted-twice"))
 """Said by a run that was cut off."""
 _OUR_CHAIN = "ledger.chain."
 _LOOK_S = 0.2
@@ -35,13 +35,16 @@ def has_unsaid(site: Site) -> bool:
 
 
 @step
-async def say_unsaid(site: Site) -> None:
-    """Say it all, the oldest first; what the ledger refuses is kept for whoever wanted it said."""
-    unsaid = Unsaid(site.home.root)
+async def say_unsaid(site: Site, *, wait_s: float | None = None) -> None:
+    """Say it all, the oldest first; what the ledger refuses is kept for whoever wanted it said.
+
+    With `wait_s` for that long in all: the rest stays kept. Else as long as the ledger is given for each.
+    """
+    unsaid, deadline = Unsaid(site.home.root), None if wait_s is None else Deadline(wait_s)
     for name in unsaid.waiting():
-        if _release_waits(site):
+        if _release_waits(site) or (deadline is not None and not deadline.left_s()):
             return
-        await _say(site, unsaid, name)
+        await _say(site, unsaid, name, timeout_s=None if deadline is None else deadline.left_s())
 
 
 async def say_or_leave(home: Path, body: Body, *, wait_s: float) -> None:
@@ -54,22 +57,22 @@ async def say_or_leave(home: Path, body: Body, *, wait_s: float) -> None:
     while name in unsaid.waiting() and deadline.left_s():
         try:
             async with opened_site(home) as site:
-                await say_unsaid(site)
+                await say_unsaid(site, wait_s=deadline.left_s())
         except HomeError as busy:
             if busy.code != "home.in-use":
                 raise
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(min(_LOOK_S, deadline.left_s()))
     refused = unsaid.refusal(name)
     if refused:
         raise PolicyViolation(refused)
     if name in unsaid.waiting():
         raise NotSaidYetError(
-            f"it is kept and not said yet: the run that has this home did not come to it in {wait_s:g} s",
-            remedy="The next run says it.",
+            f"it is not on the ledger after {wait_s:g} s; it is kept in {home / 'unsaid'}",
+            remedy="The next run of the site says it, once the coordinator runs.",
         )
 
 
-async def _say(site: Site, unsaid: Unsaid, name: str) -> None:
+async def _say(site: Site, unsaid: Unsaid, name: str, *, timeout_s: float | None) -> None:
     entry = unsaid.entry(name)
     if entry is not None and _is_void(site, entry):
         unsaid.forget_entry(name)
@@ -84,7 +87,7 @@ async def _say(site: Site, unsaid: Unsaid, name: str) -> None:
         entry = site.entry(body)
         unsaid.keep_entry(name, entry)
     try:
-        await site.send(entry)
+        await site.send(entry, timeout_s=timeout_s)
     except PolicyViolation as refused:
         codes = {violation.code for violation in refused.violations}
         if any(code.startswith(_OUR_CHAIN) for code in codes):

@@ -8,6 +8,8 @@ by one of its holders. What the keys do is `tasks.worker.sum_session`; reporting
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from functools import partial
 from typing import Literal
 
 from adapters import mail, objects
@@ -20,6 +22,7 @@ from policies.receipt import Step
 from policies.state import FederationState
 from privacy.sealing import SEALING_BYTES
 from privacy.study_key import MAXIMUM_CONTEXT_BYTES
+from tasks.background import DeadlineError
 from tasks.site.party import Site, patience_s
 from tasks.step import step
 from tasks.summing import SumTerms, sum_terms
@@ -52,6 +55,25 @@ async def join_roster(site: Site, published: Published) -> bool:
     if is_encrypted(published.plan):
         await _agree_on_key(site, published)
     return True
+
+
+@step
+async def stand_by(site: Site, published: Published) -> None:
+    """Witness a plan that this site is not selected for, to its end: a quorum may need it. Nothing is drawn, opened
+    or trained. Ends too where nothing is said for as long as anybody may take."""
+    digest = published.plan_digest
+    with suppress(DeadlineError):
+        while not site.state.is_over(digest):
+            await site.until(
+                partial(_grown, site.state.size),
+                timeout_s=patience_s(published.plan),
+                waiting_for="the plan's next word",
+            )
+    await leave_roster(site, published)
+
+
+def _grown(seen: int, state: FederationState) -> bool | None:
+    return state.size > seen or None
 
 
 @step

@@ -43,15 +43,18 @@ class CoordinatorSession(ModelSession):
         return closed_set.accused(terms.context, shares) if is_masked(plan) else ()
 
     def public_auc(self, plan: Plan, model: bytes) -> float | None:
-        """AUC on the public test images, if the coordinator has some and the plan learns labels."""
-        if self._config.public_test is None or plan.figure != "AUC" or not uses_patients(plan):
+        """AUC on the public test items, if the coordinator has some of the plan's kind and the plan learns labels."""
+        public = self._config.public_test
+        if public is None or plan.figure != "AUC" or not uses_patients(plan):
+            return None
+        if (public.kind == "table") != (plan.data.table is not None):
             return None
         source = open_source(
-            self._config.public_test.kind,
-            self._home.resolve(self._config.public_test.path),
+            public.kind,
+            self._home.resolve(public.path),
             site="public-test",
             secret=b"public images need no secret",
-            layout=self._config.public_test.table,
+            layout=public.table,
         )
         cohort = source.load(plan.data)
         module = networks.loaded(plan.network, plan.data, self._weights(plan, model))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,30 @@ from adapters.sources.cohort import Cohort, CohortSource
 from adapters.sources.discovery import open_source
 from adapters.sources.stand_in import StandInSource
 from ledger.canonical import JsonValue
-from ledger.errors import InputError
+from ledger.errors import CodedError, InputError
 from policies.consent_tree import consent_root, ledger_secret
+from policies.drift import PERFORMANCE, has_drifted
 from policies.facts import uses_patients
 from policies.plan import Plan
+from privacy.drift import Level
 from privacy.encoding import clip_coordinates, clip_l2
 from privacy.error_feedback import ErrorFeedback
 from privacy.noise import NoiseStream
 from privacy.packing import Lanes
+from privacy.randomised_response import respond
 from privacy.support import gather
 from tasks import progress
 from tasks.aggregate import encode_counts, encoding_of, support_of
-from tasks.own_figures import exact_figures, head_of, masked, one_class, scored, whole_figure
+from tasks.own_figures import (
+    exact_figures,
+    head_of,
+    is_at_least,
+    judged,
+    masked,
+    one_class,
+    scored,
+    whole_figure,
+)
 from tasks.progress import Progress
 from tasks.score import evaluation_counts, mask_counts
 from tasks.site.calibration import keep_head
@@ -55,6 +68,11 @@ class NothingTrainedError(InputError):
     code = "protect.nothing-trained"
 
 
+class DriftedError(CodedError):
+    code = PERFORMANCE
+    kind = "policy"
+
+
 class SiteSession(TableSession):
     def __init__(self, home: Path) -> None:
         torch.set_num_threads(1)
@@ -63,21 +81,24 @@ class SiteSession(TableSession):
         self._patients_by_round: dict[int, int] = {}
         self._trained_on: Cohort | None = None
         self._delta: npt.NDArray[np.float64] | None = None
+        self._alone: tuple[str, torch.nn.Module] | None = None
         self._device = device_of(self._config.device)
         self._precision = precision_of(self._config.precision, self._device)
 
     # -- data ----------------------------------------------------------------------------------------------
 
     def prepare(self, plan: Plan) -> Prepared:
-        """Select and validate; raises with every broken rule of the contract."""
+        """Select and validate; raises with every broken rule of the contract, NoSourceError without any data of
+        the plan's study."""
         source: CohortSource = StandInSource(site=self._config.name)
         if uses_patients(plan):
+            config = self._config.source_of(plan.study)
             source = open_source(
-                self._config.source.kind,
-                self._home.resolve(self._config.source.path),
+                config.kind,
+                self._home.resolve(config.path),
                 site=self._config.name,
                 secret=self._home.patient_secret(),
-                layout=self._config.source.table,
+                layout=config.table,
             )
         self._cohort = SiteCohort(source, plan.data, consent=self._consent_for(plan), tell=self._tell)
         return Prepared(self._cohort.suite_digest)
@@ -170,18 +191,38 @@ class SiteSession(TableSession):
         return self._protected(plan, terms, lanes, cohort, sealed)
 
     def protect_evaluation(
-        self, plan: Plan, terms: SumTerms, model: bytes, *, sealed: SealedKey | None
+        self,
+        plan: Plan,
+        terms: SumTerms,
+        model: bytes,
+        *,
+        sealed: SealedKey | None,
+        in_force: Level | None = None,
     ) -> Protected:
-        """Score the held-out patients, add the declared noise to the histogram, protect it."""
+        """Score the held-out patients, add the declared noise to the histogram, and where the plan asks it the answer
+        whether this site is better off; protect them. DriftedError if the noised histogram lies too far under the
+        model `in_force`; of the exact one nothing is asked."""
         cohort = self._present().held_out()
         module = networks.loaded(plan.network, plan.data, self._weights(plan, model))
+        kind = plan.evaluation.subgroups
+        members = cohort.told_apart("sex" if kind == "none" else kind)
         with NoiseStream() as noise:
             if plan.data.target == "mask":
                 found = masked(module, cohort, plan.data, self._device)
-                counts = mask_counts(found, cohort.sexes(), plan.evaluation, noise)
+                counts = mask_counts(found, members, plan.evaluation, noise)
             else:
                 scores, labels = scored(module, cohort, plan.data, self._device)
-                counts = evaluation_counts(scores, labels, cohort.sexes(), plan.evaluation, noise)
+                counts = evaluation_counts(scores, labels, members, plan.evaluation, noise)
+            # Of the noised counts, before anything else is drawn: what is withheld has no answer either.
+            if has_drifted(counts, plan, in_force):
+                raise DriftedError(
+                    "the evaluation lies too far under the model in force",
+                    remedy="Look at what feeds the source before asking the others to take the site back.",
+                )
+            asked = plan.evaluation.compare if plan.compares(terms.context.round) else None
+            if asked is not None:
+                answer = respond(self._is_better_off(plan, module, cohort), asked.epsilon, noise)
+                counts = np.append(counts, np.int64(answer))
         return self._protected(plan, terms, encode_counts(plan, counts), cohort, sealed)
 
     def compare(self, plan: Plan, model: bytes) -> dict[str, JsonValue]:
@@ -189,22 +230,7 @@ class SiteSession(TableSession):
         patients, and the federation's under this site's calibration head, which is kept in its home. Exact figures:
         for the site's report, which never leaves it."""
         train, held_out = self._present().train(), self._present().held_out()
-        first = networks.initial(plan.network, plan.data, plan.seed)
-        module = networks.loaded(plan.network, plan.data, first)
-        with NoiseStream() as sampling:
-            train_local(
-                module,
-                _examples(train, plan),
-                training=plan.training,
-                rounds=plan.rounds,
-                sampling=sampling,
-                running=Running(
-                    device=self._device,
-                    precision=self._precision,
-                    on_step=lambda done, total: self._tell("compare", 0, done, total),
-                    withdrawn=self._present().withdrawn_from(train),
-                ),
-            )
+        module = self._trained_alone(plan, train)
         own = networks.extract(module)
         write_atomically(self._home.root / "local-only.safetensors", weights.to_bytes(own), mode=0o600)
         theirs = networks.loaded(plan.network, plan.data, self._weights(plan, model))
@@ -233,6 +259,42 @@ class SiteSession(TableSession):
         if self._cohort is None:
             raise InputError("the cohort is not prepared", code="session.unprepared")
         return self._cohort
+
+    def _trained_alone(self, plan: Plan, train: Cohort) -> torch.nn.Module:
+        """This site's own model under the plan's terms; trained once, whoever asks for it first."""
+        digest = plan.content_digest()
+        if self._alone is None or self._alone[0] != digest:
+            first = networks.initial(plan.network, plan.data, plan.seed)
+            module = networks.loaded(plan.network, plan.data, first)
+            with NoiseStream() as sampling:
+                train_local(
+                    module,
+                    _examples(train, plan),
+                    training=plan.training,
+                    rounds=plan.rounds,
+                    sampling=sampling,
+                    running=Running(
+                        device=self._device,
+                        precision=self._precision,
+                        on_step=lambda done, total: self._tell("compare", 0, done, total),
+                        withdrawn=self._present().withdrawn_from(train),
+                    ),
+                )
+            self._alone = (digest, module)
+        return self._alone[1]
+
+    def _is_better_off(self, plan: Plan, theirs: torch.nn.Module, held_out: Cohort) -> bool:
+        """Whether the federation's model is at least as good as this site's own. The truth: for `respond` alone."""
+        try:
+            own = self._trained_alone(plan, self._present().train())
+            return is_at_least(
+                judged(theirs, held_out, plan.data, self._device),
+                judged(own, held_out, plan.data, self._device),
+            )
+        except Exception:
+            # Whatever failed, a training that diverged say, hangs on patients: who stayed away for it would tell.
+            traceback.print_exc()
+            return False
 
     def _protected(
         self, plan: Plan, terms: SumTerms, lanes: Lanes, cohort: Cohort, sealed: SealedKey | None

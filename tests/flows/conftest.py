@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import tasks.validate
+from policies.contract import Check
 from tasks.train import networks
 from tests.consortium import Consortium
 from tests.plans import tiny_plan
@@ -22,6 +26,23 @@ def imported() -> None:
     networks.build(plan.network, plan.data)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def asked_once() -> Iterator[None]:
+    """The same facts under the same checks are asked of Great Expectations once a session, which takes a third of a
+    second: nearly every test here has the same four shards. `tests/tasks/test_validate.py` asks every time."""
+    asked, answers = tasks.validate._run, dict[str, list[bool]]()
+
+    def run(facts: pd.DataFrame, checks: tuple[Check, ...]) -> list[bool]:
+        content = f"{checks}{[*facts.dtypes.items()]}{facts.to_csv()}"
+        if content not in answers:
+            answers[content] = asked(facts, checks)
+        return answers[content]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tasks.validate, "_run", run)
+        yield
+
+
 @pytest.fixture
 def consortium(tmp_path: Path) -> Consortium:
     """Four sites with enough patients each, and a cap that no test here reaches by accident."""
@@ -31,5 +52,5 @@ def consortium(tmp_path: Path) -> Consortium:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits for the ledger are cut to seconds, for tests in which it never answers."""
-    monkeypatch.setattr("tasks.site.party.LEDGER_TIMEOUT_S", 20.0)
-    monkeypatch.setattr("tasks.coordinator.party.LEDGER_TIMEOUT_S", 20.0)
+    monkeypatch.setattr("tasks.site.party.LEDGER_TIMEOUT_S", 15.0)
+    monkeypatch.setattr("tasks.coordinator.party.LEDGER_TIMEOUT_S", 15.0)

@@ -148,8 +148,8 @@ async def test_a_site_that_approves_after_the_roster_was_fixed_is_named_in_every
 async def test_a_site_in_quarantine_has_no_place_in_the_roster_and_one_that_comes_there_counts_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One before the roster is fixed, one between its report and the closing of the round."""
-    names = (*SITES, "hospital-e")
+    """One before the roster is fixed, one between its report and the closing of the round: of six."""
+    names = (*SITES, "hospital-e", "hospital-f")
     consortium = Consortium.found(tmp_path, sites=names)
     fixed, closed = flows.coordinator.fix_roster, flows.coordinator.close
 
@@ -170,7 +170,7 @@ async def test_a_site_in_quarantine_has_no_place_in_the_roster_and_one_that_come
     outcome = await consortium.run(plan)
     digest = plan.content_digest()
     assert "coordinator" not in outcome.errors
-    assert outcome.state.rosters[digest] == SITES
+    assert outcome.state.rosters[digest] == (*SITES, "hospital-f")
     assert (digest, 1, "training", D) in outcome.state.receipts  # it had reported
     for step in ("training", "evaluation"):
         assert outcome.missing(plan, 1, step) == {D: "incident.reported", "hospital-e": "incident.reported"}

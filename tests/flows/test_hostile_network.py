@@ -94,7 +94,8 @@ async def test_what_the_network_alters_loses_or_replays_costs_one_site_one_round
         5: replay.deliver,
     }
     consortium.exchanges["hospital-d"] = lambda shared: HostileExchange(shared, faults)
-    plan = tiny_plan(rounds=6)
+    participation = {"required": [], "minimum_sites": 3, "deadline_s": 30}
+    plan = tiny_plan(rounds=6, participation=participation)
     outcome = await consortium.run(plan)
     assert outcome.errors == {}
     assert [outcome.missing(plan, number) for number in range(1, 7)] == [

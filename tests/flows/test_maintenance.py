@@ -133,6 +133,7 @@ async def test_a_training_that_would_be_paid_for_anew_is_not_begun_in_a_window(
     windows(consortium, from_s=now - 3600, to_s=now + 3600)
 
     outcome = await consortium.run(plan)
+    assert outcome.errors == {}
     assert outcome.missing(plan, 1) == {SITE: "site.maintenance"}
     assert outcome.state.spent_by(SITE) == round_cost(plan, 1)  # what was reserved stays spent, and no more
 

@@ -45,7 +45,7 @@ async def test_the_nightly_run_pauses_its_own_schedule(
 
     @asynccontextmanager
     async def opened(home: Path):  # type: ignore[no-untyped-def]
-        yield SimpleNamespace(state=None, now_s=0)
+        yield SimpleNamespace(state=None, now_s=0, home=SimpleNamespace(root=home))
 
     async def none(*_: object, **__: object) -> tuple[()]:
         return ()

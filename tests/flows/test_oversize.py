@@ -77,8 +77,7 @@ async def run(
         return Bloating(shared, chosen)
 
     consortium.exchanges[by] = bloating
-    participation = {"required": [], "minimum_sites": 3, "deadline_s": 12}
-    plan = tiny_plan(**{"participation": participation, **fields})
+    plan = tiny_plan(**fields)
     outcome = await consortium.run(plan)
     assert {party: error for party, error in outcome.errors.items() if party != by} == {}
     assert consortium.registered_versions() == 1

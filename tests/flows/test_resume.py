@@ -27,6 +27,7 @@ from tasks.train.private import TrainingDivergedError
 from tasks.worker.site_session import SiteSession
 from tests.consortium import SITES, Consortium, PowerCut, site_worker
 from tests.flows.test_crashes import Recording, updates_by_sum
+from tests.institution import configure
 from tests.plans import tiny_plan
 
 pytestmark = pytest.mark.xdist_group("rounds-3")
@@ -213,7 +214,7 @@ async def test_a_home_that_was_restored_from_an_image_lets_no_second_release_out
     home = consortium.founded.sites[site]
     image = home.with_name("image")
     configuration = home / "institution.yaml"
-    configuration.write_text(configuration.read_text() + f"pool: {home.parent / 'register'}\n")
+    configure(configuration, pool=str(home.parent / "register"))
     await consortium.run(plan, cut_at=at(site, "train"))
     shutil.copytree(home, image)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from adapters.home import FeatureLayout, SourceConfig
 from policies.plan import Plan
@@ -53,18 +54,22 @@ def write_tables(root: Path, *, patients: dict[str, int] | None = None) -> dict[
     return sources
 
 
-async def test_a_round_over_tables_is_judged_and_registered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("subgroups", ["sex", "age"])
+async def test_a_round_over_tables_is_judged_and_registered(tmp_path: Path, subgroups: str) -> None:
     consortium = Consortium.found(tmp_path, data=write_tables(tmp_path), families=FAMILIES)
     training = {
         "sampling_rate": 1.0, "steps": 10, "noise_multiplier": 4.0, "clip_l2": 1.0, "learning_rate": 1.0,
         "nominal_batch_patients": 60.0,
     }  # fmt: skip
-    plan = table_plan(training=training, evaluation={"bins": 4, "noise_std": 3.0, "subgroups": "sex"})
+    plan = table_plan(training=training, evaluation={"bins": 4, "noise_std": 3.0, "subgroups": subgroups})
     outcome = await consortium.run(plan)
     assert not outcome.errors
     key = (plan.content_digest(), 1)
     assert key in outcome.state.registered and consortium.registered_versions() == 1
     assert not outcome.missing(plan, 1)
+    # Whoever is old is ill, so that only the first of the groups by age is sure to have an AUC.
+    evaluated = outcome.state.evaluated[key]
+    assert len(evaluated.subgroup_auc_micro) == 2 and evaluated.subgroup_auc_micro[0] is not None
 
 
 async def test_a_hospital_with_three_patients_does_not_take_part_and_says_no_number(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
+from privacy.decision_curve import decision_curve
 from privacy.scores import of_histogram
-from tasks.coordinator.plots import course_svg, reliability_svg, roc_svg
+from tasks.coordinator.plots import course_svg, decision_svg, reliability_svg, roc_svg
 from tasks.coordinator.scores import Course
 
 HISTOGRAM = np.array([[40, 25, 10, 5], [3, 12, 20, 45]], np.int64)
@@ -24,7 +25,8 @@ sys.stdout.buffer.write(drawn())
 
 def drawn() -> bytes:
     figures = of_histogram(HISTOGRAM)
-    parts = (roc_svg(figures), reliability_svg(figures), course_svg(COURSE))
+    curve = decision_svg(decision_curve(HISTOGRAM))
+    parts = (roc_svg(figures), reliability_svg(figures), curve, course_svg(COURSE))
     return b"".join(part for part in parts if part is not None)
 
 
@@ -37,7 +39,8 @@ def test_the_same_figures_are_the_same_bytes_in_another_process() -> None:
 
 def test_a_plot_is_an_image_without_date_font_or_program() -> None:
     figures = of_histogram(HISTOGRAM)
-    for svg in (roc_svg(figures), reliability_svg(figures), course_svg(COURSE)):
+    curve = decision_svg(decision_curve(HISTOGRAM))
+    for svg in (roc_svg(figures), reliability_svg(figures), curve, course_svg(COURSE)):
         assert svg is not None
         assert ElementTree.fromstring(svg).tag.endswith("svg")  # noqa: S314
         assert b"@font-face" not in svg and b"dc:date" not in svg
@@ -47,4 +50,5 @@ def test_a_plot_is_an_image_without_date_font_or_program() -> None:
 def test_what_is_not_defined_is_not_drawn() -> None:
     nobody = of_histogram(np.zeros((2, 4), np.int64))
     assert roc_svg(nobody) is None and reliability_svg(nobody) is None
+    assert decision_svg(()) is None
     assert course_svg(Course((1,), "AUC", (None,), (None,), (1.0,)))

@@ -200,5 +200,5 @@ class _Rounded(torch.nn.Module):
 def _cohort(inputs: np.ndarray) -> Cohort:
     count = len(inputs)
     keys = tuple(bytes([number]) * 32 for number in range(count))
-    labels, groups = (np.arange(count) % 2).astype(np.int8), np.zeros(count, np.int8)
+    labels, groups = (np.arange(count) % 2).astype(np.int8), np.zeros((count, 3), np.int8)
     return Cohort(inputs, labels, np.arange(count), groups, keys, pd.DataFrame({"patient": np.arange(count)}))

@@ -46,7 +46,8 @@ async def test_what_is_missing_is_named_and_nothing_is_measured(tmp_path: Path) 
     record(consortium, *SITES[:3])
     with pytest.raises(PolicyViolation) as caught:
         await consortium.serve(lambda coordinator: founding(coordinator, wait_s=0.5))
-    assert {one.code for one in caught.value.violations} == {"phase.conformance", "phase.agreements"}
+    missing = {"phase.conformance", "phase.agreements", "phase.reported"}
+    assert {one.code for one in caught.value.violations} == missing
     assert consortium.state().rollout.measured is None
     record(consortium, SITES[3])
     standing = await consortium.serve(founding)  # the dry round is not repeated
@@ -78,7 +79,7 @@ async def test_a_run_that_is_killed_between_any_two_steps_is_continued(tmp_path:
     async def until_done(consortium: Consortium) -> int:
         for cuts in range(60):
             try:
-                standing = await consortium.serve(founding, cut_at=at_a_new_step)
+                standing = await consortium.conduct(founding, cut_at=at_a_new_step)
             except PowerCut:
                 continue
             if standing.phase == "pilot":
@@ -86,7 +87,8 @@ async def test_a_run_that_is_killed_between_any_two_steps_is_continued(tmp_path:
             sign(consortium)
         raise AssertionError(f"never done: {sorted(seen)}")
 
-    cuts = await until_done(consortium)
+    async with consortium.serving():
+        cuts = await until_done(consortium)
     assert cuts >= 8 and {"enter foundation", "measure foundation", "end foundation"} <= seen
     state = consortium.state()
     digest = dry_round().content_digest()

@@ -14,16 +14,28 @@ from ledger.evidence_subject import PhaseSubject, RoundSubject
 from ledger.evidence_verify import verify_package
 from ledger.report import VerificationFailedError
 from policies.events import IncidentReported
-from policies.rollout.statements import DrillRecorded
+from policies.rollout.statements import DrillRecorded, ModelRolledBack
 from tasks.evidence.audit import audit
 from tasks.evidence.building import build_phase
 from tasks.evidence.reading import NotMeasuredError
 from tests.policies.assembly import plan
 from tests.policies.founding import COORDINATOR, SITES, named
-from tests.policies.rollout.phases import advanced, measured, measurement, signatures, worked
+from tests.policies.rollout.phases import (
+    SURE,
+    advanced,
+    again,
+    clinical_plan,
+    clinical_terms,
+    drill_report,
+    measured,
+    measurement,
+    promoted,
+    signatures,
+    worked,
+)
 from tests.tasks.evidence.witnessed import RULES, Witnessed, cosigned, files_of, payload_of, written
 
-REPORT = b"the poisoned site was found in round 1"
+REPORT = drill_report("poisoning")
 
 
 def told() -> Witnessed:
@@ -154,6 +166,40 @@ def test_reports_of_drills_lie_beside_the_evidence_under_their_digests(tmp_path:
     assert any("poisoning" in notice for notice in without.report.notices)
 
 
+def test_evidence_of_the_clinic_has_limits_calibration_decision_curve_and_change_plan(tmp_path: Path) -> None:
+    made = Witnessed(plan=clinical_plan(), phase="clinical", histogram=SURE)
+    again(made.reach("founded"), clinical_terms(change_plan=canonical.digest(REPORT)))
+    made.say(COORDINATOR, measurement(made))
+    reports = [REPORT, *(drill_report(drill) for drill in ("rollback", "drift"))]
+    files = files_of(made.build_phase(reports=reports))
+    found = audit(written(tmp_path / "x.zip", files), rules=RULES)
+    assert set(found.missing_reports) == {"drift", "rollback"}  # reports of other drills than these
+    document = json.loads(files["payload/phase.json"])
+    newest, told = document["newest"], document["exit"]
+    limits = newest["limits_micro"]
+    assert told["figure_micro"] == limits["low"] < newest["figure_micro"] < limits["high"]
+    assert [one["subgroup"] for one in newest["subgroups"]] == ["female", "male"]
+    assert sum(group["weight_micro"] for group in newest["reliability"]) == pytest.approx(10**6, abs=10)
+    assert newest["decision_curve"][0]["model_micro"] > newest["decision_curve"][-1]["treat_all_micro"]
+    assert f"detached/reports/{canonical.digest(REPORT)}" in files
+    without = audit(written(tmp_path / "y.zip", files_of(made.build_phase())), rules=RULES)
+    assert "change-plan" in without.missing_reports
+
+
+def test_a_champion_and_its_rollback_are_in_the_evidence_of_the_next(tmp_path: Path) -> None:
+    made = Witnessed(plan=clinical_plan(), phase="clinical", histogram=SURE)
+    again(made.reach("founded"), clinical_terms())
+    made.say(COORDINATOR, measurement(made))
+    made.say(COORDINATOR, promoted(made))
+    made.say(COORDINATOR, ModelRolledBack(study="tiny-study", kind="model-harm"))
+    again(made, clinical_terms(), edition="2")
+    made.say(COORDINATOR, measurement(made))
+    files = files_of(made.build_phase())
+    assert audit(written(tmp_path / "x.zip", files), rules=RULES).passed
+    up, down = json.loads(files["payload/phase.json"])["champions"]
+    assert up["promoted"] == named("model 1") and down["rolled_back_to"] is None
+
+
 def test_a_report_that_is_not_the_one_on_the_ledger_is_found(files: dict[str, bytes], tmp_path: Path) -> None:
     report = b"all is well"
     named_so = {**files, f"detached/reports/{canonical.digest(report)}": report}
@@ -161,6 +207,28 @@ def test_a_report_that_is_not_the_one_on_the_ledger_is_found(files: dict[str, by
     exchanged = files_of(drilled().build_phase(reports=[REPORT]))
     exchanged[f"detached/reports/{canonical.digest(REPORT)}"] = report
     assert failure(written(tmp_path / "x.zip", exchanged))[0] == "manifest"
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        drill_report("poisoning", passed=False),
+        drill_report("poisoning", sabotaged=True),
+        drill_report("quarantine"),
+        b"the poisoned site was found in round 1",
+    ],
+    ids=["failed", "sabotaged", "another drill's", "words"],
+)
+def test_a_drill_that_was_not_passed_is_found_though_the_ledger_names_it(
+    report: bytes, tmp_path: Path
+) -> None:
+    """A coordinator that records what failed: whoever signs sees it."""
+    made = Witnessed(plan=plan(rounds=2))
+    worked(made.reach("founded"), drills=["poisoning"])  # type: ignore[arg-type]
+    made.say(COORDINATOR, DrillRecorded(drill="poisoning", report_digest=canonical.digest(report)))
+    made.say(COORDINATOR, measurement(made))
+    named_so = files_of(made.build_phase(reports=[report]))
+    assert failure(written(tmp_path / "x.zip", named_so))[0] == "payload"
 
 
 def test_a_round_s_evidence_has_no_reports(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 import tasks.rollout.canaries
-from adapters.home import Home, SiteConfig, SourceConfig
+from adapters.home import Home, NoSourceError, SiteConfig, SourceConfig
 from adapters.sources import npz
 from adapters.sources.cohort import Cohort, CohortSource
 from adapters.sources.discovery import SourceKind, open_source
@@ -123,6 +123,15 @@ def test_too_few_patients_and_nobody_who_consents(tmp_path: Path) -> None:
 def test_a_source_that_does_not_open_is_named_by_code(tmp_path: Path) -> None:
     source = SourceConfig(kind="npz", path=str(tmp_path / "none.npz"))
     assert failed(tmp_path, source, tiny_plan())["opens"] == "data.missing"
+
+
+def test_the_source_of_the_plans_study_is_checked_and_no_other(tmp_path: Path) -> None:
+    opened, config = home(tmp_path, SourceConfig(kind="npz", path=str(tmp_path / "none.npz")))
+    config = config.model_copy(update={"sources": {"tiny-study": shard(tmp_path)}})
+    assert all(check.passed for check in conform(opened, config, tiny_plan()))
+    elsewhere = config.model_copy(update={"source": None})
+    with pytest.raises(NoSourceError):
+        conform(opened, elsewhere, tiny_plan(study="other-study"))
 
 
 def test_a_plan_of_phantoms_says_nothing_of_a_source(tmp_path: Path) -> None:

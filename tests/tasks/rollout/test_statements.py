@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,19 @@ async def test_what_nobody_came_to_say_waits_for_the_next_run(tmp_path: Path) ->
     with Home(home(consortium)).alone(), pytest.raises(NotSaidYetError):  # a run that is busy elsewhere
         await say_or_leave(home(consortium), paper(), wait_s=0.5)
     await consortium.serve(lambda coordinator: until(coordinator, 1))
+
+
+async def test_nobody_waits_longer_for_a_coordinator_that_is_away_than_they_said(tmp_path: Path) -> None:
+    consortium = new(tmp_path)
+    root, began = home(consortium), time.monotonic()
+    Unsaid(root).put(paper("dpa"))
+    with pytest.raises(NotSaidYetError) as left:
+        await say_or_leave(root, paper(), wait_s=0.5)
+    assert time.monotonic() - began < 20  # the ledger's own patience is 60 s
+    assert str(root / "unsaid") in left.value.public_message and "coordinator" in left.value.remedy
+    assert len(Unsaid(root).waiting()) == 2
+    await consortium.serve(lambda coordinator: until(coordinator, 2))
+    assert consortium.state().rollout.agreements == {(SITE, kind): named(kind) for kind in ("dpa", "baa")}
 
 
 async def test_the_ledger_s_refusal_reaches_whoever_wanted_it_said(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.home import CONFIG, ConsentConfig
 from tasks.train.device import PrecisionError, device_of, precision_of
+from tests.institution import configure
 from tests.tasks.worker.hospital import Hospital
 
 
@@ -22,6 +23,6 @@ def test_half_precision_is_for_a_gpu() -> None:
 def test_a_site_without_a_gpu_that_asks_for_it_is_told_before_any_round(tmp_path: Path) -> None:
     hospital = Hospital(tmp_path, ConsentConfig(basis="waiver"))
     config = hospital.home.root / CONFIG
-    config.write_text(config.read_text() + "device: cpu\nprecision: bfloat16\n")
+    configure(config, device="cpu", precision="bfloat16")
     with pytest.raises(PrecisionError):
         hospital.open()

@@ -52,7 +52,16 @@ def test_logistic_regression_begins_where_every_row_is_a_coin_toss() -> None:
     torch.testing.assert_close(module(rows), rows @ torch.tensor([1.0, 2, 3, 4]))
 
 
+def test_a_known_prevalence_is_where_logistic_regression_begins() -> None:
+    network = Network.from_value({"name": "LogisticRegression", "prevalence": 0.11}, what="network")
+    module = networks.loaded(network, DATA, networks.initial(network, DATA, 3))
+    torch.testing.assert_close(torch.sigmoid(module(torch.zeros(2, 4))), torch.full((2,), 0.11))
+
+
 WRONG = (
+    ("LogisticRegression", {"prevalence": 0.0}, DATA, "network.argument", "prevalence"),
+    ("LogisticRegression", {"prevalence": 1.0}, DATA, "network.argument", "prevalence"),
+    ("MLP", {"prevalence": 0.5}, DATA, "network.argument", "prevalence"),
     ("LogisticRegression", {"hidden": [2]}, DATA, "network.argument", "hidden"),
     ("MLP", {"hidden": []}, DATA, "network.argument", "hidden"),
     ("MLP", {"hidden": [0]}, DATA, "network.argument", "widths"),
