@@ -54,6 +54,11 @@ for path, name, summary in (
     ("coordinator:app", "coordinator", "Run plans as the coordinator, once or on a schedule."),
     ("site:app", "site", "Take part in plans as a hospital, once or for as long as it is served."),
     ("phase.app:app", "phase", "Where the rollout stands; publish terms, measure, sign and end a phase."),
+    (
+        "rollout.app:app",
+        "rollout",
+        "Walk a whole rollout on this machine, from nothing to a clinical champion.",
+    ),
     ("ledger.app:app", "ledger", "Verify, read and prove what is on the ledger."),
     ("evidence:app", "evidence", "Build, show and audit the evidence package of a round."),
     ("model:app", "model", "Export a registered model for use, and check an export."),

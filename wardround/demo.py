@@ -272,7 +272,7 @@ def _found(
     )
     for name, root in founded.sites.items():
         progress.tell(Progress(name, "take in consents"))
-        one = enrol(root, plan.data, plan.consent, now_s=int(time.time()))
+        one = enrol(root, plan, now_s=int(time.time()))
         (root / _WITHDRAWS).write_text(one)
     # Last: only a founded federation with its plan can be resumed.
     (out / "plan.yaml").write_text(yaml.safe_dump(plan.to_json(), sort_keys=False))

@@ -31,7 +31,12 @@ EXAMPLE_DOCUMENT = Path(__file__).resolve().parent.parent / "deployments" / "exa
 FAMILY = re.compile(r"^[A-Z][A-Za-z0-9]{0,62}$")
 FILES = (".npz", ".csv", ".parquet")
 
-app = App(name="federation", help="Found a federation.")
+app = App(name="federation", help="Found a federation; see who is in quarantine.")
+app.command(
+    "wardround.quarantine:quarantine",
+    name="quarantine",
+    help="Show who is in quarantine, why, and who voted to take them back.",
+)
 
 
 class FederationOptionError(InputError):
@@ -211,8 +216,15 @@ def _write(
         console.print(
             f"  wardround consent import FILE --home {out}/sites/NAME     (every site)", soft_wrap=True
         )
+    begun = f"coordinator run --home {out}/coordinator --plan plan.yaml"
+    if phase == "foundation":  # its rules refuse every plan but the dry round's, which this brings along
+        begun = f"phase run foundation --home {out}/coordinator"
+        for record in ("agreement FILE --kind KIND", "conform --plan PLAN"):
+            console.print(
+                f"  wardround site {record} --home {out}/sites/NAME     (every site)", soft_wrap=True
+            )
     console.print(f"  wardround site run --home {out}/sites/NAME     (every site)", soft_wrap=True)
-    console.print(f"  wardround coordinator run --home {out}/coordinator --plan plan.yaml", soft_wrap=True)
+    console.print(f"  wardround {begun}", soft_wrap=True)
 
 
 def _source(path: Path) -> SourceConfig:

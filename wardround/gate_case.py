@@ -26,7 +26,6 @@ _FIELDS: Final = {
     "plan.too-many-members": "update.maximum_sites",
     "plan.unknown-site": "participation.required",
     "plan.published-twice": "edition",
-    "plan.no-latest-model": "base",
     "budget.plan-cap": "budget.epsilon_cap",
     "budget.pool-cap": "rounds",
     "phase.risk-tier": "risk_tier",

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 NOT_FINAL = 1
 
-app = App(name="model", help="Export a registered model for use, and check an export.")
+app = App(name="model", help="Export a registered model for use, check an export, roll a champion back.")
+app.command(
+    "wardround.rollback:rollback", name="rollback", help="Take a champion out of the clinic, at once."
+)
 
 
 class ModelOptionError(InputError):

@@ -30,6 +30,7 @@ from privacy.accounting import MICRO, Curve
 from privacy.statistics import lane_count
 from tasks.planning import bundle_network, parse_either, read_either
 from wardround.examples import EXAMPLES
+from wardround.sweep import sweep
 
 DEFAULT_EXAMPLE = "chest-xray"
 DRAFT = "plan.no-code"
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from wardround.network_description import NetworkDescription
 
 app = App(name="plan", help="Write and check plans and inquiries; a CI build gates on `plan validate`.")
+app.command(sweep)
 
 
 class PlanOptionError(InputError):
@@ -233,7 +235,13 @@ def _show(
         table.add_row("rounds", f"{plan.rounds}, of {plan.training.steps} steps at a site")
         if plan.evaluations(plan.rounds) < plan.rounds:
             table.add_row("evaluated", f"every {plan.evaluation.every} rounds, and the last")
-        table.add_row("cost of a round", cost(per_round))
+        if plan.evaluation.compare is not None:
+            asked = f"ε={plan.evaluation.compare.epsilon:g} for one answer, at the last evaluation"
+            table.add_row("who is better off", asked)
+        table.add_row(
+            "cost of a round" if plan.evaluation.compare is None else "cost of the last round",
+            cost(per_round),
+        )
         table.add_row("noise", _noise(plan))
     table.add_row("cost of all", cost(total))
     if tighter is not None:
@@ -241,7 +249,9 @@ def _show(
     table.add_row(
         "cap", f"ε={plan.budget.epsilon_cap:g}" + (f", here {epsilon_cap:g}" if epsilon_cap else "")
     )
-    table.add_row("sites", f"at least {plan.participation.minimum_sites}")
+    selected = plan.participation.select
+    least = f"at least {plan.participation.minimum_sites}"
+    table.add_row("sites", least if selected is None else f"{selected} of those who approve, {least} report")
     table.add_row("sums", _sums(plan))
     console.print(table)
     console.print(f"digest {plan.content_digest()}", soft_wrap=True)

@@ -84,7 +84,9 @@ def predict(
     _require_standing(opened, home, federation)
     head = None if home is None else _head(home, opened)
     predictor = Predictor(opened, head=head, device=device_of(device))
-    rows = _rows(predictor.predict(read_items(path, opened.about.data, _layout(home))), out)
+    rows = _rows(
+        predictor.predict(read_items(path, opened.about.data, _layout(home, opened.about.study))), out
+    )
     faults, console = 0, Console(highlight=False)
     with ExitStack() as stack:
         table = None
@@ -185,8 +187,10 @@ def _head(home: Path, model: ExportedModel) -> CalibrationHead | None:
     return found
 
 
-def _layout(home: Path | None) -> FeatureLayout | None:
-    """How the site's own tables are written."""
+def _layout(home: Path | None, study: str) -> FeatureLayout | None:
+    """How the site's own tables of the study are written, if it has any."""
     from adapters.home import Home, SiteConfig
 
-    return None if home is None else Home(home).read(SiteConfig).source.table
+    config = None if home is None else Home(home).read(SiteConfig)
+    source = None if config is None else config.sources.get(study, config.source)
+    return None if source is None else source.table

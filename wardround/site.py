@@ -39,6 +39,11 @@ app.command(
     name="conform",
     help="Check the site's own source; if all is well, record that on the ledger.",
 )
+app.command(
+    "wardround.quarantine:vote_release",
+    name="vote-release",
+    help="Vote to take another site back out of quarantine.",
+)
 
 HomeOption = Annotated[Path, Parameter(help="The site's home, with its institution.yaml.")]
 OVERLAP_S = 20
@@ -221,7 +226,16 @@ def _withheld(home: Home, plan_digest: str) -> dict[str, str]:
 
 
 def _is_policy(code: str) -> bool:
-    return code.split(".")[0] in {"budget", "cohort", "consent", "contract", "plan", "policy", "site"}
+    return code.split(".")[0] in {
+        "budget",
+        "cohort",
+        "consent",
+        "contract",
+        "drift",
+        "plan",
+        "policy",
+        "site",
+    }
 
 
 def _followed(

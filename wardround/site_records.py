@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.rollout.statements import Agreement
+from wardround.phase.app import require_wait
 
 HomeOption = Annotated[Path, Parameter(help="The site's home, with its institution.yaml.")]
 WaitOption = Annotated[float, Parameter(help="Seconds to wait until it stands on the ledger.")]
@@ -48,6 +49,7 @@ def agreement(
     from policies.rollout.statements import AgreementRecorded
     from tasks.site.statements import say_or_leave
 
+    require_wait(wait)
     try:
         paper = file.read_bytes()
     except OSError:
@@ -79,6 +81,7 @@ def conform(
     from tasks.rollout.conformance import recorded
     from tasks.site.statements import say_or_leave
 
+    require_wait(wait)
     institution = Home(home)
     config = institution.read(SiteConfig)
     wanted = read_plan(plan)

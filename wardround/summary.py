@@ -18,6 +18,7 @@ from adapters.home import Home
 from adapters.institution_log import read_state
 from ledger.canonical import JsonValue
 from ledger.errors import Violation
+from policies.comparison import answers_of
 from policies.gates import epsilon_text
 from policies.state import FederationState
 from privacy.accounting import MICRO
@@ -124,7 +125,7 @@ class Summary:
                 f"{registered['version']} (candidate)",
                 soft_wrap=True,
             )
-        for line in self.withdrawals():
+        for line in (*self.better_off(), *self.withdrawals()):
             console.print(line, soft_wrap=True)
         console.print(f"\nLook next at ({self.seconds:.0f} s taken)")
         store = self.out / "coordinator"
@@ -142,6 +143,13 @@ class Summary:
 
     def tables(self) -> tuple[Table, Table]:
         return self._site_table(), self.round_table()
+
+    def better_off(self) -> Iterator[str]:
+        """How many sites answered that they gain; told by those who were asked alone, as a sum."""
+        for digest, number in self.state.evaluated:
+            answers = answers_of(self.state, digest, number) if digest == self.plan_digest else None
+            if answers is not None:
+                yield f"gain      at least as good as a model of their own: {answers.text}"
 
     def withdrawals(self) -> Iterator[str]:
         """Where fewer patients took part in a later round than before. Exact figures of the site's own report."""

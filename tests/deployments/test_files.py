@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import inspect
+import io
 import os
 import re
 import subprocess
@@ -14,7 +15,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
+from prefect.cli.deploy._config import _load_deploy_configs_and_actions
+from prefect.client.schemas.schedules import CronSchedule
+from rich.console import Console
 
+from policies.federation import PHASES
 from tests.consortium import tiny_plan
 from wardround.__main__ import app
 
@@ -40,6 +45,39 @@ def test_the_deployments_name_the_flows_and_their_parameters() -> None:
     assert parameters["edition"] == "date"
     # What the home is told of its nights is what the scheduler does.
     assert (parameters["cron"], parameters["time_zone"]) == (nightly["cron"], nightly["timezone"])
+
+
+def test_prefect_reads_the_file_as_it_is_meant() -> None:
+    """Its loader skips a file with one wrong field, and ignores what it does not know, both without an error."""
+    said = io.StringIO()
+    file = DEPLOYMENTS / "prefect.yaml"
+    read, actions = _load_deploy_configs_and_actions(file, console=Console(file=said))
+    assert said.getvalue() == "" and actions == {"build": [], "push": [], "pull": []}
+    written = yaml.safe_load(file.read_text())["deployments"]
+    assert [set(item) for item in read] == [set(item) for item in written]
+    for item in read:
+        assert item["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        for schedule in item.get("schedules", []):
+            if "cron" in schedule:  # read by the scheduler's own class
+                assert CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"]).timezone
+
+
+def test_every_phase_has_its_deployment_and_none_starts_by_itself() -> None:
+    listed = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())["deployments"]
+    nightly, *others = listed
+    phases = {item["name"]: item for item in others if item["entrypoint"].startswith("flows.rollout.")}
+    files = {path.stem for path in (DEPLOYMENTS.parent / "flows" / "rollout").glob("*.py")}
+    assert set(phases) == files & set(PHASES)
+    for name, item in phases.items():
+        assert item["entrypoint"] == f"flows.rollout.{name}.{name}"
+        assert {"home", "terms", "plan"} <= set(item["parameters"])
+        for schedule in item.get("schedules", []):
+            assert not schedule["active"]
+            assert (schedule["cron"], schedule["timezone"]) == (
+                item["parameters"]["cron"],
+                item["parameters"]["time_zone"],
+            )
+            assert schedule["cron"] == nightly["schedules"][0]["cron"]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from policies.code import running_code_digest
 from tests.consortium import Consortium
+from tests.institution import configure
 from tests.wardround.conftest import Command
 from wardround import doctor
 
@@ -60,7 +61,7 @@ def test_a_register_in_the_home_is_restored_with_it(wardround: Command, quick: N
     found = outcomes(wardround("doctor", "--home", root, "--json").out)["register"]
     assert found[0] == "warn" and "another disk" in found[2]
     configuration = root / "institution.yaml"
-    configuration.write_text(configuration.read_text() + f"pool: {tmp_path / 'register'}\n")
+    configure(configuration, pool=str(tmp_path / "register"))
     found = outcomes(wardround("doctor", "--home", root, "--json").out)["register"]
     assert found == ("ok", str(tmp_path / "register"), "")
 

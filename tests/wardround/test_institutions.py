@@ -53,8 +53,19 @@ def test_new_founds_a_federation(wardround: Command, data: list[str], tmp_path: 
     assert config.source.kind == "npz" and Path(config.source.path).is_absolute()
     assert Home(out / "coordinator").read(CoordinatorConfig).public_test is not None
     assert not [path for path in tmp_path.iterdir() if "founding" in path.name]
+    assert "wardround coordinator run" in done.out and "phase run" not in done.out
     again = wardround("federation", "new", "--out", out, *data)
     assert again.code == 2 and again.error.startswith("[federation.exists]")
+
+
+def test_a_federation_that_begins_with_its_foundation_is_told_to_lay_it(
+    wardround: Command, data: list[str], tmp_path: Path
+) -> None:
+    done = wardround("federation", "new", "--out", tmp_path / "f", *data, "--phase", "foundation")
+    assert done.code == 0, done.err
+    for command in ("phase run foundation --home", "site agreement", "site conform", "site run"):
+        assert f"wardround {command} " in done.out
+    assert "coordinator run" not in done.out
 
 
 def test_rotate_key_makes_the_next_key_and_says_when_it_holds(

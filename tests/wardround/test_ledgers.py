@@ -24,6 +24,7 @@ from ledger.static_files import Folder
 from ledger.verify import verify_static
 from tests.adapters.log_server import LogServer, certificates, send
 from tests.consortium import SITES, Consortium
+from tests.institution import configure
 from tests.postgresql_server import PostgresqlServer
 from tests.wardround.conftest import Command
 
@@ -287,7 +288,7 @@ def test_a_ledger_in_postgresql_is_verified_and_exported(
     moved = Log.create(PostgresqlStorage(url), origin=stored.origin, signer=log_signer(copy))
     moved.append(list(stored.entries(0, stored.size)))
     configuration = copy / "coordinator/institution.yaml"
-    configuration.write_text(f"{configuration.read_text()}\nledger: {url}\n")
+    configure(configuration, ledger=url)
     (copy / "coordinator/ledger.sqlite").unlink()
     for path in (copy, copy / "coordinator", url):
         assert wardround("ledger", "verify", path).code == 0, path

@@ -17,12 +17,14 @@ import yaml
 from adapters.home import Home, SiteConfig
 from adapters.sequencer import Sequencer
 from adapters.unsaid import Unsaid
+from flows.rehearsal import WAIT_S
+from flows.site import keep_serving
 from ledger.evidence_zip import pack
 from policies.federation import Federation
 from tasks.coordinator.party import opened_coordinator
 from tasks.found import Founded
 from tasks.site.party import opened_site
-from tests.consortium import SITES, Consortium, keep_serving, site_worker
+from tests.consortium import SITES, Consortium, site_worker
 from tests.flows.rollout.founding import TERMS, founding, new, package, record
 from tests.plans import tiny_plan
 from tests.tasks.evidence.witnessed import files_of
@@ -44,7 +46,7 @@ def serving(consortium: Consortium, *sites: str) -> Iterator[None]:
                 site = await stack.enter_async_context(
                     opened_site(consortium.founded.sites[name], worker=site_worker())
                 )
-                tasks.append(asyncio.create_task(keep_serving(site)))
+                tasks.append(asyncio.create_task(keep_serving(site, wait_s=WAIT_S)))
             while not stop.is_set():
                 await asyncio.sleep(0.05)
             for task in tasks:
@@ -121,6 +123,13 @@ def test_a_phase_ends_with_its_officers_signatures_and_not_before(
     for officer, file in zip(OFFICERS, files, strict=True):
         done = signed(wardround, consortium, officer, evidence, file)
         assert done.code == 0, done.err
+    kept = files[0].read_bytes()
+    over = signed(wardround, consortium, OFFICERS[1], evidence, files[0])
+    assert (
+        over.code == 2 and over.error.startswith("[phase.signature-exists]") and files[0].read_bytes() == kept
+    )
+    lost = signed(wardround, consortium, OFFICERS[1], evidence, tmp_path / "typo" / "x.json")
+    assert lost.code == 2 and lost.error.startswith("[usage.option]") and not (tmp_path / "typo").exists()
     few = wardround("phase", "advance", evidence, *files[:2], "--home", home)
     assert few.code == 3 and "phase.sign-off" in few.error and "2 of 3 of the role data-steward" in few.error
     with serving(consortium):
@@ -129,6 +138,16 @@ def test_a_phase_ends_with_its_officers_signatures_and_not_before(
     assert consortium.state().phase == "pilot"
     again = wardround("phase", "advance", evidence, "--home", home)
     assert again.code == 0 and len(consortium.state().rollout.ended) == 1
+
+
+def test_a_phase_that_is_over_is_said_to_be_so_before_anything_starts(
+    wardround: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround.coordinator.prefect_api", lambda home: pytest.fail("Prefect was started"))
+    consortium = Consortium.found(tmp_path, phase="pilot")
+    done = wardround("phase", "run", "foundation", "--home", consortium.founded.coordinator)
+    assert done.code == 0, done.err
+    assert done.out == "foundation is over: the federation is in its phase pilot; nothing was done\n"
 
 
 def test_who_may_not_sign_does_not(wardround: Command, consortium: Consortium, tmp_path: Path) -> None:

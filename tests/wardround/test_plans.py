@@ -162,3 +162,14 @@ def test_validate_says_nothing_of_norms_where_none_were_replaced(wardround: Comm
         "plan", "validate", write(tmp_path / "plan.yaml", network=attention, data=data, gates=DICE)
     ).out
     assert "GroupNorm of 1 group" in shown and "1 groups" not in shown
+
+
+def test_a_sweep_prints_its_points_and_says_that_they_are_of_nobody(
+    wardround: Command, tmp_path: Path
+) -> None:
+    plan = EXAMPLES / "readmission.yaml"
+    done = wardround("plan", "sweep", plan, "--out", tmp_path / "s", "--epsilon", "8")
+    assert done.code == 0 and "Synthetic stand-in data" in done.out, done.err
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"sweep.csv", "sweep.svg"}
+    assert wardround("plan", "sweep", plan, "--out", tmp_path / "s", "--epsilon", "-1").code == 2
+    assert wardround("plan", "sweep", plan, "--out", plan).code == 2

@@ -64,6 +64,22 @@ def test_bad_usage_exits_2_with_one_line(wardround: Command, arguments: tuple[st
     assert done.error.startswith("[usage]") and "--help" in done.error
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("phase", "incident", "--severity", "minor", "--kind", "other"),
+        ("site", "agreement", "paper.pdf", "--kind", "baa"),
+        ("site", "conform", "--plan", "plan.yaml"),
+        ("site", "vote-release", "hospital-b"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("wait", ["-1", "nan"])
+def test_nobody_waits_less_than_nothing(wardround: Command, arguments: tuple[str, ...], wait: str) -> None:
+    done = wardround(*arguments, "--home", "x", f"--wait={wait}")
+    assert done.code == 2 and done.error.startswith("[usage.option] --wait")
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"

@@ -11,15 +11,23 @@ from ledger.errors import InputError
 
 if TYPE_CHECKING:
     from adapters.home import CoordinatorConfig, Home, SiteConfig
+    from policies.state import FederationState
 
 HomeOption = Annotated[Path, Parameter(help="The institution's home, with its institution.yaml.")]
 CoordinatorOption = Annotated[Path, Parameter(help="The coordinator's home, with its institution.yaml.")]
+
+LONGEST_WAIT_S = 86_400.0
 
 app = App(name="phase", help="Where the rollout stands; publish terms, measure, sign and end a phase.")
 for path, name, summary in (
     ("standing:status", "status", "Show the phase, its terms, and what its gate waits for."),
     ("work:open_terms", "open", "Publish the terms of the phase, before its first round."),
     ("work:run", "run", "Run a phase as far as it comes: work, measurement, evidence, sign-off."),
+    (
+        "drilling:drill",
+        "drill",
+        "Play drills in a rehearsal, keep their reports, and record those that were passed.",
+    ),
     ("ending:measure", "measure", "Write the evidence that the terms are met, or name what is missing."),
     ("ending:sign", "sign", "Sign, as an officer, that a phase may end: over evidence that verifies whole."),
     ("ending:advance", "advance", "End the phase with its officers' signatures, or name what is missing."),
@@ -30,6 +38,30 @@ for path, name, summary in (
 
 class PhaseOptionError(InputError):
     code = "usage.option"
+
+
+def require_wait(wait_s: float) -> None:
+    """PhaseOptionError if nobody can wait that long."""
+    if not 0 <= wait_s <= LONGEST_WAIT_S:
+        raise PhaseOptionError("--wait must be 0 to 86400 seconds")
+
+
+def ledger_state(home: Home, config: SiteConfig | CoordinatorConfig) -> FederationState:
+    """The coordinator's log, or what a site finds final on the exchange; LogUnavailableError while nothing is."""
+    from adapters.exchange import DirectoryExchange
+    from adapters.final_log import FinalLog
+    from adapters.home import CoordinatorConfig
+    from adapters.institution_log import LogUnavailableError, read_state
+
+    if isinstance(config, CoordinatorConfig):
+        return read_state(home)[0]
+    state = FinalLog.read(home.federation, DirectoryExchange(home.resolve(config.exchange))).state
+    if state.federation is None:
+        raise LogUnavailableError(
+            "nothing of the ledger has reached this home yet",
+            remedy=f"Start the coordinator, then `wardround site run --home {home.root}`.",
+        )
+    return state
 
 
 def opened_home(root: Path) -> tuple[Home, SiteConfig | CoordinatorConfig]:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from ledger.errors import InputError
 from wardround.phase.app import CoordinatorOption, PhaseOptionError
+
+if TYPE_CHECKING:
+    from policies.rollout.standing import Standing
+
+
+class SignatureExistsError(InputError):
+    code = "phase.signature-exists"
 
 
 def measure(
@@ -69,8 +77,11 @@ def sign(
         founded = Federation.from_canonical(federation.read_bytes(), what="federation.json")
     except OSError:
         raise PhaseOptionError("--federation: the file cannot be read") from None
+    if out is not None:
+        _require_new(out)
     signed = sign_evidence(package, officer, founded)
     path = out or Path(f"{signed.sign_off.officer}-{signed.statement.measured[:16]}.json")
+    _require_new(path)
     write_atomically(path.resolve(), signed.canonical_bytes())
     console = Console(highlight=False)
     console.print(
@@ -81,8 +92,17 @@ def sign(
     sys.stdout.write(f"{path}\n")
 
 
+def _require_new(path: Path) -> None:
+    """A signature is an officer's word: none is written over, and none into a folder that was mistyped."""
+    if path.exists():
+        raise SignatureExistsError(f"{path} exists and is left as it is", remedy="Choose another --out.")
+    if not path.absolute().parent.is_dir():
+        raise PhaseOptionError(f"--out: there is no folder {path.parent}")
+
+
 def advance(package: Path, /, *signatures: Path, home: CoordinatorOption) -> None:
-    """End the phase: signatures given now and before are counted. Exit 3 names the roles of which too few signed.
+    """End the phase, the clinical one by promoting its model: signatures given now and before are counted. Exit 3
+    names the roles of which too few signed.
 
     Parameters
     ----------
@@ -94,8 +114,9 @@ def advance(package: Path, /, *signatures: Path, home: CoordinatorOption) -> Non
     from adapters.home import CoordinatorConfig, Home
     from ledger.evidence_package import is_package
     from tasks.coordinator.party import opened_coordinator
-    from tasks.rollout.signatures import advance as end
+    from tasks.rollout.promotion import end_phase
     from tasks.rollout.signatures import keep, read_signature, verified_statement
+    from tasks.rollout.status import coordinator_standing
 
     institution = Home(home)
     institution.read(CoordinatorConfig)
@@ -105,10 +126,12 @@ def advance(package: Path, /, *signatures: Path, home: CoordinatorOption) -> Non
     statement = verified_statement(package, institution.federation)
     keep(institution, given, statement)
 
-    async def work() -> str:
+    async def work() -> Standing:
         async with opened_coordinator(home) as coordinator:
-            await end(coordinator, statement)
-            return coordinator.state.phase
+            await end_phase(coordinator, statement)
+            return coordinator_standing(coordinator.home.root, coordinator.state)
 
-    phase = asyncio.run(work())
-    Console(highlight=False).print(f"{statement.phase} is over: the federation is in its phase {phase}")
+    found, console = asyncio.run(work()), Console(highlight=False)
+    console.print(f"{statement.phase} is over: the federation is in its phase {found.phase}")
+    for one in found.champions:
+        console.print(one.described(), soft_wrap=True)

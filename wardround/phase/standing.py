@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from policies.rollout.statements import IncidentKind, Severity
-from wardround.phase.app import HomeOption, opened_home
+from wardround.phase.app import HomeOption, ledger_state, opened_home, require_wait
 
 if TYPE_CHECKING:
     from adapters.home import CoordinatorConfig, Home, SiteConfig
@@ -26,14 +26,22 @@ def status(
     home: HomeOption,
     json: Annotated[bool, Parameter(help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Show where the federation stands. Signatures are shown where they are collected: at the coordinator."""
+    """Show where the federation stands, and at a hospital what it gains itself: that is its own alone.
+
+    Signatures are shown where they are collected: at the coordinator.
+    """
     institution, config = opened_home(home)
     found = standing_of(institution, config)
     if json:
-        value = {"federation": institution.federation.name, **found.to_json()}
+        value = {"federation": institution.federation.name, **found.to_json(), "own": own_gain(institution)}
         sys.stdout.write(f"{json_text.dumps(value)}\n")
         return
     show(institution, found)
+    own = own_gain(institution)
+    if own is not None:
+        told = f"AUC {own['auc_federated']:.3f}, a model of {config.name} alone {own['auc_local_only']:.3f}"
+        said = f"On your own held-out patients: the federation's model {told}. Nobody else is told."
+        Console(highlight=False).print(said, soft_wrap=True)
 
 
 def incident(
@@ -55,6 +63,7 @@ def incident(
     from tasks.coordinator.party import opened_coordinator
     from tasks.site.statements import say_or_leave
 
+    require_wait(wait)
     institution, config = opened_home(home)
     body = IncidentReported(severity=severity, kind=kind)
 
@@ -69,18 +78,27 @@ def incident(
     Console(highlight=False).print(f"{config.name} reported an incident: {severity}, {kind}", soft_wrap=True)
 
 
+def own_gain(home: Home) -> dict[str, float] | None:
+    """AUC of the federation's model and of the hospital's own, off the report in its home; None before they were
+    compared, and at the coordinator."""
+    from wardround.summary import read_report
+
+    kept = read_report(home)
+    federated, alone = kept.get("auc_federated"), kept.get("auc_local_only")
+    if not isinstance(federated, float) or not isinstance(alone, float):
+        return None
+    return {"auc_federated": federated, "auc_local_only": alone}
+
+
 def standing_of(home: Home, config: SiteConfig | CoordinatorConfig) -> Standing:
-    from adapters.exchange import DirectoryExchange
-    from adapters.final_log import FinalLog
     from adapters.home import CoordinatorConfig
-    from adapters.institution_log import read_state
     from policies.rollout.standing import standing
+    from tasks.rollout.status import coordinator_standing
 
-    if isinstance(config, CoordinatorConfig):
-        from tasks.rollout.status import coordinator_standing
-
-        return coordinator_standing(home.root, read_state(home)[0])
-    return standing(FinalLog.read(home.federation, DirectoryExchange(home.resolve(config.exchange))).state)
+    state = ledger_state(home, config)
+    return (
+        coordinator_standing(home.root, state) if isinstance(config, CoordinatorConfig) else standing(state)
+    )
 
 
 def show(home: Home, found: Standing) -> None:
@@ -93,6 +111,11 @@ def show(home: Home, found: Standing) -> None:
     for asked, there, word in rows(found):
         table.add_row(asked, there, _STYLES[word])
     console.print(table)
+    for one in found.champions:
+        console.print(one.described(), soft_wrap=True)
+    if found.through:
+        console.print("Every phase is over. The next model's clinical phase begins with its terms.")
+        return
     missing = found.missing
     said = f"The next gate waits for: {'; '.join(missing)}." if missing else "The phase can end."
     console.print(said, soft_wrap=True)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import yaml
 from cyclopts import Parameter
 from rich.console import Console
 
+from policies.federation import PHASES, Phase
 from wardround.examples import EXAMPLES
-from wardround.phase.app import CoordinatorOption, PhaseOptionError
+from wardround.phase.app import CoordinatorOption, PhaseOptionError, require_wait
 
 if TYPE_CHECKING:
     from adapters.home import Home
 
-LONGEST_WAIT_S = 86_400.0
 
-
-def open_terms(terms: Path, /, *, home: CoordinatorOption) -> None:
+def open_terms(
+    terms: Path,
+    /,
+    *,
+    home: CoordinatorOption,
+    change_plan: Annotated[
+        Path | None, Parameter(help="Of the clinic: the change plan as YAML, which the terms then name.")
+    ] = None,
+    again: Annotated[
+        bool, Parameter(help="Begin the clinical phase anew although it led to a champion.", negative="")
+    ] = False,
+) -> None:
     """Publish terms; they can be corrected until the first plan of their study is published, and stand from then on.
 
     Parameters
@@ -29,15 +39,17 @@ def open_terms(terms: Path, /, *, home: CoordinatorOption) -> None:
     """
     from adapters.home import CoordinatorConfig, Home
     from tasks.coordinator.party import opened_coordinator
-    from tasks.rollout.terms import enter, read_terms
+    from tasks.rollout.terms import enter, read_terms, with_change_plan
 
     wanted = read_terms(terms)
     institution = Home(home)
     institution.read(CoordinatorConfig)
+    if change_plan is not None:
+        wanted = with_change_plan(wanted, change_plan, institution)
 
     async def publish() -> str | None:
         async with opened_coordinator(home) as coordinator:
-            opened = await enter(coordinator, wanted)
+            opened = await enter(coordinator, wanted, again=again)
             return None if opened is None else opened.entry_digest
 
     entry = asyncio.run(publish())
@@ -46,26 +58,39 @@ def open_terms(terms: Path, /, *, home: CoordinatorOption) -> None:
 
 
 def run(
-    phase: Literal["foundation"],
+    phase: Phase,
     /,
     *,
     home: CoordinatorOption,
     terms: Annotated[
         Path | None, Parameter(help="Terms as YAML. Else those in force, or the example's with every site.")
     ] = None,
-    plan: Annotated[Path | None, Parameter(help="The plan of the dry round. Else the example's.")] = None,
-    wait: Annotated[float, Parameter(help="Seconds to wait for what the sites record.")] = 600.0,
+    plan: Annotated[
+        Path | None, Parameter(help="The plan of the phase's rounds. For the foundation else the example's.")
+    ] = None,
+    edition: Annotated[
+        str | None, Parameter(help="Edition of this night instead of the plan's; `date` is the night's date.")
+    ] = None,
+    wait: Annotated[
+        float, Parameter(help="Seconds to wait for what the sites of a foundation record.")
+    ] = 600.0,
 ) -> None:
-    """Run a phase as far as it comes. Cut off or waiting for signatures, run it again: nothing is done twice.
+    """Run a phase as far as it comes: of a foundation all of it, of the others one night.
+
+    Cut off or waiting for signatures, run it again: nothing is done twice.
 
     Parameters
     ----------
     phase
         The phase.
     """
-    if not 0 <= wait <= LONGEST_WAIT_S:
-        raise PhaseOptionError("--wait must be 0 to 86400 seconds")
+    require_wait(wait)
+    if phase != "foundation" and plan is None:
+        raise PhaseOptionError(f"--plan is needed: what is trained in the {phase} phase is yours to say")
+    if phase == "foundation" and edition is not None:
+        raise PhaseOptionError("--edition: a foundation has no nights")
     from adapters.home import CoordinatorConfig, Home
+    from adapters.institution_log import read_state
     from tasks.planning import read_plan
     from tasks.rollout.terms import read_terms
     from wardround.coordinator import prefect_api
@@ -75,16 +100,40 @@ def run(
     institution = Home(home)
     config = institution.read(CoordinatorConfig)
     _ = institution.federation, institution.passphrase
+    now = read_state(institution)[0].phase
+    if PHASES.index(phase) < PHASES.index(now):
+        said = f"{phase} is over: the federation is in its phase {now}; nothing was done"
+        Console(highlight=False).print(said, soft_wrap=True)
+        return
     wanted = _terms(institution, phase) if terms is None else terms.resolve()
-    dry = _dry_round(institution) if plan is None else plan.resolve()
+    trained = _dry_round(institution) if plan is None else plan.resolve()
     # What is wrong with a file is said before anything starts.
     read_terms(wanted)
-    read_plan(dry)
+    read_plan(trained)
     with Display(), prefect_api(home):
+        asyncio.run(_flow(phase, institution.root, wanted, trained, edition=edition, wait_s=wait))
+    show(institution, standing_of(institution, config))
+
+
+async def _flow(
+    phase: Phase, home: Path, terms: Path, plan: Path, *, edition: str | None, wait_s: float
+) -> None:
+    if phase == "foundation":
         from flows.rollout.foundation import foundation
 
-        asyncio.run(foundation(home=str(institution.root), terms=str(wanted), plan=str(dry), wait_s=wait))
-    show(institution, standing_of(institution, config))
+        await foundation(home=str(home), terms=str(terms), plan=str(plan), wait_s=wait_s)
+    elif phase == "pilot":
+        from flows.rollout.pilot import pilot
+
+        await pilot(home=str(home), terms=str(terms), plan=str(plan), edition=edition)
+    elif phase == "expansion":
+        from flows.rollout.expansion import expansion
+
+        await expansion(home=str(home), terms=str(terms), plan=str(plan), edition=edition)
+    else:
+        from flows.rollout.clinical import clinical
+
+        await clinical(home=str(home), terms=str(terms), plan=str(plan), edition=edition)
 
 
 def _terms(home: Home, phase: str) -> Path:

@@ -1,0 +1,1 @@
+"""`wardround rollout`: a whole rollout on one machine, from nothing to a clinical champion."""
