@@ -6,7 +6,6 @@ run the very same code. Events that change it, by type and body:
     federation.founded   {"members":[{"name":...,"key":{...}},...], ...}    index 0, only there; every member signs
     member.admitted      {"name":...,"key":{...}, ...}     signed by quorum(members) of the members
     member.retired       {"name":..., ...}                 signed by the member itself, or by quorum(members)
-    site.released                                          signed by quorum(members) of the members
     key.rotated          {"name":...,"key":{...}, ...}     signed by the new key, and by the old key or, if that is
                                                            lost, by quorum(members) of the members
 
@@ -34,8 +33,6 @@ ADMITTED = "member.admitted"
 RETIRED = "member.retired"
 ROTATED = "key.rotated"
 _ABOUT_MEMBERS = frozenset({FOUNDED, ADMITTED, RETIRED, ROTATED})
-BY_QUORUM = frozenset({"site.released"})
-"""Types that only a quorum of the members can say; what they mean is decided outside the ledger."""
 
 
 class ChainError(VerificationError):
@@ -174,8 +171,6 @@ class EventChain:
     ) -> None:
         event = signed.event
         enough = len(approvers) >= quorum(_active(self.members))
-        if event.type in BY_QUORUM and not enough:
-            raise ChainError(index, "too few members signed this", "ledger.chain.quorum")
         if event.type not in (ADMITTED, RETIRED) and not _brings_key(event):
             return
         if event.type == ADMITTED:
@@ -215,7 +210,7 @@ def _brings_key(event: Event) -> bool:
 def _approvers(index: int, signed: SignedEvent, members: dict[str, Member], log_time_s: int) -> set[str]:
     """The members whose keys in force signed. A signature of anybody else, or one too many, is refused: it would
     let others change the bytes, and so the digest, of what the author signed."""
-    several = signed.event.type in {FOUNDED, ADMITTED, RETIRED, *BY_QUORUM} or _brings_key(signed.event)
+    several = signed.event.type in {FOUNDED, ADMITTED, RETIRED} or _brings_key(signed.event)
     if len(signed.keyids) > 1 and not several:
         raise ChainError(index, "an event of this type carries one signature", "ledger.chain.signature")
     owners = {member.key.keyid: member for member in members.values() if member.active}

@@ -77,6 +77,9 @@ class VerifiedPackage:
         start = DETACHED + REPORTS
         return tuple(name.removeprefix(start) for name in self.files.names if name.startswith(start))
 
+    def enclosed(self, digest: str) -> bytes:
+        return self.files.read(DETACHED + REPORTS + digest)
+
     def entries(self) -> Iterator[bytes]:
         """The N entries, which were verified."""
         within = _LedgerFiles(self.files)

@@ -39,6 +39,7 @@ from policies.events import (
     IdentityRotated,
     IncidentReported,
     MemberRetired,
+    ModelRolledBack,
     PhaseMeasured,
     PhaseOpened,
     PolicyAdopted,
@@ -50,7 +51,7 @@ from policies.events import (
 from policies.federation import PublicKey
 from tests.policies.assembly import Assembly
 from tests.policies.founding import CONSENT, SITES
-from tests.policies.rollout.phases import advanced, agreements, conformance, terms
+from tests.policies.rollout.phases import advanced, agreements, conformance, promoted, terms
 from tests.policies.test_inquiries import answered
 
 ORIGIN = "fuzz.example/log"
@@ -130,13 +131,15 @@ def bodies():
         IdentityRotated(purpose="identity", name=SITES[0], key=PublicKey.of(SITE.public)),
         ConsentPublished.from_value(CONSENT.to_json(), what="consent policy"),
         SiteQuarantined(site=SITES[0], code="test.drill", evidence=told.digest),
-        SiteReleased(site=SITES[0]),
+        SiteReleased(site=SITES[0], quarantine=told.digest),
         PhaseOpened(terms=terms()),
         PhaseMeasured(phase="pilot", opened=told.digest, policy_digest=told.digest),
         advanced(told),
         agreements()[0],
         conformance(),
         DrillRecorded(drill="poisoning", report_digest=told.digest),
+        promoted(told),
+        ModelRolledBack(study="tiny-study", to=told.digest, kind="model-harm"),
         IncidentReported(severity="minor", kind="other"),
         asked.published(),
         asked.figures(),
