@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.nodeid import coerce_node_id
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.postgresql_server import PostgresqlServer
@@ -21,6 +23,15 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     GX_ANALYTICS_ENABLED="false",
 )
+
+
+# How long an example takes says nothing here: other tests share the processor.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "thorough", settings.get_profile("untimed"), max_examples=300, stateful_step_count=60
+)
+if settings.get_current_profile_name() == "default":  # else `--hypothesis-profile` chose
+    settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,6 +52,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         group = item.get_closest_marker("xdist_group")
         if group is not None:
             item._id = coerce_node_id(f"{item.nodeid}@{group.args[0]}")
+
+
+@pytest.fixture(autouse=True)
+def _weights_of_its_own() -> None:
+    """A network that a test makes has the same weights whichever tests its worker ran before. Noise and sampling are
+    not touched: they come from the operating system."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import zipfile
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import settings
 
 from ledger.chain import EventChain
 from ledger.event import NO_PREVIOUS, Event, entry_digest, sign_event
@@ -21,11 +20,6 @@ from ledger.witness import Witness
 from ledger.witness_storage import MemoryWitnessStorage, SqliteWitnessStorage
 from tests.ledger.packaging import ended, packaged
 from tests.ledger.witnessing import create
-
-settings.register_profile("no-deadline", deadline=None)  # other tests share the processor
-settings.register_profile("thorough", deadline=None, max_examples=300, stateful_step_count=60)
-if settings.get_current_profile_name() == "default":  # else `--hypothesis-profile` chose
-    settings.load_profile("no-deadline")
 
 ORIGIN = "ledger.example/wards"
 NOW_S = 1_800_000_000

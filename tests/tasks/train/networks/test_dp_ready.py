@@ -170,6 +170,16 @@ def test_it_is_refused_and_named(what: str) -> None:
     assert caught.value.code == "network.not-private" and reason in str(caught.value)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_little_of_the_others_shows_whatever_the_weights(seed: int) -> None:
+    """A network is as it is drawn: beside quiet company alone, one in twenty of these passed as separate."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ItemNetwork(Wrapped(MixingInTraining()), DATA)
+    with pytest.raises(NetworkNotPrivateError):
+        make_ready(network, norm_groups=2)
+
+
 def test_a_network_that_cannot_be_clipped_is_refused_before_anything_is_trained() -> None:
     """Windows and patches of several items side by side, where clipping looks for items."""
     network = Network(name="SwinUNETR", arguments={"feature_size": 12})
