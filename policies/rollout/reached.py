@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from policies.comparison import Answers, answers_of
-from policies.facts import uses_patients
+from policies.facts import contract_digest, uses_patients
 from policies.federation import PHASES
 from policies.rollout.confidence import FigureLimits, figure_limits
 from policies.rollout.record import Opened
@@ -36,7 +36,8 @@ class Reached:
     before_micro: int | None
     """The figure of the study's champion, else the best of its models from before the terms."""
     conforming: tuple[str, ...]
-    """Sites whose source met its contract since the terms were published."""
+    """Sites whose source met, since the terms were published, the contract under which the newest model learned;
+    before there is one, and in the foundation, whose models learn from phantoms, any contract."""
     agreed: tuple[str, ...]
     """Sites that have every agreement of the terms on record."""
     missing_drills: tuple[str, ...]
@@ -65,11 +66,13 @@ class Reached:
 def reached(state: FederationState, opened: Opened) -> Reached:
     terms, told = opened.terms, state.rollout
     sites = [site.name for site in state.founded().sites()]
-    conforming = tuple(site for site in sites if conforms(state, site))
     agreed = tuple(
         site for site in sites if all((site, kind) in told.agreements for kind in terms.agreements)
     )
     rounds = counted_rounds(state, opened)
+    learned_from_patients = rounds and terms.phase != PHASES[0]
+    contract = contract_digest(state.plans[rounds[-1][0]].plan) if learned_from_patients else None
+    conforming = tuple(site for site in sites if conforms(state, site, contract))
     evaluated = state.evaluated.get(rounds[-1]) if rounds else None
     figured = _in_figures(state, rounds[-1]) if rounds else frozenset()
     return Reached(
@@ -95,10 +98,12 @@ def counted_rounds(state: FederationState, opened: Opened) -> tuple[RoundKey, ..
     return _registered(state, opened, since=True)
 
 
-def conforms(state: FederationState, site: str) -> bool:
-    """Its source met its contract since the terms were published."""
+def conforms(state: FederationState, site: str, contract_digest: str | None = None) -> bool:
+    """Its source met this contract since the terms were published; of None, whichever it said."""
     opened, said = state.rollout.opened, state.rollout.conformance.get(site)
-    return opened is not None and said is not None and said[0] > opened.index
+    if opened is None or said is None or said[0] <= opened.index:
+        return False
+    return contract_digest in (None, said[1].contract_digest)
 
 
 def began(state: FederationState, opened: Opened) -> bool:

@@ -19,7 +19,8 @@ from policies.rollout import gate
 from policies.rollout.reached import Reached, reached
 from policies.rollout.record import Measured, Opened
 from policies.rollout.sign_off import SignOffStatement, faulty
-from policies.rollout.statements import Severity, SignOff
+from policies.rollout.statements import PhaseTerms, Severity, SignOff
+from policies.rollout.thresholds import thresholds
 
 if TYPE_CHECKING:
     from policies.state import FederationState
@@ -69,6 +70,11 @@ class ChampionStanding:
     round: int
     index: int
     """Of the entry that promoted it."""
+    terms: PhaseTerms
+    """That it met."""
+    evidence_digest: str
+    signed_by: tuple[str, ...]
+    """Officers."""
     in_doubt: tuple[Severity, ...]
     """Major and critical incidents reported since, of whatever: whether it may be used is for people to say."""
 
@@ -83,6 +89,9 @@ class ChampionStanding:
             "plan_digest": self.plan_digest,
             "round": self.round,
             "index": self.index,
+            "terms": self.terms.to_json(),
+            "evidence_digest": self.evidence_digest,
+            "signed_by": list(self.signed_by),
             "in_doubt": list(self.in_doubt),
         }
 
@@ -156,54 +165,34 @@ def _conditions(state: FederationState, opened: Opened) -> tuple[Condition, ...]
     missing = set(installed_rules().decide("phase_exit", gate.exit_facts(state, opened, found)))
     if "phase.evaluation-missing" in missing:
         missing.update(EVALUATED)
+    champion, there = state.rollout.champion(opened.terms.study), _there(state, opened, found)
+    before = "the best before" if champion is None else "the champion"
     return tuple(
-        Condition(code.split()[0], asked, there, not (set(code.split()) & missing))
-        for code, asked, there in _asked(state, opened, found)
+        Condition(codes.split()[0], asked, there[codes], not (set(codes.split()) & missing))
+        for codes, asked in thresholds(opened.terms, before=before).items()
     )
 
 
-def _asked(state: FederationState, opened: Opened, found: Reached) -> list[tuple[str, str, str]]:
-    """(code, what the terms ask for, what there is). Codes that belong together are told as one."""
-    terms, figure = opened.terms, figure_text(found.figure_micro)
-    least = f"{terms.minimum_sites} sites"
-    papers = ", ".join(terms.agreements)
-    evaluated = "none" if found.figure_micro is None else figure
-    sure = "" if terms.confidence is None else f", at its lower {terms.confidence:.0%} limit"
-    limits = _limits(found)
-    asked = [
-        ("phase.conformance", f"{least} whose source meets its contract", _named(found.conforming)),
-        ("phase.agreements", f"{least} with {papers} on record" if papers else "", _named(found.agreed)),
-        (
-            "phase.rounds",
-            f"{terms.minimum_rounds} registered rounds of {terms.study}",
-            str(len(found.rounds)),
+def _there(state: FederationState, opened: Opened, found: Reached) -> dict[str, str]:
+    """By the codes of `thresholds`, what there is of what is asked."""
+    figure = figure_text(found.figure_micro) + _limits(found)
+    passed = [one for one in opened.terms.drills if one not in found.missing_drills]
+    return {
+        "phase.conformance": _named(found.conforming),
+        "phase.agreements": _named(found.agreed),
+        "phase.rounds": str(len(found.rounds)),
+        "phase.reported": _named(found.reported),
+        "phase.evaluation-missing": "none" if found.figure_micro is None else figure_text(found.figure_micro),
+        "phase.figure": figure,
+        "phase.regression": f"{figure} after {figure_text(found.before_micro)}",
+        "phase.subgroups-missing phase.subgroup-gap": _named(
+            [figure_text(one) for one in found.subgroup_figures_micro]
         ),
-        ("phase.reported", f"{least} in the last of them", _named(found.reported)),
-        ("phase.evaluation-missing", "an evaluated model", evaluated),
-        ("phase.figure", f"a figure of at least {terms.minimum_figure:g}{sure}", figure + limits),
-    ]
-    if terms.maximum_regression is not None:
-        champion = state.rollout.champion(terms.study)
-        before = "the best before" if champion is None else "the champion"
-        wanted = f"at most {terms.maximum_regression:g} under {before}{sure}"
-        there = f"{figure}{limits} after {figure_text(found.before_micro)}"
-        asked.append(("phase.regression", wanted, there))
-    if terms.maximum_subgroup_gap is not None:
-        wanted = f"subgroups at most {terms.maximum_subgroup_gap:g} apart"
-        there = ", ".join(map(figure_text, found.subgroup_figures_micro)) or "none"
-        asked.append(("phase.subgroups-missing phase.subgroup-gap", wanted, there))
-    if terms.minimum_subgroup_figure is not None:
-        wanted = f"no subgroup under {terms.minimum_subgroup_figure:g}{sure}"
-        there = ", ".join(map(figure_text, found.subgroups_judged_micro)) or "none"
-        asked.append(("phase.subgroup-floor", wanted, there))
-    if terms.minimum_better_off is not None:
-        wanted = f"{terms.minimum_better_off} sites that say they are better off"
-        asked.append(("phase.better-off", wanted, gate.better_off_text(found)))
-    asked.append(("phase.quarantine", "no site in quarantine", _named(sorted(state.quarantined))))
-    if terms.drills:
-        passed = [one for one in terms.drills if one not in found.missing_drills]
-        asked.append(("phase.drills", f"drills {', '.join(terms.drills)}", _named(passed)))
-    return [one for one in asked if one[1]]
+        "phase.subgroup-floor": _named([figure_text(one) for one in found.subgroups_judged_micro]),
+        "phase.better-off": gate.better_off_text(found),
+        "phase.quarantine": _named(sorted(state.quarantined)),
+        "phase.drills": _named(passed),
+    }
 
 
 def _limits(found: Reached) -> str:
@@ -220,6 +209,9 @@ def _champions(state: FederationState) -> tuple[ChampionStanding, ...]:
             plan_digest=one.body.plan_digest,
             round=one.body.round,
             index=one.index,
+            terms=one.terms,
+            evidence_digest=one.body.evidence_digest,
+            signed_by=tuple(signed.officer for signed in one.body.sign_offs),
             in_doubt=tuple(
                 incident.said.severity
                 for incident in told.incidents

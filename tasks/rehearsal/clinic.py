@@ -10,12 +10,13 @@ from adapters.lineage import champion_version
 from adapters.officer import OfficerFolder
 from adapters.unsaid import Unsaid
 from ledger import canonical
-from policies.code import running_code_digest
+from policies.plan import Plan
 from policies.rollout.record import Opened
-from policies.rollout.statements import ConformanceRecorded, DrillRecorded, PhaseTerms
+from policies.rollout.statements import DrillRecorded, PhaseTerms
 from tasks.coordinator.party import Coordinator
 from tasks.found import COORDINATOR
 from tasks.rehearsal.cast import Cast
+from tasks.rollout.conformance import recorded
 from tasks.rollout.signatures import keep, signed_evidence, statement_to_sign
 
 _NOTHING = canonical.digest(b"rehearsed")
@@ -37,11 +38,10 @@ def clinical_terms(study: str, *, sites: int, maximum_regression: float) -> Phas
     )
 
 
-def conform_everywhere(cast: Cast) -> None:
-    """Leave at every site that its source conforms; its next run says it."""
+def conform_everywhere(cast: Cast, plan: Plan) -> None:
+    """Leave at every site that its source meets the plan's contract; its next run says it."""
     for root in cast.founded.sites.values():
-        said = ConformanceRecorded(contract_digest=_NOTHING, code_digest=running_code_digest())
-        Unsaid(root).put(said)
+        Unsaid(root).put(recorded(plan))
 
 
 async def record_drills(coordinator: Coordinator, opened: Opened) -> None:

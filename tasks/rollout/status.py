@@ -10,7 +10,8 @@ from pathlib import Path
 from prefect.artifacts import acreate_table_artifact
 from prefect.context import FlowRunContext
 
-from policies.rollout.standing import Standing, standing
+from policies.rollout.standing import ChampionStanding, Standing, standing
+from policies.rollout.thresholds import thresholds
 from policies.state import FederationState
 from tasks.coordinator.party import Coordinator
 from tasks.rollout.signatures import collected, statement_to_sign
@@ -30,7 +31,7 @@ def coordinator_standing(home: Path, state: FederationState) -> Standing:
 def rows(found: Standing) -> list[tuple[str, str, str]]:
     """(what is asked, what there is, ok | missing), in the order in which things happen."""
     if found.through:
-        return [(f"a champion of {one.study}", f"model {one.model_digest}", "ok") for one in found.champions]
+        return [row for one in found.champions for row in _champion_rows(one)]
     if found.opened is None:
         return [("terms of the phase", "none are published", "missing")]
     told = [(one.asked, one.there, _word(one.met)) for one in found.conditions]
@@ -42,6 +43,16 @@ def rows(found: Standing) -> list[tuple[str, str, str]]:
         for one in found.signatures
     ]
     return told
+
+
+def _champion_rows(champion: ChampionStanding) -> list[tuple[str, str, str]]:
+    """What it was held to: its terms stand on the ledger, and the officers' evidence shows that it met them."""
+    promoted = f"met when entry {champion.index} promoted it"
+    return [
+        (f"a champion of {champion.study}", f"model {champion.model_digest}", "ok"),
+        *((asked, promoted, "ok") for asked in thresholds(champion.terms).values()),
+        (f"evidence {champion.evidence_digest[:16]}", f"signed by {', '.join(champion.signed_by)}", "ok"),
+    ]
 
 
 @step

@@ -12,6 +12,7 @@ import pytest
 from ledger.errors import PolicyViolation
 from policies.rollout.record import Champion, Rollout
 from policies.rollout.statements import ModelPromoted, SignOff
+from tests.consortium import SITES
 from tests.flows.rollout.clinic import OFFICERS, clinical, conform, new, plan, terms
 from tests.flows.rollout.founding import package
 from tests.policies.founding import named
@@ -42,6 +43,12 @@ def test_a_model_is_signed_promoted_shown_and_rolled_back(wardround: Command, tm
         shown = wardround("phase", "status", "--home", home)
         assert "Every phase is over" in shown.out and "promoted by entry" in shown.out
         (champion,) = json.loads(wardround("phase", "status", "--home", home, "--json").out)["champions"]
+        # Every member sees what it was held to, also when the phase is over.
+        shown = wardround("phase", "status", "--home", consortium.founded.sites[SITES[0]])
+        least = f"a figure of at least {champion['terms']['minimum_figure']:g}, at its lower 95% limit"
+        assert (
+            least in shown.out and "signed by" in shown.out and champion["evidence_digest"][:16] in shown.out
+        )
         # An incident leaves it named, and in doubt.
         major = ("--severity", "major", "--kind", "model-harm")
         assert wardround("phase", "incident", "--home", home, *major).code == 0

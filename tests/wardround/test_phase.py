@@ -222,9 +222,14 @@ def test_terms_are_published_once_and_of_the_phase_in_force(
 ) -> None:
     home, terms = consortium.founded.coordinator, tmp_path / "terms.yaml"
     terms.write_text(yaml.safe_dump(TERMS.to_json()))
+    checked = ("phase", "open", terms, "--home", home, "--check")
+    assert wardround(*checked).out == "these terms of foundation are in force\n"
     with serving(consortium):
         assert wardround("phase", "open", terms, "--home", home).code == 0  # these stand
         terms.write_text(yaml.safe_dump({**TERMS.to_json(), "minimum_sites": 3}))
+        size = consortium.state().size
+        would = wardround(*checked)
+        assert would.code == 3 and "phase.terms-fixed" in would.error and consortium.state().size == size
         changed = wardround("phase", "open", terms, "--home", home)
         assert changed.code == 3 and "phase.terms-fixed" in changed.error
         pilot = {**TERMS.to_json(), "phase": "pilot", "minimum_figure": 0.6}
@@ -234,6 +239,18 @@ def test_terms_are_published_once_and_of_the_phase_in_force(
     terms.write_text("phase: foundation\n")
     assert wardround("phase", "open", terms, "--home", home).code == 2
     assert wardround("phase", "open", tmp_path / "none", "--home", home).code == 2
+
+
+def test_terms_are_checked_before_they_are_published(wardround: Command, tmp_path: Path) -> None:
+    consortium, terms = new(tmp_path / "f"), tmp_path / "terms.yaml"
+    size = consortium.state().size
+    checked = ("phase", "open", terms, "--home", consortium.founded.coordinator, "--check")
+    terms.write_text(yaml.safe_dump(TERMS.to_json()))
+    assert wardround(*checked).out == "these terms of foundation may be published\n"
+    terms.write_text(yaml.safe_dump({**TERMS.to_json(), "minimum_sites": 30, "agreements": []}))
+    would = wardround(*checked)
+    assert would.code == 3 and "phase.terms-sites" in would.err and "phase.terms-weak" in would.err
+    assert consortium.state().size == size
 
 
 def test_a_hospital_records_its_papers_and_its_source(wardround: Command, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from tasks.planning import read_plan
 from tasks.rollout.terms import read_terms
 from tests.wardround.conftest import Command
 from wardround.examples import EXAMPLES
+from wardround.rollout import act
+from wardround.rollout.act import Act, Refusal
 from wardround.rollout.cast import PLANS
 from wardround.rollout.demo import MARKER
 from wardround.rollout.failures import FAILURES
@@ -48,6 +50,17 @@ def test_what_was_never_begun_is_not_gone_on_with(wardround: Command, tmp_path: 
     assert "no walk to go on with" in wardround("rollout", "demo", "--out", tmp_path / "x", "--resume").error
     both = wardround("rollout", "demo", "--resume", "--overwrite", "--out", tmp_path)
     assert both.code == 2 and "--resume goes on with what is there" in both.error
+
+
+def test_a_walk_that_was_cut_off_tells_all_its_phases(tmp_path: Path) -> None:
+    assert act.kept(tmp_path) == ()
+    pilot, foundation = Act("pilot", signed=("a", "b")), Act("foundation", evidence="foundation-1.zip")
+    refused = Act("pilot", [Refusal("the threshold is lowered", ("phase.terms-fixed",))], "AUC 0.7")
+    for told in (pilot, foundation, refused):
+        act.keep(tmp_path, told)
+    assert act.kept(tmp_path) == (foundation, refused)
+    (tmp_path / act.FILE).write_text("[{")
+    assert act.kept(tmp_path) == ()
 
 
 @pytest.mark.parametrize("phase", PHASES)

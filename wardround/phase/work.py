@@ -16,6 +16,7 @@ from wardround.phase.app import CoordinatorOption, PhaseOptionError, require_wai
 
 if TYPE_CHECKING:
     from adapters.home import Home
+    from policies.rollout.statements import PhaseTerms
 
 
 def open_terms(
@@ -28,6 +29,9 @@ def open_terms(
     ] = None,
     again: Annotated[
         bool, Parameter(help="Begin the clinical phase anew although it led to a champion.", negative="")
+    ] = False,
+    check: Annotated[
+        bool, Parameter(help="Say what the gate would say to these terms, and publish nothing.", negative="")
     ] = False,
 ) -> None:
     """Publish terms; they can be corrected until the first plan of their study is published, and stand from then on.
@@ -46,6 +50,9 @@ def open_terms(
     institution.read(CoordinatorConfig)
     if change_plan is not None:
         wanted = with_change_plan(wanted, change_plan, institution)
+    if check:
+        _check(institution, wanted)
+        return
 
     async def publish() -> str | None:
         async with opened_coordinator(home) as coordinator:
@@ -55,6 +62,25 @@ def open_terms(
     entry = asyncio.run(publish())
     said = f"{wanted.phase} lies behind" if entry is None else f"terms of {wanted.phase}: entry {entry}"
     Console(highlight=False).print(said, soft_wrap=True)
+
+
+def _check(home: Home, wanted: PhaseTerms) -> None:
+    """PolicyViolation with everything that the gate has against these terms."""
+    from adapters.institution_log import read_state
+    from ledger.errors import PolicyViolation
+    from policies.rollout.gate import opening
+    from policies.rollout.statements import PhaseOpened
+
+    state, _ = read_state(home)
+    opened = state.rollout.opened
+    if opened is not None and opened.terms == wanted:
+        said = "are in force"
+    else:
+        refused = opening(state, PhaseOpened(terms=wanted))
+        if refused:
+            raise PolicyViolation(refused)
+        said = "may be published"
+    Console(highlight=False).print(f"these terms of {wanted.phase} {said}", soft_wrap=True)
 
 
 def run(

@@ -127,8 +127,7 @@ def _show(walk: Walk, *, seconds: float, json: bool) -> None:
     from wardround.rollout.story import Story
 
     story = Story.told(walk, seconds=seconds)
-    if story.acts:  # what was left to do; a walk that is over keeps what it had told
-        write_atomically(walk.cast.root / "walk.json", f"{story.to_json()}\n".encode())
+    write_atomically(walk.cast.root / "walk.json", f"{story.to_json()}\n".encode())
     if json:
         sys.stdout.write(f"{story.to_json()}\n")
         return

@@ -41,8 +41,10 @@ class Records:
 
     async def conformance(self, phase: Phase, site: str) -> None:
         """Of one hospital; one whose source does not conform records nothing."""
-        stays = phase in ("foundation", "pilot") and site in SITES[:PILOT_SITES]
-        plan, home = self.cast.plan("pilot" if stays else "expansion"), self.cast.sites[site]
+        studied: Phase = phase
+        if phase == "foundation":  # whose own plan asks nothing of a source
+            studied = "pilot" if site in SITES[:PILOT_SITES] else "expansion"
+        plan, home = self.cast.plan(studied), self.cast.sites[site]
         passed = await asyncio.get_running_loop().run_in_executor(self.checkers, _conforms, home, plan)
         if passed:
             Unsaid(home).put(recorded(read_plan(plan)))

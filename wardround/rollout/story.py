@@ -21,8 +21,9 @@ from policies.federation import PHASES
 from policies.gates import epsilon_text, figure_text
 from policies.state import FederationState
 from privacy.accounting import MICRO
+from wardround.rollout.act import Act, as_json, kept
 from wardround.rollout.cast import IMAGES, SITES, STAYS
-from wardround.rollout.walk import Act, Walk
+from wardround.rollout.walk import Walk
 
 VERIFIERS: Final = {"ledger": ("ledger", "verify"), "evidence": ("wardround", "evidence", "verify")}
 
@@ -49,7 +50,7 @@ class Story:
         phases = [path for phase in PHASES for path in found if path.name.startswith(f"{phase}-")]
         with ThreadPoolExecutor(4) as pool:
             packages = tuple(pool.map(_verified, phases))
-        return cls(walk.cast.root, tuple(walk.acts), state, packages, seconds)
+        return cls(walk.cast.root, kept(walk.cast.root), state, packages, seconds)
 
     def show(self, console: Console) -> None:
         table = Table(title="From nothing to a champion", title_justify="left")
@@ -67,7 +68,7 @@ class Story:
             codes = "\n".join(", ".join(one.codes) for one in act.refusals)
             signed, seconds = f"{len(act.signed)} officers", f"{act.seconds:.0f}"
             table.add_row(act.phase, told, codes, act.figures, signed, seconds)
-        console.print(table if self.acts else "Nothing was left to do.")
+        console.print(table)
         for one in self.packages:
             said = ", ".join(
                 f"{name} {'verified' if ok else 'NOT verified'}" for name, ok in one.verdicts.items()
@@ -108,23 +109,12 @@ class Story:
         }
 
     def to_json(self) -> str:
-        acts: list[JsonValue] = [
-            {
-                "phase": act.phase,
-                "refusals": [{"told": one.told, "codes": [*one.codes]} for one in act.refusals],
-                "figures": act.figures,
-                "signed": [*act.signed],
-                "evidence": None if act.evidence is None else act.evidence.name,
-                "seconds": round(act.seconds, 1),
-            }
-            for act in self.acts
-        ]
         packages: list[JsonValue] = [{"package": one.package.name, **one.verdicts} for one in self.packages]
         epsilon: dict[str, JsonValue] = {name: value / MICRO for name, value in self._epsilon_micro().items()}
         found = self.state.rollout.champion(IMAGES)
         return json.dumps(
             {
-                "phases": acts,
+                "phases": as_json(self.acts),
                 "packages": packages,
                 "champion": None if found is None else found.body.model_digest,
                 "epsilon": epsilon,

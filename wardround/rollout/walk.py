@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,8 @@ from tasks.rollout.measurement import evidence_path
 from tasks.rollout.promotion import end_phase
 from tasks.rollout.signatures import keep, signed_evidence, verified
 from tasks.rollout.terms import enter, read_terms
+from wardround.rollout.act import Act, Refusal
+from wardround.rollout.act import keep as keep_act
 from wardround.rollout.cast import IMAGES, Cast
 from wardround.rollout.failures import FAILURES
 from wardround.rollout.records import Records, keeping_records
@@ -48,38 +50,12 @@ class NotRefusedError(CodedError):
     code = "rollout.not-refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What was made to fail, and what the gate said to it."""
-
-    told: str
-    violations: tuple[Violation, ...]
-
-    @property
-    def codes(self) -> tuple[str, ...]:
-        return tuple(sorted({one.code for one in self.violations}))
-
-
-@dataclass
-class Act:
-    """What came of one phase, for people."""
-
-    phase: Phase
-    refusals: list[Refusal] = field(default_factory=list)
-    figures: str = ""
-    """Of the newest model that counted: federated, noised, and on the ledger."""
-    evidence: Path | None = None
-    signed: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-
 @dataclass
 class Walk:
     cast: Cast
     stop_at: Phase | None
     """The phase whose failure is left as it is."""
     tell: Callable[[str], None]
-    acts: list[Act] = field(default_factory=list)
 
     def state(self) -> FederationState:
         return read_state(Home(self.cast.coordinator))[0]
@@ -94,13 +70,10 @@ class Walk:
         for phase in PHASES:
             if self.is_over(phase):
                 continue
-            act = Act(phase)
-            self.acts.append(act)
-            began = time.monotonic()
-            try:
-                await self.play(act, records)
-            finally:
-                act.seconds = time.monotonic() - began
+            act, began = Act(phase), time.monotonic()
+            await self.play(act, records)
+            act.seconds = round(time.monotonic() - began, 1)
+            keep_act(self.cast.root, act)
 
     def is_over(self, phase: Phase) -> bool:
         state = self.state()
@@ -133,10 +106,11 @@ class Walk:
         try:
             await attempt
         except PolicyViolation as refused:
-            if code not in {one.code for one in refused.violations}:
+            codes = tuple(sorted({one.code for one in refused.violations}))
+            if code not in codes:
                 raise
-            act.refusals.append(Refusal(told, refused.violations))
-            self.tell(f"{act.phase}: refused, {', '.join(act.refusals[-1].codes)}")
+            act.refusals.append(Refusal(told=told, codes=codes))
+            self.tell(f"{act.phase}: refused, {', '.join(codes)}")
             if self.stop_at == act.phase:
                 raise
         else:
@@ -173,9 +147,10 @@ class Walk:
         if opened is None or measured is None:
             raise PolicyViolation([Violation("phase.not-measured", f"{act.phase} was not measured")])
         act.figures = _figures(reached(state, opened)) if act.phase != PHASES[0] else "of phantoms"
-        act.evidence = evidence_path(self.cast.coordinator, act.phase, measured.entry_digest)
+        evidence = evidence_path(self.cast.coordinator, act.phase, measured.entry_digest)
+        act.evidence = evidence.name
         self.tell(f"{act.phase}: officers verify the evidence and sign")
-        statement = await verified(act.evidence, federation)
+        statement = await verified(evidence, federation)
         needed = dict(federation.sign_offs_for(act.phase))
         signers: list[Officer] = []
         for officer in federation.officers:

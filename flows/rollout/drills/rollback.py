@@ -67,7 +67,7 @@ def _plan(edition: str) -> Plan:
 async def _promoted(rehearsal: Rehearsal, plan: Plan, *, maximum_regression: float) -> str:
     """Digest of the champion after a clinical phase with this plan, under terms of its own; "" if there is none."""
     terms = clinical_terms(STUDY, sites=len(SITES), maximum_regression=maximum_regression)
-    conform_everywhere(rehearsal)
+    conform_everywhere(rehearsal, plan)
     phase = partial(_clinical, plan=plan, terms=terms)
     await rehearsal.serve(phase)
     sign_as_everybody(rehearsal)

@@ -12,15 +12,14 @@ from adapters.unsaid import Unsaid
 from flows.coordinator import run_plan
 from flows.rollout.phase import run_phase
 from ledger import canonical
-from policies.code import running_code_digest
 from policies.plan import Plan
 from policies.rollout.record import Opened
 from policies.rollout.standing import Standing
-from policies.rollout.statements import ConformanceRecorded, DrillRecorded, PhaseTerms
+from policies.rollout.statements import DrillRecorded, PhaseTerms
 from tasks.coordinator.party import Coordinator
+from tasks.rollout.conformance import recorded
 from tasks.rollout.terms import read_terms, with_change_plan
 from tests.consortium import SITES, Consortium, tiny_plan
-from tests.policies.founding import named
 from tests.policies.rollout.phases import drill_report
 from wardround.examples import EXAMPLES
 
@@ -70,8 +69,7 @@ def terms(consortium: Consortium, **fields: object) -> PhaseTerms:
 
 def conform(consortium: Consortium) -> None:
     for site in SITES:
-        said = ConformanceRecorded(contract_digest=named("contract"), code_digest=running_code_digest())
-        Unsaid(consortium.founded.sites[site]).put(said)
+        Unsaid(consortium.founded.sites[site]).put(recorded(plan()))
 
 
 async def validate(coordinator: Coordinator, opened: Opened, *, plan: Plan) -> None:

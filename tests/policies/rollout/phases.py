@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from policies.events import ModelPromoted, PhaseAdvanced, PhaseMeasured, PhaseOpened
+from policies.facts import contract_digest
 from policies.federation import PHASES
 from policies.plan import Plan
 from policies.rollout.drill_report import STEPS, DrillReport, DrillStep
@@ -74,8 +75,9 @@ def phantoms() -> dict[str, object]:
     return {**plan().data.to_json(), "source": "phantoms"}
 
 
-def conformance() -> ConformanceRecorded:
-    return ConformanceRecorded(contract_digest=named("contract"), code_digest=CODE)
+def conformance(contract: str | None = None) -> ConformanceRecorded:
+    """By default to the tiny plan's contract."""
+    return ConformanceRecorded(contract_digest=contract or contract_digest(plan()), code_digest=CODE)
 
 
 def agreements() -> tuple[AgreementRecorded, ...]:

@@ -298,6 +298,19 @@ def test_who_was_left_out_of_the_figures_has_not_reported() -> None:
     assert refusals(assembly, measurement(assembly)) == {"phase.reported"}
 
 
+def test_a_source_that_meets_another_contract_than_the_models_does_not_conform() -> None:
+    assembly = Assembly(plan=plan(rounds=2)).reach("founded")
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms()))
+    for site in (A, B, C):
+        assembly.say(site, conformance())
+    assembly.say(D, conformance(named("a contract that asks for less")))
+    assert "phase.conformance" not in refusals(assembly, measurement(assembly))  # nothing is learned yet
+    assembly.reach_after_founding("registered")
+    assert refusals(assembly, measurement(assembly)) == {"phase.conformance", "phase.reported"}
+    assembly.say(D, conformance())
+    assert not refusals(assembly, measurement(assembly))
+
+
 def test_the_same_sites_conform_agree_and_report() -> None:
     assembly = Assembly(plan=plan(rounds=2)).reach("founded")
     assembly.say(COORDINATOR, PhaseOpened(terms=terms(minimum_sites=3, agreements=["irb"])))
