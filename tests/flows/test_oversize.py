@@ -16,6 +16,8 @@ pytestmark = pytest.mark.xdist_group("rounds-3")
 D = SITES[3]
 HUGE = 2**30
 """Bytes of a sparse file: it takes no room on the disk, and all of it in the memory of whoever reads it."""
+SOON = {"required": [], "minimum_sites": 3, "deadline_s": 20}
+"""For what is waited for in vain."""
 Chosen = Callable[[str, bytes], bool]
 
 
@@ -119,14 +121,14 @@ async def test_an_answer_of_a_gigabyte_is_none_and_the_others_suffice(
 
 
 async def test_an_event_of_a_gigabyte_never_came(consortium: Consortium, impatient: None) -> None:
-    outcome, missing = await run(consortium, lambda name, _: name.startswith("inbox/"))
+    outcome, missing = await run(consortium, lambda name, _: name.startswith("inbox/"), participation=SOON)
     assert missing == {D: "roster.absent"}
     assert not [key for key in outcome.state.receipts if key[-1] == D]
 
 
 async def test_a_witness_that_says_a_gigabyte_says_nothing(consortium: Consortium) -> None:
     """The others are a quorum."""
-    await run(consortium, lambda name, _: name == f"witness/{D}/response")
+    await run(consortium, lambda name, _: name == f"witness/{D}/response", participation=SOON)
 
 
 @pytest.mark.parametrize("by", ["coordinator", D])
