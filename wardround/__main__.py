@@ -11,7 +11,7 @@ import traceback
 
 from cyclopts import App, CycloptsError
 
-from ledger.errors import CodedError, Kind
+from ledger.errors import CodedError, Kind, PolicyViolation
 
 EXIT_CODES: dict[Kind, int] = {"input": 2, "policy": 3, "fault": 1}
 USAGE = 2
@@ -112,8 +112,13 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def one_line(error: CodedError) -> str:
-    """Code, what is wrong, what to do: two sentences on one line."""
-    message = " ".join(error.public_message.split())
+    """Code, what is wrong, what to do: two sentences on one line. Of several reasons each has its code, the first in
+    front like any other."""
+    said = error.public_message
+    if isinstance(error, PolicyViolation):
+        first, *others = error.violations
+        said = "; ".join([first.message, *(f"[{other.code}] {other.message}" for other in others)])
+    message = " ".join(said.split())
     if error.remedy and not message.endswith((".", "!", "?")):
         message += "."
     return f"[{error.code}] {message} {error.remedy}".rstrip()

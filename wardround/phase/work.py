@@ -89,7 +89,10 @@ def run(
     *,
     home: CoordinatorOption,
     terms: Annotated[
-        Path | None, Parameter(help="Terms as YAML. Else those in force, or the example's with every site.")
+        Path | None,
+        Parameter(
+            help="Terms as YAML. Else those in force, or the example's with every site that the plan takes."
+        ),
     ] = None,
     plan: Annotated[
         Path | None, Parameter(help="The plan of the phase's rounds. For the foundation else the example's.")
@@ -131,11 +134,11 @@ def run(
         said = f"{phase} is over: the federation is in its phase {now}; nothing was done"
         Console(highlight=False).print(said, soft_wrap=True)
         return
-    wanted = _terms(institution, phase) if terms is None else terms.resolve()
     trained = _dry_round(institution) if plan is None else plan.resolve()
     # What is wrong with a file is said before anything starts.
+    selected = read_plan(trained).participation.select
+    wanted = _terms(institution, phase, selected=selected) if terms is None else terms.resolve()
     read_terms(wanted)
-    read_plan(trained)
     with Display(), prefect_api(home):
         asyncio.run(_flow(phase, institution.root, wanted, trained, edition=edition, wait_s=wait))
     show(institution, standing_of(institution, config))
@@ -162,8 +165,9 @@ async def _flow(
         await clinical(home=str(home), terms=str(terms), plan=str(plan), edition=edition)
 
 
-def _terms(home: Home, phase: str) -> Path:
-    """Those in force, else the example's with every site of the federation; kept in the home."""
+def _terms(home: Home, phase: str, *, selected: int | None) -> Path:
+    """Those in force, else the example's with every site of the federation, or as many as the plan selects; kept in
+    the home."""
     from adapters.home import write_atomically
     from adapters.institution_log import read_state
     from tasks.rollout.terms import read_terms
@@ -172,7 +176,8 @@ def _terms(home: Home, phase: str) -> Path:
     opened = state.rollout.opened
     if opened is None or opened.terms.phase != phase:
         example = read_terms(EXAMPLES / "rollout" / f"{phase}.yaml")
-        found = example.with_fields({"minimum_sites": len(state.founded().sites())})
+        sites = len(state.founded().sites())
+        found = example.with_fields({"minimum_sites": min(sites, selected or sites)})
     else:
         found = opened.terms
     path = home.root / "rollout" / f"{phase}.yaml"

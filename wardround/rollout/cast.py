@@ -127,7 +127,8 @@ def cast(root: Path, *, stays: Path, images: Path, seed: int) -> Cast:
         if phase == "clinical":
             change_plan = EXAMPLES / "rollout" / "change-plan.yaml"
             terms = with_change_plan(terms, change_plan, Home(made.coordinator))
-        _write(made.terms(phase), terms.with_fields({"minimum_sites": len(sites_of(phase))}))
+        least = plans[phase].participation.select or len(sites_of(phase))
+        _write(made.terms(phase), terms.with_fields({"minimum_sites": least}))
     return made
 
 
