@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Collection
 from functools import partial
 from pathlib import Path
 
@@ -11,17 +12,25 @@ import pytest
 from mlflow import MlflowClient
 
 from adapters.lineage import store_uri
+from flows.rollout import work
+from flows.rollout.phase import run_phase
 from ledger.errors import PolicyViolation
-from policies.rollout.record import Champion
+from policies.code import running_code_digest
+from policies.rollout.drill_report import DrillReport
+from policies.rollout.record import Champion, Opened
+from policies.rollout.standing import Standing
+from policies.rollout.statements import Drill
 from tasks.coordinator.party import Coordinator
 from tasks.evidence.audit import audit
+from tasks.progress import Progress
 from tasks.rollout import promotion
 from tasks.rollout.promotion import roll_back
 from tasks.rollout.signatures import NotAPhaseError, sign_evidence, statement_to_sign
 from tasks.step import StepError
-from tests.consortium import Consortium
+from tests.consortium import SITES, Consortium, PowerCut
 from tests.flows.rollout.clinic import OFFICERS, clinical, conform, new, plan, terms
 from tests.flows.rollout.founding import package, sign
+from tests.policies.rollout.phases import drill_report
 from tests.tasks.evidence.witnessed import files_of
 
 pytestmark = pytest.mark.xdist_group("rounds-3")
@@ -96,6 +105,62 @@ def test_a_champion_is_promoted_followed_by_another_and_gone_back_to(
     assert caught.value.code == "model.never-champion"
     assert asyncio.run(consortium.serve(partial(back, to=None))) is None
     assert aliases(consortium) == {"candidate": "2"}
+
+
+async def test_a_clinic_that_is_killed_between_any_two_steps_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No round is repeated, no budget drawn twice, no drill recorded and no model promoted twice."""
+    monkeypatch.setattr(work, "played", _reported)
+    consortium = new(tmp_path)
+    wanted, night = terms(consortium), plan()
+    seen: set[str] = set()
+
+    def at_a_new_step(progress: Progress) -> bool:
+        if progress.party != "coordinator" or progress.step in seen:
+            return False
+        seen.add(progress.step)
+        return True
+
+    async def one_night(coordinator: Coordinator) -> Standing:
+        async def spend(party: Coordinator, opened: Opened) -> None:
+            await work.spend_night_with_drills(party, opened, night)
+
+        return await run_phase(coordinator, wanted, spend)
+
+    async def until_promoted() -> None:
+        said = False
+        for _ in range(80):
+            try:
+                standing = await consortium.conduct(one_night, cut_at=at_a_new_step)
+            except PowerCut:
+                if not said and consortium.state().rollout.opened is not None:
+                    conform(consortium)
+                    said = True
+                continue
+            except PolicyViolation as violation:  # the sites' records are on their way
+                assert {one.code for one in violation.violations} <= {"phase.conformance", "phase.reported"}
+                await asyncio.sleep(0.5)
+                continue
+            if standing.through:
+                return
+            sign(consortium, *OFFICERS)
+        raise AssertionError(f"never done: {sorted(seen)}")
+
+    async with consortium.serving():
+        await until_promoted()
+    assert {"record the drill drift", "measure clinical", "promote"} <= seen and len(seen) >= 12, seen
+    state, key = consortium.state(), (night.content_digest(), 1)
+    assert list(state.registered) == [key] and {state.attempts[(*key, site)] for site in SITES} == {1}
+    assert len(state.rollout.drill_reports) == 2 and len(state.rollout.champions[STUDY]) == 1
+    assert aliases(consortium) == {"candidate": "1", "champion": "1"}
+
+
+async def _reported(log: Path, drills: Collection[Drill], **_: object) -> AsyncIterator[DrillReport]:
+    """Drills as if they were played and passed: what they do is tried in `test_drills`."""
+    for drill in drills:
+        found = DrillReport.from_canonical(drill_report(drill), what="report")
+        yield found.with_fields({"code_digest": running_code_digest()})
 
 
 def test_evidence_without_its_change_plan_is_signed_by_nobody(tmp_path: Path) -> None:
