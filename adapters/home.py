@@ -251,15 +251,12 @@ class Home:
         if self._founding_token is not None:
             return self._founding_token
         try:
-            value = yaml.safe_load((self.root / CONFIG).read_text())
+            text = (self.root / CONFIG).read_text()
         except OSError:
             return None
-        except yaml.YAMLError:
-            # Never on to the files: an older key may lie there.
-            raise HomeError(f"{CONFIG} in {self.root} is not valid YAML", remedy="Correct it.") from None
-        if not isinstance(value, dict) or value.get("token") is None:
-            return None
-        return TokenConfig.from_value(value["token"], what=f"{CONFIG} token")
+        # What cannot be read is an error, and never a way to the files: an older key may lie there.
+        named = mapping_of(text, what=CONFIG).get("token")
+        return None if named is None else TokenConfig.from_value(named, what=f"{CONFIG} token")
 
     def signer(self, purpose: Purpose, name: str) -> Signer:
         """The key of that purpose, from the token if it is there. `close` lets tokens go."""

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from adapters.home import CoordinatorConfig, Home, HomeError, NoSourceError, SiteConfig, write_atomically
+from adapters.home import (
+    CONFIG,
+    CoordinatorConfig,
+    Home,
+    HomeError,
+    NoSourceError,
+    SiteConfig,
+    write_atomically,
+)
 from adapters.outbox import Outbox, Slot
 from ledger.errors import InputError
+from policies.document import MalformedDocumentError
 
 SLOT = Slot("ab" * 32, 3, "training", 1)
 
@@ -127,3 +136,16 @@ def test_one_run_at_a_time_has_a_home(tmp_path: Path) -> None:
         assert refused.value.code == "home.in-use"
     with Home(tmp_path).alone():
         pass
+
+
+@pytest.mark.parametrize("text", ["token: {\n", "token: {library: a}\ntoken: {library: b}\n", "- token\n"])
+def test_a_configuration_that_cannot_be_read_never_leads_to_the_key_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("WARDROUND_PASSPHRASE", "a passphrase")
+    (tmp_path / "keys").mkdir()
+    Home(tmp_path).make_signer("signing", "hospital-a")
+    assert Home(tmp_path).signer("signing", "hospital-a").name == "hospital-a"
+    (tmp_path / CONFIG).write_text(text)
+    with pytest.raises(MalformedDocumentError):
+        Home(tmp_path).signer("signing", "hospital-a")
