@@ -16,8 +16,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A test that hangs ends after minutes with the stacks of all threads, and is named; the others go on.
 unit: $(STAMP)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
 # Minutes: Prefect deployments, a schedule that fires, and rounds of many sites.
 slow: $(STAMP)

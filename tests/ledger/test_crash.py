@@ -24,6 +24,11 @@ BATCH = 300  # crosses a tile, so that a batch is several writes
 LOST = 7  # exit code of a child that was told that its append failed
 
 
+def counter():
+    """Shared with a child. It has no lock: one that is killed while it holds it would keep it for ever."""
+    return FORK.Value("i", 0, lock=False)
+
+
 @pytest.fixture(params=KINDS)
 def new_place(request):
     return maker(request.param, request)
@@ -103,7 +108,7 @@ def test_kill_the_sequencer_between_every_two_writes(new_place):
     exits, sizes = [], set()
     for nth in range(1, 60):
         place = created(new_place())
-        acknowledged = FORK.Value("i", 0)
+        acknowledged = counter()
         kill = lambda: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
         exits.append(run(append_with_fault, place, nth, acknowledged, kill))
         size = judge(place, acknowledged.value)
@@ -121,7 +126,7 @@ def test_kill_the_server_between_every_two_writes(new_place, postgresql_server):
     exits = []
     for nth in range(1, 60):
         place = created(new_place())
-        acknowledged = FORK.Value("i", 0)
+        acknowledged = counter()
         exits.append(run(append_with_fault, place, nth, acknowledged, postgresql_server.crash))
         if exits[-1] == 0 and acknowledged.value == 1 + 2 * BATCH:
             try:
@@ -143,7 +148,7 @@ def append_forever(place, acknowledged):
 
 
 def appending(place):
-    acknowledged = FORK.Value("i", 0)
+    acknowledged = counter()
     child = FORK.Process(target=append_forever, args=(place, acknowledged))
     child.start()
     deadline = time.monotonic() + 30

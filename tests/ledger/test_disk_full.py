@@ -72,7 +72,7 @@ def test_a_full_disk_refuses_the_batch_and_loses_nothing(small_disk):
 def test_a_process_that_ends_on_a_full_disk_leaves_a_log_that_opens(small_disk):
     path = small_disk / "ledger.db"
     fork = multiprocessing.get_context("fork")
-    acknowledged = fork.Value("i", 0)
+    acknowledged = fork.Value("i", 0, lock=False)
     child = fork.Process(target=_append_until_refused, args=(path, acknowledged))
     child.start()
     child.join(60)
@@ -84,7 +84,7 @@ def test_a_file_at_its_limit_refuses_the_batch_and_loses_nothing(tmp_path):
     """Where nothing can be mounted: the write itself fails."""
     path = tmp_path / "ledger.db"
     fork = multiprocessing.get_context("fork")
-    acknowledged = fork.Value("i", 0)
+    acknowledged = fork.Value("i", 0, lock=False)
     child = fork.Process(target=_append_until_refused, args=(path, acknowledged, 400_000))
     child.start()
     child.join(60)
