@@ -65,7 +65,7 @@ def test_a_plan_that_would_overspend_is_refused_for_every_pool(
     path = write_plan(tmp_path / "plan.yaml", here(rounds=40, budget={"epsilon_cap": 90.0, "delta": 1e-5}))
     done = wardround("gate", path, "--ledger", one_round)
     assert done.code == 3 and done.error.startswith("[budget.pool-cap]") and "REFUSED" in done.out
-    assert done.error.count("(budget.pool-cap)") == len(SITES)
+    assert done.error.count("[budget.pool-cap]") == len(SITES)
     assert f"{A} has spent ε=" in done.error
 
 

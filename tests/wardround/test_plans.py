@@ -104,7 +104,7 @@ def test_validate_refuses_over_a_cap_with_every_reason(wardround: Command, tmp_p
     done = wardround("plan", "validate", path, "--epsilon-cap", "0.5", "--sites", "2")
     assert done.code == 3
     for code in ("budget.plan-cap", "budget.epsilon-cap", "plan.too-few-members"):
-        assert f"({code})" in done.error
+        assert f"[{code}]" in done.error
     done = wardround("plan", "validate", path, "--json", "--epsilon-cap", "0.5", "--sites", "51")
     codes = {item["code"] for item in json.loads(done.out)["violations"]}
     assert done.code == 3 and codes == {"budget.plan-cap", "budget.epsilon-cap", "plan.too-many-members"}
