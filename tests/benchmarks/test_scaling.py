@@ -102,6 +102,7 @@ def draw(path: Path, found: dict[str, Measured]) -> None:
     ):
         axes.plot(list(even), values, marker="o")
         axes.set_xlabel("sites")
+        axes.set_xticks(list(even))
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         if len(values[0]) == 2:
