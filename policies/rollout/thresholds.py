@@ -13,13 +13,13 @@ def thresholds(terms: PhaseTerms, *, before: str = "the champion, or the best be
 
     `before` names the model that the margin of non-inferiority is held against.
     """
-    least = f"{terms.minimum_sites} sites"
+    least, many = f"{terms.minimum_sites} sites", "" if terms.minimum_rounds == 1 else "s"
     sure = "" if terms.confidence is None else f", at its lower {terms.confidence:.0%} limit"
     asked = {"phase.conformance": f"{least} whose source meets the plan's contract"}
     if terms.agreements:
         asked["phase.agreements"] = f"{least} with {', '.join(terms.agreements)} on record"
     asked |= {
-        "phase.rounds": f"{terms.minimum_rounds} registered rounds of {terms.study}",
+        "phase.rounds": f"{terms.minimum_rounds} registered round{many} of {terms.study}",
         "phase.reported": f"{least} in the last of them",
         "phase.evaluation-missing": "an evaluated model",
         "phase.figure": f"a figure of at least {terms.minimum_figure:g}{sure}",

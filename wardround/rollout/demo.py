@@ -49,7 +49,7 @@ def demo(
     """Walk six hospitals through foundation, pilot, expansion and clinic, to a model that officers promoted.
 
     At each gate something is made to fail first, and mended once the gate has refused. Every phase leaves an evidence
-    package, which is verified offline at the end. Some ten minutes on four cores.
+    package, which is verified offline at the end. Five to eleven minutes on four cores.
     """
     began = time.monotonic()
     if not 0 <= seed < 2**32:
