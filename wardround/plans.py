@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json as json_text
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ledger.canonical import JsonValue
-from ledger.errors import InputError, PolicyViolation, Violation
+from ledger.errors import PolicyViolation, Violation
 from policies.clusters import required_sites
 from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost, plan_mechanisms, round_cost
@@ -30,7 +29,8 @@ from privacy.accounting import MICRO, Curve
 from privacy.statistics import lane_count
 from tasks.planning import bundle_network, parse_either, read_either
 from wardround.examples import EXAMPLES
-from wardround.sweep import sweep
+from wardround.plan_file import PlanOptionError, write_new
+from wardround.sweep import pick, sweep
 
 DEFAULT_EXAMPLE = "chest-xray"
 DRAFT = "plan.no-code"
@@ -41,14 +41,7 @@ if TYPE_CHECKING:
 
 app = App(name="plan", help="Write and check plans and inquiries; a CI build gates on `plan validate`.")
 app.command(sweep)
-
-
-class PlanOptionError(InputError):
-    code = "usage.option"
-
-
-class PlanExistsError(InputError):
-    code = "plan.exists"
+app.command(pick)
 
 
 @app.command
@@ -92,15 +85,7 @@ def new(
     if approve_code:
         text = _with_line(text, "code_digests", f'["{running_code_digest()}"]')
     plan = parse_either(text)  # a bad --name is named before anything is written
-    try:
-        with out.open("x") as file:
-            file.write(text)
-    except FileExistsError:
-        raise PlanExistsError(f"{out} exists and is left as it is", remedy="Choose another --out.") from None
-    except OSError as error:
-        raise PlanOptionError(
-            f"cannot write {out}: {os.strerror(error.errno or 0)}", remedy="Choose another --out."
-        ) from None
+    write_new(out, text)
     console = Console(highlight=False)
     state = "approves the code installed here" if plan.code_digests else "a draft: it approves no code"
     console.print(f"{out}: plan {plan.name}, {state}", soft_wrap=True)

@@ -8,8 +8,8 @@ One machine takes the steps that the plan's smallest set of sites would take tog
 over patients of their clipped gradients, with the noise that the sum of the sites' updates would carry. Left out are
 differences between sites, what a server's optimiser adds, compression and rounding. Figures are of exact scores.
 
-At each ε both of the plan's noises, of training and of evaluation, are the plan's own times one factor, the least
-that costs no more. The noise drawn here protects nobody and comes from a seed.
+At each ε the plan has the noise of `tasks.rollout.operating_point`. The noise drawn here protects nobody and comes
+from a seed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ import torch
 from adapters.home import write_atomically
 from adapters.sources.drawn_table import drawn_rows
 from adapters.sources.stand_in import StandInSource
-from ledger.errors import InputError
-from policies.cost import epsilon_micro, plan_cost
 from policies.plan import Plan
-from privacy.accounting import MICRO
+from tasks.rollout.operating_point import NoSuchPointError, clipped_at, priced
 from tasks.rollout.sweep_plot import sweep_svg
 from tasks.score import exact_auc, patient_scores, score
 from tasks.segmentation import segmented
@@ -86,12 +84,17 @@ def sweep(
     rounds = sorted({max(1, round(plan.rounds * factor)) for factor in FACTORS})
     clips = [plan.training.clip_l2 * factor for factor in FACTORS]
     grid = list(product(rounds, clips, epsilons))
-    priced = {(number, epsilon): _priced(plan, number, epsilon) for number in rounds for epsilon in epsilons}
+    prices = {
+        (number, epsilon): priced(plan, rounds=number, epsilon=epsilon)
+        for number in rounds
+        for epsilon in epsilons
+    }
     points = list[Point]()
     with ExitStack() as opened:
         benches = {clip: opened.enter_context(closing(_Bench(plan, clip, train))) for clip in clips}
         for done, (number, clip, epsilon) in enumerate(grid, start=1):
-            made = _with_clip(priced[number, epsilon], clip)
+            found = prices[number, epsilon]
+            made = None if found is None else clipped_at(found, clip)
             if made is not None:
                 figures = [benches[clip].learned(made, test, seed=(plan.seed, one)) for one in range(repeats)]
                 points.append(
@@ -107,9 +110,8 @@ def sweep(
             if on_point is not None:
                 on_point(done, len(grid))
     if not points:
-        raise InputError(
+        raise NoSuchPointError(
             "no point of the sweep is a plan",
-            code="sweep.nothing",
             remedy="See `wardround plan validate`; lower budget.delta's demands or ask for more epsilon.",
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -143,46 +145,6 @@ def _stand_ins(plan: Plan) -> tuple[Examples, Examples]:
         Examples(inputs[:count], targets[:count], patients[:count]),
         Examples(inputs[count:], targets[count:], patients[count:]),
     )
-
-
-def _priced(plan: Plan, rounds: int, epsilon: float) -> Plan | None:
-    """The plan with those rounds and the least noise that costs no more; None if no plan may have it."""
-    low, high = -12.0, 16.0  # log2 of the factor
-    best: Plan | None = None
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        made = _noised(plan, rounds, 2.0**middle)
-        cost = None if made is None else epsilon_micro(plan_cost(made), plan.budget.delta)
-        if cost is not None and cost <= epsilon * MICRO:
-            best, high = made, middle
-        elif made is None and middle > 0:
-            high = middle
-        else:
-            low = middle
-    return best
-
-
-def _noised(plan: Plan, rounds: int, factor: float) -> Plan | None:
-    value = plan.model_dump(mode="json")
-    value["rounds"] = rounds
-    if plan.evaluation.every == plan.rounds:
-        value["evaluation"]["every"] = rounds
-    value["training"]["noise_multiplier"] = float(f"{plan.training.noise_multiplier * factor:.4g}")
-    value["evaluation"]["noise_std"] = float(f"{plan.evaluation.noise_std * factor:.4g}")
-    value["budget"]["epsilon_cap"] = 1e6
-    try:
-        return plan.with_fields(value)
-    except InputError:
-        return None
-
-
-def _with_clip(plan: Plan | None, clip_l2: float) -> Plan | None:
-    if plan is None:
-        return None
-    try:
-        return plan.with_fields({"training": {**plan.training.to_json(), "clip_l2": clip_l2}})
-    except InputError:
-        return None
 
 
 class _Bench:

@@ -91,7 +91,9 @@ def measure(scenario: Scenario) -> Measured:
         counters = _counted(rehearsal)
         if scenario.straggler:
             rehearsal.workers[names[-1]] = site_worker(Slow)
-        absent = names[scenario.sites - scenario.absent :]  # the first ones hold keys, and of those one may be away
+        absent = names[
+            scenario.sites - scenario.absent :
+        ]  # the first ones hold keys, and of those one may be away
         plan = rehearsal_plan(
             {
                 "rounds": ROUNDS,

@@ -12,7 +12,7 @@ from policies.code import running_code_digest
 from policies.cost import epsilon_micro, plan_cost
 from policies.gates import epsilon_text
 from privacy.accounting import MICRO
-from tasks.planning import parse_either
+from tasks.planning import parse_either, read_plan
 from tests.consortium import tiny_plan
 from tests.wardround.conftest import Command
 from wardround.examples import EXAMPLES
@@ -162,6 +162,25 @@ def test_validate_says_nothing_of_norms_where_none_were_replaced(wardround: Comm
         "plan", "validate", write(tmp_path / "plan.yaml", network=attention, data=data, gates=DICE)
     ).out
     assert "GroupNorm of 1 group" in shown and "1 groups" not in shown
+
+
+def test_a_point_of_the_sweep_is_picked_as_a_plan(wardround: Command, tmp_path: Path) -> None:
+    plan, out = EXAMPLES / "readmission.yaml", tmp_path / "picked.yaml"
+    point = ("--clip", "3", "--rounds", "12", "--out", out)
+    done = wardround("plan", "pick", plan, "--epsilon", "4", *point)
+    assert done.code == 0 and "training noise" in done.out, done.err
+    picked, before = read_plan(out), read_plan(plan)
+    assert (picked.rounds, picked.evaluation.every, picked.training.clip_l2) == (12, 12, 3.0)
+    assert picked.budget.epsilon_cap == 4.0 and 3.96 < epsilon_micro(plan_cost(picked), 1e-5) / 1e6 <= 4.0
+    factor = picked.training.noise_multiplier / before.training.noise_multiplier
+    assert picked.evaluation.noise_std == pytest.approx(before.evaluation.noise_std * factor, rel=1e-3)
+    assert wardround("plan", "pick", plan, "--epsilon", "4", *point).error.startswith("[plan.exists]")
+    free = ("--out", tmp_path / "free.yaml")
+    refused = wardround("plan", "pick", plan, "--epsilon", "1e-4", "--clip", "3", "--rounds", "12", *free)
+    assert refused.code == 2 and refused.error.startswith("[sweep.nothing]")
+    for epsilon, clip in (("0", "1"), ("1", "-1"), ("nan", "1"), ("1", "nan")):
+        wrong = wardround("plan", "pick", plan, "--epsilon", epsilon, "--clip", clip, "--rounds", "1", *free)
+        assert wrong.code == 2 and not (tmp_path / "free.yaml").exists()
 
 
 def test_a_sweep_prints_its_points_and_says_that_they_are_of_nobody(

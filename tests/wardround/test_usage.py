@@ -12,7 +12,7 @@ from tests.wardround.conftest import Command
 COMMANDS = (
     ("demo",), ("doctor",), ("data", "check"), ("plan", "new"), ("plan", "validate"), ("plan", "examples"),
     ("federation", "new"), ("coordinator", "run"), ("coordinator", "statistics"), ("coordinator", "serve"),
-    ("site", "run"), ("site", "serve"),
+    ("site", "run"), ("site", "serve"), ("plan", "sweep"), ("plan", "pick"),
     ("ledger", "verify"), ("ledger", "show"), ("ledger", "prove"),
     ("ledger", "check"), ("ledger", "export"), ("ledger", "witness", "status"),
     ("gate",), ("rules", "list"), ("rules", "test"), ("audit", "privacy"), ("site", "restore-journal"),
