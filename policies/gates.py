@@ -18,7 +18,7 @@ from policies.federation import PHASES, Member
 from policies.inquiry import AnyPlan, Inquiry
 from policies.plan import Plan
 from policies.rego import Rules, installed_rules
-from policies.selection import that_count
+from policies.selection import selection_violations, that_count
 from privacy.accounting import MICRO, Curve
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def plan_violations(
             "plan", facts.plan_facts(plan, sites=sites, unknown=unknown, phase=state.phase)
         )
     ]
+    found += selection_violations(plan, federation)
     by_site: dict[str, list[Violation]] = {}
     for member in federation.sites():
         if site in (None, member.name):

@@ -380,4 +380,17 @@ def registration(state: FederationState, body: ModelRegistered) -> list[Violatio
         found.append(Violation("model.digest", "this is not the model that the round released"))
     if (body.plan_digest, body.round) in state.registered:
         found.append(Violation("model.registered-twice", "the model of this round is registered already"))
+    if _is_overtaken(state, (body.plan_digest, body.round)):
+        said = "a model of this study that was evaluated later is registered already"
+        found.append(Violation("model.order", said))
     return found
+
+
+def _is_overtaken(state: FederationState, key: tuple[str, int]) -> bool:
+    """Whether its study has a registered model that was evaluated later. Who could choose the order would choose, of
+    all figures that it has seen, which model is the newest."""
+    if key not in state.evaluated:
+        return False
+    study, after = state.plans[key[0]].plan.study, [*state.evaluated]
+    later = after[after.index(key) + 1 :]
+    return any(one in state.registered and state.plans[one[0]].plan.study == study for one in later)

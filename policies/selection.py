@@ -29,6 +29,7 @@ from policies.inquiry import AnyPlan
 from policies.protection import candidates, holders_needed
 
 if TYPE_CHECKING:
+    from policies.federation import Federation
     from policies.state import FederationState
 
 RECENT: Final = 10
@@ -47,6 +48,18 @@ def roster_now(state: FederationState, plan_digest: str) -> tuple[str, ...]:
     first = [name for name in ranked if name in plan.participation.required]
     order = [*first, *holders[: holders_needed(plan, state.founded())], *ranked]
     return tuple(sorted([*dict.fromkeys(order)][:wanted]))
+
+
+def selection_violations(plan: AnyPlan, federation: Federation) -> list[Violation]:
+    """A plan whose selection would hold too few key holders: the sites that it requires come first."""
+    wanted, required = plan.participation.select, set(plan.participation.required)
+    holders = len(required & set(federation.key_holders))
+    if wanted is None or wanted >= len(required) + max(0, holders_needed(plan, federation) - holders):
+        return []
+    message = (
+        "the plan selects too few sites for those that it requires and the key holders that open its sums"
+    )
+    return [Violation("roster.holders", message)]
 
 
 def is_early(state: FederationState, plan_digest: str, *, log_time_s: int) -> bool:

@@ -157,7 +157,13 @@ def exit_facts(state: FederationState, opened: Opened, found: Reached) -> Facts:
             "reported": len(found.reported),
             "quarantined": len(state.quarantined),
         },
-        "rounds": {"minimum": terms.minimum_rounds, "registered": len(found.rounds)},
+        "rounds": {
+            "minimum": terms.minimum_rounds,
+            "registered": len(found.rounds),
+            "pending": len(found.pending),
+        },
+        "phase": terms.phase,
+        "risk_tier": "" if found.newest is None else state.plans[found.newest[0]].plan.risk_tier,
         **figure_facts(
             figure_micro=found.judged_micro,
             minimum_figure=terms.minimum_figure,
@@ -214,6 +220,9 @@ def _exit_message(code: str, state: FederationState, opened: Opened, found: Reac
         "phase.quarantine": f"in quarantine: {', '.join(sorted(state.quarantined))}",
         "phase.rounds": f"{terms.minimum_rounds} registered rounds of {terms.study} are needed, there are "
         f"{len(found.rounds)}",
+        "phase.pending": f"{len(found.pending)} evaluated rounds are neither registered nor refused: run their plans "
+        "to the end",
+        "phase.tier-low": "the newest model learned under a plan of a lower risk tier than high",
         "phase.evaluation-missing": "there is no evaluated round",
         "phase.figure": f"{newest} is under {terms.minimum_figure:g}",
         "phase.regression": f"{newest} is further under the champion's, or the best before, than the margin",

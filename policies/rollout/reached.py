@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ledger import canonical
 from policies.comparison import Answers, answers_of
-from policies.facts import contract_digest, uses_patients
+from policies.facts import uses_patients
 from policies.federation import PHASES
+from policies.plan import Plan
 from policies.rollout.confidence import FigureLimits, figure_limits
 from policies.rollout.record import Opened
 
@@ -26,6 +28,8 @@ RoundKey = tuple[str, int]
 class Reached:
     rounds: tuple[RoundKey, ...]
     """That count, in the order of their registration; the figures are of the last."""
+    pending: tuple[RoundKey, ...]
+    """Rounds that would count and whose patients were asked for figures, which nobody registered or refused yet."""
     figure_micro: int | None
     subgroup_figures_micro: tuple[int | None, ...]
     limits: FigureLimits | None
@@ -36,8 +40,8 @@ class Reached:
     before_micro: int | None
     """The figure of the study's champion, else the best of its models from before the terms."""
     conforming: tuple[str, ...]
-    """Sites whose source met, since the terms were published, the contract under which the newest model learned;
-    before there is one, and in the foundation, whose models learn from phantoms, any contract."""
+    """Sites whose source met, since the terms were published, the contract under which the newest model learned, with
+    code that its plan approves; before there is one, and in the foundation, whose models learn from phantoms, any."""
     agreed: tuple[str, ...]
     """Sites that have every agreement of the terms on record."""
     missing_drills: tuple[str, ...]
@@ -70,13 +74,15 @@ def reached(state: FederationState, opened: Opened) -> Reached:
         site for site in sites if all((site, kind) in told.agreements for kind in terms.agreements)
     )
     rounds = counted_rounds(state, opened)
-    learned_from_patients = rounds and terms.phase != PHASES[0]
-    contract = contract_digest(state.plans[rounds[-1][0]].plan) if learned_from_patients else None
-    conforming = tuple(site for site in sites if conforms(state, site, contract))
+    newest = state.plans[rounds[-1][0]].plan if rounds else None
+    conforming = tuple(
+        site for site in sites if conforms(state, site, None if terms.phase == PHASES[0] else newest)
+    )
     evaluated = state.evaluated.get(rounds[-1]) if rounds else None
     figured = _in_figures(state, rounds[-1]) if rounds else frozenset()
     return Reached(
         rounds=rounds,
+        pending=_pending(state, opened),
         figure_micro=None if evaluated is None else evaluated.figure_micro,
         subgroup_figures_micro=() if evaluated is None else evaluated.subgroup_figures_micro,
         limits=None
@@ -98,12 +104,22 @@ def counted_rounds(state: FederationState, opened: Opened) -> tuple[RoundKey, ..
     return _registered(state, opened, since=True)
 
 
-def conforms(state: FederationState, site: str, contract_digest: str | None = None) -> bool:
-    """Its source met this contract since the terms were published; of None, whichever it said."""
-    opened, said = state.rollout.opened, state.rollout.conformance.get(site)
-    if opened is None or said is None or said[0] <= opened.index:
+def source_contract(plan: Plan) -> str:
+    """Names what a source conforms to. The suite of `policies.contract` would not do: it knows neither the study,
+    which a hospital has a source each for, nor which columns a table has."""
+    return canonical.digest(canonical.encode({"study": plan.study, "data": plan.data.to_json()}))
+
+
+def conforms(state: FederationState, site: str, plan: Plan | None = None) -> bool:
+    """Its source met this plan's contract since the terms were published, with code that the plan approves; of None,
+    whichever contract it said."""
+    opened, found = state.rollout.opened, state.rollout.conformance.get(site)
+    if opened is None or found is None or found[0] <= opened.index:
         return False
-    return contract_digest in (None, said[1].contract_digest)
+    said = found[1]
+    return plan is None or (
+        said.contract_digest == source_contract(plan) and said.code_digest in plan.code_digests
+    )
 
 
 def began(state: FederationState, opened: Opened) -> bool:
@@ -140,11 +156,28 @@ def _figure_before(state: FederationState, opened: Opened) -> int | None:
 def _registered(state: FederationState, opened: Opened, *, since: bool) -> tuple[RoundKey, ...]:
     """Rounds of the study's registered models whose plans were published since the terms, or before them. What was
     learned of phantoms counts in the foundation alone."""
-    phantoms = opened.terms.phase == PHASES[0]
+    return tuple(key for key in state.registered if _is_of(state, opened, key[0], since=since))
+
+
+def _pending(state: FederationState, opened: Opened) -> tuple[RoundKey, ...]:
+    """Else the figure of a model that came off badly could be kept from the gate."""
+    refused = {key for key, verdict in state.verdicts.items() if not verdict.passed}
     return tuple(
-        key
-        for key in state.registered
-        if state.plans[key[0]].plan.study == opened.terms.study
-        and (phantoms or uses_patients(state.plans[key[0]].plan))
-        and (state.published_at[key[0]] > opened.index) == since
+        (plan_digest, number)
+        for plan_digest, number, step in state.closed
+        if step == "evaluation"
+        and (plan_digest, number) not in refused
+        and (plan_digest, number) not in state.registered
+        and _is_of(state, opened, plan_digest, since=True)
+    )
+
+
+def _is_of(state: FederationState, opened: Opened, plan_digest: str, *, since: bool) -> bool:
+    """Whether a plan is of the terms' study, and was published since them, or before."""
+    published = state.plans.get(plan_digest)
+    return (
+        published is not None
+        and published.plan.study == opened.terms.study
+        and (opened.terms.phase == PHASES[0] or uses_patients(published.plan))
+        and (state.published_at[plan_digest] > opened.index) == since
     )

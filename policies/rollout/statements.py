@@ -80,6 +80,7 @@ class ConformanceRecorded(Document):
     """A site's source met every check of the contract, with this code: units, schema, de-identification, canaries."""
 
     contract_digest: Digest
+    """Of the study and all of its plan's data contract (`policies.rollout.reached.source_contract`)."""
     code_digest: Digest
 
 

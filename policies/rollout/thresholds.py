@@ -5,6 +5,7 @@ What there is of it lives in `policies.rollout.standing`; whether that is enough
 
 from __future__ import annotations
 
+from policies.federation import PHASES
 from policies.rollout.statements import PhaseTerms
 
 
@@ -20,10 +21,13 @@ def thresholds(terms: PhaseTerms, *, before: str = "the champion, or the best be
         asked["phase.agreements"] = f"{least} with {', '.join(terms.agreements)} on record"
     asked |= {
         "phase.rounds": f"{terms.minimum_rounds} registered round{many} of {terms.study}",
+        "phase.pending": "no evaluated round that is neither registered nor refused",
         "phase.reported": f"{least} in the last of them",
         "phase.evaluation-missing": "an evaluated model",
         "phase.figure": f"a figure of at least {terms.minimum_figure:g}{sure}",
     }
+    if terms.phase == PHASES[-1]:
+        asked["phase.tier-low"] = "a plan of the risk tier high"
     if terms.maximum_regression is not None:
         asked["phase.regression"] = f"at most {terms.maximum_regression:g} under {before}{sure}"
     if terms.maximum_subgroup_gap is not None:

@@ -206,6 +206,10 @@ phase_exit contains "phase.quarantine" if not rollout.nobody_quarantined
 
 phase_exit contains "phase.rounds" if not rollout.enough_rounds
 
+phase_exit contains "phase.pending" if not rollout.all_judged
+
+phase_exit contains "phase.tier-low" if not rollout.tier_high_enough
+
 phase_exit contains "phase.drills" if not rollout.drilled
 
 phase_exit contains "phase.evaluation-missing" if not evaluation.scored

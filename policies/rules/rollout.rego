@@ -133,6 +133,24 @@ enough_rounds if {
 	input.rounds.registered >= input.rounds.minimum
 }
 
+# No round is left whose figure somebody may have seen and nobody has judged.
+default all_judged := false
+
+all_judged if {
+	typed.natural(input.rounds.pending)
+	input.rounds.pending == 0
+}
+
+# What comes before patients in the clinic was watched over as such while it learned.
+default tier_high_enough := false
+
+tier_high_enough if input.phase in ["foundation", "pilot", "expansion"]
+
+tier_high_enough if {
+	input.phase == "clinical"
+	input.risk_tier == "high"
+}
+
 # Where the terms ask for it, no subgroup lies under the floor, and there are subgroups.
 default subgroups_above_floor := false
 

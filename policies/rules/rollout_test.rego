@@ -159,6 +159,24 @@ test_rounds_and_drills_are_complete if {
 	not rollout.drilled with input as {}
 }
 
+test_every_evaluated_round_is_judged if {
+	rollout.all_judged with input as {"rounds": {"pending": 0}}
+	every value in [1, -1, "0", null, false] {
+		not rollout.all_judged with input as {"rounds": {"pending": value}}
+	}
+	not rollout.all_judged with input as {}
+}
+
+test_a_model_of_the_clinic_learned_under_its_risk_tier if {
+	rollout.tier_high_enough with input as {"phase": "clinical", "risk_tier": "high"}
+	rollout.tier_high_enough with input as {"phase": "pilot", "risk_tier": "limited"}
+	every value in ["limited", "minimal", "", null, true] {
+		not rollout.tier_high_enough with input as {"phase": "clinical", "risk_tier": value}
+	}
+	not rollout.tier_high_enough with input as {"phase": "final", "risk_tier": "high"}
+	not rollout.tier_high_enough with input as {"risk_tier": "high"}
+}
+
 gains(wanted, minimum, answered) if {
 	rollout.better_off with input as {"better_off": {
 		"wanted": wanted,

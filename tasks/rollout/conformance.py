@@ -24,9 +24,9 @@ from adapters.sources.discovery import open_source
 from ledger.errors import CodedError, InputError, PolicyViolation
 from policies.code import running_code_digest
 from policies.consent import Terms
-from policies.contract import suite_digest
 from policies.facts import uses_patients
 from policies.plan import Plan
+from policies.rollout.reached import source_contract
 from policies.rollout.statements import ConformanceRecorded
 from policies.site_policy import cohort_violations
 from tasks.rollout.canaries import leaking
@@ -79,7 +79,7 @@ def conform(home: Home, config: SiteConfig, plan: Plan) -> tuple[Check, ...]:
 
 def recorded(plan: Plan) -> ConformanceRecorded:
     """What a site says when every check passed."""
-    return ConformanceRecorded(contract_digest=suite_digest(plan.data), code_digest=running_code_digest())
+    return ConformanceRecorded(contract_digest=source_contract(plan), code_digest=running_code_digest())
 
 
 def _identifiers(home: Home, config: SiteConfig, wanted: SourceConfig) -> tuple[Check, ...]:

@@ -10,6 +10,7 @@ from policies.federation import PHASES
 from policies.rollout.change_plan import ChangePlan
 from policies.rollout.record import Opened, Rollout
 from policies.rollout.statements import PhaseOpened, PhaseTerms
+from policies.state import FederationState
 from tasks.coordinator.party import Coordinator
 from tasks.step import step
 
@@ -58,25 +59,29 @@ def _led_to_a_champion(rollout: Rollout, terms: PhaseTerms) -> bool:
     return champion is not None and champion.terms == terms and champion.index > began
 
 
+def lie_behind(state: FederationState, terms: PhaseTerms, *, again: bool = False) -> bool:
+    """Whether the phase of these terms is over: nothing would be published. The last one is once a champion was
+    promoted under these very terms, unless it is to begin `again`, for the next model."""
+    here, there = PHASES.index(state.phase), PHASES.index(terms.phase)
+    if here != there:
+        return here > there
+    return state.rollout.opened is None and not again and _led_to_a_champion(state.rollout, terms)
+
+
 @step
 async def enter(coordinator: Coordinator, terms: PhaseTerms, *, again: bool = False) -> Opened | None:
-    """The terms as they stand on the ledger, published unless they are there; None if the phase lies behind.
-
-    The last phase lies behind once a champion was promoted under these very terms; `again` begins it anew, for the
-    next model.
+    """The terms as they stand on the ledger, published unless they are there; None if they lie behind.
 
     PolicyViolation: the phase lies ahead (phase.order), or other terms are fixed already (phase.terms-fixed).
     """
     coordinator.tell(f"enter {terms.phase}")
-    here, there = PHASES.index(coordinator.state.phase), PHASES.index(terms.phase)
-    if here > there:
+    if lie_behind(coordinator.state, terms, again=again):
         return None
-    if here < there:
-        said = f"the federation is in its phase {PHASES[here]}: {terms.phase} comes later"
+    phase = coordinator.state.phase
+    if phase != terms.phase:
+        said = f"the federation is in its phase {phase}: {terms.phase} comes later"
         raise PolicyViolation([Violation("phase.order", said)])
     opened = coordinator.state.rollout.opened
-    if opened is None and not again and _led_to_a_champion(coordinator.state.rollout, terms):
-        return None
     if opened is None or opened.terms != terms:
         await coordinator.say(PhaseOpened(terms=terms))
     opened = coordinator.state.rollout.opened

@@ -85,7 +85,9 @@ ADMITTED: Final[dict[str, Document]] = {
     },
     "phase_exit": {
         "sites": {"minimum": 4, "conformant": 4, "agreed": 4, "reported": 4, "quarantined": 0},
-        "rounds": {"minimum": 3, "registered": 3},
+        "rounds": {"minimum": 3, "registered": 3, "pending": 0},
+        "phase": "clinical",
+        "risk_tier": "high",
         "evaluated": True,
         "figure_micro": 800_000,
         "minimum_figure_micro": 800_000,

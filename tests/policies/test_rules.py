@@ -302,6 +302,8 @@ REFUSED: Final[list[tuple[str, dict[Path_, object], set[str]]]] = [
     ("phase_exit", {("sites", "reported"): 3}, {"phase.reported"}),
     ("phase_exit", {("sites", "quarantined"): 1}, {"phase.quarantine"}),
     ("phase_exit", {("rounds", "registered"): 2}, {"phase.rounds"}),
+    ("phase_exit", {("rounds", "pending"): 1}, {"phase.pending"}),
+    ("phase_exit", {("risk_tier",): "limited"}, {"phase.tier-low"}),
     ("phase_exit", {("missing_drills",): ["rollback"]}, {"phase.drills"}),
     ("phase_exit", {("evaluated",): False, ("figure_micro",): 0}, {"phase.evaluation-missing"}),
     ("phase_exit", {("figure_micro",): 799_999, ("in_force", "figure_micro"): 819_999}, {"phase.figure"}),

@@ -174,6 +174,19 @@ def test_a_roster_whose_sums_too_few_could_open_is_refused() -> None:
     assert refused(assembly, (C, D, E, F)) == {"roster.holders"}
 
 
+def test_a_plan_whose_required_sites_crowd_out_the_key_holders_is_refused_at_its_gate() -> None:
+    """Everybody would approve it, and no roster that the ledger allows could open its sums."""
+    assembly = Assembly(plan=selecting(), sites=SIX).reach("founded")
+    for required, select, refused_at_gate in (
+        ((D, E, F), 3, True),
+        ((D, E, F), 5, False),
+        ((A, B, F), 3, False),
+    ):
+        wanted = selecting(select, participation={"required": [*required], "minimum_sites": 3})
+        found = {violation.code for violation in plan_violations(assembly.state, wanted)}
+        assert ("roster.holders" in found) == refused_at_gate, (required, select)
+
+
 def test_a_site_that_is_left_out_knows_it_and_draws_nothing() -> None:
     assembly = approved(selecting())
     picked = roster_now(assembly.state, assembly.digest)

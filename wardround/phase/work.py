@@ -51,7 +51,7 @@ def open_terms(
     if change_plan is not None:
         wanted = with_change_plan(wanted, change_plan, institution)
     if check:
-        _check(institution, wanted)
+        _check(institution, wanted, again=again)
         return
 
     async def publish() -> str | None:
@@ -64,16 +64,19 @@ def open_terms(
     Console(highlight=False).print(said, soft_wrap=True)
 
 
-def _check(home: Home, wanted: PhaseTerms) -> None:
+def _check(home: Home, wanted: PhaseTerms, *, again: bool) -> None:
     """PolicyViolation with everything that the gate has against these terms."""
     from adapters.institution_log import read_state
     from ledger.errors import PolicyViolation
     from policies.rollout.gate import opening
     from policies.rollout.statements import PhaseOpened
+    from tasks.rollout.terms import lie_behind
 
     state, _ = read_state(home)
     opened = state.rollout.opened
-    if opened is not None and opened.terms == wanted:
+    if lie_behind(state, wanted, again=again):
+        said = "lie behind: nothing would be published"
+    elif opened is not None and opened.terms == wanted:
         said = "are in force"
     else:
         refused = opening(state, PhaseOpened(terms=wanted))

@@ -56,7 +56,7 @@ class Readiness:
 
 
 def make_ready(network: ItemNetwork, *, norm_groups: int) -> Readiness:
-    """Change `network` in place into an equivalent that can be trained privately, and try it on three random items.
+    """Change `network` in place into an equivalent that can be trained privately, and try it on random items.
 
     Before norms are replaced its outputs are those of the original to 1e-6. Raises `NetworkNotPrivateError`, which
     names all that stands in the way, and `NetworkShapeError` where an item does not go through.

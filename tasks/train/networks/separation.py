@@ -1,8 +1,8 @@
-"""The trial that patients are separate in a network: three random items, no patient's data.
+"""The trial that patients are separate in a network: random items, no patient's data.
 
-An item's output must be the same alone and in company, and whoever the company is, in training as in use; a training
-pass must leave nothing behind; and every gradient must have come through its layer, where clipping sees it, and be
-what clipping sums up. Reading a network's layers cannot show this: a forward method may do anything.
+An item's output must be the same alone and in company, wherever it stands and whoever the company is, in training as
+in use; a training pass must leave nothing behind; and every gradient must have come through its layer, where clipping
+sees it, and be what clipping sums up. Reading a network's layers cannot show this: a forward method may do anything.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _ROUNDING: Final = 1e-6
 """Relative, between passes of the same shapes."""
 _OTHER_ROUNDING: Final = 1e-3
 """Between passes of different shapes, for which torch picks different algorithms, amplified by many norms."""
+ITEMS: Final = 5
+"""Of the largest batch that is tried: what begins with a third item, or with groups of four, shows in it."""
 _LOUD: Final = 1e3
-"""How many times larger than an item a second company is: what mixes in a little of the others shows beside it."""
+"""How many times larger than the others one item is made: what mixes in a little of it shows in them."""
 _SEED: Final = 1
 _NO_CLIP: Final = 2.0**50
 _CLIPPED_ROUNDING: Final = 1e-2
@@ -33,8 +35,8 @@ _CLIPPED_ROUNDING: Final = 1e-2
 
 
 def random_items(shape: tuple[int, ...]) -> Tensor:
-    """Three items in [0, 1], (3, *shape)."""
-    return torch.rand(3, *shape)
+    """In [0, 1], (ITEMS, *shape)."""
+    return torch.rand(ITEMS, *shape)
 
 
 def outputs(network: ItemNetwork, items: Tensor) -> Tensor:
@@ -91,9 +93,8 @@ class Trial:
 
     def _mixes_in_use(self, items: Tensor) -> list[str]:
         self._network.eval()
-        together = self.outputs(items[:2])
-        alone = torch.cat([self.outputs(one[None]) for one in items[:2]])
-        if _same(alone, together, _OTHER_ROUNDING) and self._same_in_other_company(items, together[0]):
+        alone = torch.cat([self.outputs(one[None]) for one in items])
+        if _same(alone, self.outputs(items), _OTHER_ROUNDING) and self._keep_to_themselves(items):
             return []
         return ["an item's output depends on the other items of its batch"]
 
@@ -101,23 +102,32 @@ class Trial:
         """And what a training pass leaves behind, which no noise would protect."""
         self._network.train()
         before = {name: one.clone() for name, one in _held(self._network).items()}
-        first = self.outputs(items[:2])
+        self.outputs(items[:2])
         after = _held(self._network)
         found = [
             f"{name}: changes in a training pass, without noise"
             for name in sorted(before.keys() | after.keys())
             if not (name in before and name in after and torch.equal(before[name], after[name]))
         ]
-        if not self._same_in_other_company(items, first[0]):
+        if not self._keep_to_themselves(items):
             found.append("in training an item's output depends on the other items of its batch")
         return found
 
-    def _same_in_other_company(self, items: Tensor, expected: Tensor) -> bool:
-        """Whether the first item's output is `expected` beside the third, and beside the third made loud."""
-        return all(
-            _same(self.outputs(torch.stack([items[0], other]))[0], expected, _ROUNDING)
-            for other in (items[2], _LOUD * items[2])
-        )
+    def _keep_to_themselves(self, items: Tensor) -> bool:
+        """Whether, in a pair and in the whole batch, no item's output changes when another is exchanged or made loud,
+        before it or after it."""
+        return all(self._are_separate(batch) for batch in (items[:2], items))
+
+    def _are_separate(self, batch: Tensor) -> bool:
+        expected = self.outputs(batch)
+        for place, item in enumerate(batch):
+            others = [one for one in range(len(batch)) if one != place]
+            for instead in (1.0 - item, _LOUD * item):
+                changed = batch.clone()
+                changed[place] = instead
+                if not _same(self.outputs(changed)[others], expected[others], _ROUNDING):
+                    return False
+        return True
 
     def _gradients(self, pair: Tensor) -> tuple[list[str], list[str]]:
         network = self._network.train()

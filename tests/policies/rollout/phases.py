@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from policies.events import ModelPromoted, PhaseAdvanced, PhaseMeasured, PhaseOpened
-from policies.facts import contract_digest
 from policies.federation import PHASES
 from policies.plan import Plan
 from policies.rollout.drill_report import STEPS, DrillReport, DrillStep
+from policies.rollout.reached import source_contract
 from policies.rollout.sign_off import SignOffStatement, sign_off
 from policies.rollout.statements import (
     AgreementRecorded,
@@ -75,9 +75,9 @@ def phantoms() -> dict[str, object]:
     return {**plan().data.to_json(), "source": "phantoms"}
 
 
-def conformance(contract: str | None = None) -> ConformanceRecorded:
-    """By default to the tiny plan's contract."""
-    return ConformanceRecorded(contract_digest=contract or contract_digest(plan()), code_digest=CODE)
+def conformance(contract: str | None = None, *, code: str = CODE) -> ConformanceRecorded:
+    """By default to the tiny plan's contract, with the code that it approves."""
+    return ConformanceRecorded(contract_digest=contract or source_contract(plan()), code_digest=code)
 
 
 def agreements() -> tuple[AgreementRecorded, ...]:
@@ -147,7 +147,7 @@ def in_the_clinic(histogram: tuple[int, ...] = SURE, **fields: Any) -> Assembly:
     return again(assembly, clinical_terms(**fields))
 
 
-def again(assembly: Assembly, said: PhaseTerms, *, edition: str = "1") -> Assembly:
+def again(assembly: Assembly, said: PhaseTerms, *, edition: str = "1", **fields: object) -> Assembly:
     """A clinical phase under these terms, up to a registered model."""
     assembly.say(COORDINATOR, PhaseOpened(terms=said))
     for site in SITES:
@@ -155,7 +155,7 @@ def again(assembly: Assembly, said: PhaseTerms, *, edition: str = "1") -> Assemb
     for drill in said.drills:
         report = named(f"{drill} {assembly.state.size}")
         assembly.say(COORDINATOR, DrillRecorded(drill=drill, report_digest=report))
-    assembly.plan = clinical_plan(edition=edition)
+    assembly.plan = clinical_plan(edition=edition, **fields)
     return assembly.reach_after_founding("registered")
 
 

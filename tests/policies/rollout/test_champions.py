@@ -36,6 +36,14 @@ def validated(**fields: object) -> Assembly:
     return assembly
 
 
+def test_what_learned_under_a_lower_risk_tier_is_no_champion() -> None:
+    """Such a plan may have sums that the coordinator opens with one key holder alone."""
+    low = {"risk_tier": "minimal", "protection": {"scheme": "homomorphic-unmasked"}}
+    assembly = Assembly(plan=clinical_plan(**low), phase="clinical", histogram=SURE).reach("founded")
+    again(assembly, clinical_terms(), **low)
+    assert refusals(assembly, measurement(assembly)) == {"phase.tier-low"}
+
+
 def championed() -> Assembly:
     assembly = validated()
     assembly.say(COORDINATOR, promoted(assembly))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.events import IncidentReported, PhaseOpened, PolicyAdopted, SiteQuarantined
+from policies.rollout.reached import source_contract
 from policies.rollout.standing import standing
 from policies.rollout.statements import DrillRecorded
 from tests.policies.assembly import Assembly, plan
@@ -296,6 +297,57 @@ def test_who_was_left_out_of_the_figures_has_not_reported() -> None:
     closed = assembly.state.closed[key]
     assembly.state.closed[key] = closed.model_copy(update={"receipts": closed.receipts[:3]})
     assert refusals(assembly, measurement(assembly)) == {"phase.reported"}
+
+
+GOOD = (300, 100, 40, 10, 10, 40, 100, 300)
+CHANCE = (120, 110, 110, 110, 110, 110, 110, 120)
+
+
+def night(assembly: Assembly, number: int, histogram: tuple[int, ...], *, until: str) -> Assembly:
+    assembly.plan, assembly.histogram = plan(rounds=1, edition=str(number)), histogram
+    return assembly.reach_after_founding(until)
+
+
+def test_the_newest_model_is_the_one_that_was_evaluated_last() -> None:
+    """Of two nights whose figures it has seen, a coordinator would like to register the better one last."""
+    assembly = opened(Assembly(plan=plan(rounds=1)).reach("founded"), minimum_figure=0.7)
+    night(assembly, 1, GOOD, until="judged")
+    first, better = assembly.plan, assembly.registration()
+    night(assembly, 2, CHANCE, until="registered")
+    assembly.plan = first
+    assert refusals(assembly, better.model_copy(update={"version": 2})) == {"model.order"}
+
+
+def test_a_night_that_was_evaluated_is_judged_before_the_phase_is_measured() -> None:
+    """Else a figure that came off badly would be kept from the gate: it was opened, or could have been."""
+    assembly = opened(Assembly(plan=plan(rounds=1)).reach("founded"), minimum_figure=0.7)
+    night(assembly, 1, GOOD, until="registered")
+    assert not refusals(assembly, measurement(assembly))
+    for stage in ("fixed", "evaluated", "judged"):
+        pending = Assembly(plan=assembly.plan, state=assembly.state.fork())
+        night(pending, 2, CHANCE, until=stage)
+        assert refusals(pending, measurement(pending)) == {"phase.pending"}, stage
+    pending.say(COORDINATOR, pending.registration(version=2))
+    assert refusals(pending, measurement(pending)) == {"phase.figure"}
+
+
+def test_code_that_the_newest_models_plan_does_not_approve_checked_no_source() -> None:
+    assembly = Assembly(plan=plan(rounds=2)).reach("founded")
+    assembly.say(COORDINATOR, PhaseOpened(terms=terms()))
+    for site in (A, B, C):
+        assembly.say(site, conformance())
+    assembly.say(D, conformance(code=named("code of before")))
+    assembly.reach_after_founding("registered")
+    assert refusals(assembly, measurement(assembly)) == {"phase.conformance", "phase.reported"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"study": "another"}, {"data": {**plan().data.to_json(), "held_out_fraction": 0.3}}],
+    ids=["study", "split"],
+)
+def test_every_study_and_every_contract_is_conformed_to_for_itself(other: dict[str, object]) -> None:
+    assert source_contract(plan(**other)) != source_contract(plan(edition="2")) == source_contract(plan())
 
 
 def test_a_source_that_meets_another_contract_than_the_models_does_not_conform() -> None:

@@ -76,7 +76,7 @@ def test_a_measured_phase_is_evidence_from_its_terms_to_its_figures(
     assert found.passed and [check.outcome for check in found.report.checks] == ["passed"] * 16
     document = json.loads(files["payload/phase.json"])
     assert document["phase"] == "pilot" and document["terms"]["minimum_figure"] == 0.51
-    assert document["exit"]["rounds"] == {"minimum": 1, "registered": 1}
+    assert document["exit"]["rounds"] == {"minimum": 1, "registered": 1, "pending": 0}
     (counted,) = document["rounds"]
     assert counted["figure_micro"] >= 510_000 and counted["reported"] == list(SITES)
     assert {one["site"] for one in document["conformance"]} == set(SITES)

@@ -44,6 +44,37 @@ class MixingInTraining(nn.Module):
         return hidden - 1e-4 * hidden.mean(dim=0) if self.training else hidden
 
 
+class Handing(nn.Module):
+    """In training each item hands something to the next: the first is like alone, and so is whoever looks back."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + torch.cat([hidden[:1] * 0, hidden[:-1]]) if self.training else hidden
+
+
+class Summing(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.cumsum(hidden, 0) if self.training else hidden
+
+
+class MixingInCompany(nn.Module):
+    """A pair is separate, three are not."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden - hidden.mean(dim=0) if len(hidden) > 2 else hidden
+
+
+class MixingByFour(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        if not self.training or len(hidden) < 4:
+            return hidden
+        return torch.cat([hidden[:4] - hidden[:4].mean(dim=0), hidden[4:]])
+
+
+class HandingALittle(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + 3e-4 * torch.cat([hidden[:1] * 0, hidden[:-1]])
+
+
 class Remembering(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -141,6 +172,11 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "mixing": (Mixing, "an item's output depends on the other items"),
     "mixing in use": (MixingInUse, "an item's output depends on the other items"),
     "mixing in training": (MixingInTraining, "in training an item's output depends"),
+    "handing on in training": (Handing, "in training an item's output depends"),
+    "a running sum": (Summing, "in training an item's output depends"),
+    "mixing three": (MixingInCompany, "an item's output depends on the other items"),
+    "mixing by four": (MixingByFour, "in training an item's output depends"),
+    "handing on a little": (HandingALittle, "an item's output depends on the other items"),
     "remembering": (Remembering, "between.seen: changes in a training pass"),
     "remembering what is not saved": (RememberingUnsaved, "between.seen: changes in a training pass"),
     "remembering in an attribute": (RememberingAside, "between.seen: changes in a training pass"),
