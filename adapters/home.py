@@ -197,16 +197,29 @@ class Home:
 
     def read(self, kind: type[Config]) -> Config:
         """The configuration; every wrong field is named at once."""
-        path = self.root / CONFIG
         try:
-            text = path.read_text()
-        except OSError:
+            text = self._text()
+        except FileNotFoundError:
             raise HomeError(
                 f"no readable {CONFIG} in {self.root}", remedy="Create one with `wardround federation new`."
             ) from None
         fields = mapping_of(text, what=CONFIG)
         self._require_role(fields.get("role"), kind)
         return kind.from_value(fields, what=CONFIG)
+
+    def _text(self) -> str:
+        """Of institution.yaml; FileNotFoundError where there is none, HomeError if what is there cannot be read."""
+        path = self.root / CONFIG
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            # A link to what is not there is a configuration that got lost, not a home that has none yet.
+            if isinstance(error, FileNotFoundError) and not path.is_symlink():
+                raise
+            raise HomeError(
+                f"no readable {CONFIG} in {self.root}: what lies there is no UTF-8 text that this user may read",
+                remedy="Mend the file, or bring it back from a backup.",
+            ) from None
 
     def _require_role(self, role: object, kind: type[Config]) -> None:
         """Before the other fields: of another role's home every one of them is wrong."""
@@ -250,11 +263,11 @@ class Home:
         """The token that institution.yaml names."""
         if self._founding_token is not None:
             return self._founding_token
-        try:
-            text = (self.root / CONFIG).read_text()
-        except OSError:
-            return None
         # What cannot be read is an error, and never a way to the files: an older key may lie there.
+        try:
+            text = self._text()
+        except FileNotFoundError:
+            return None
         named = mapping_of(text, what=CONFIG).get("token")
         return None if named is None else TokenConfig.from_value(named, what=f"{CONFIG} token")
 

@@ -38,8 +38,8 @@ class OfficerFolder:
     def read(self) -> OfficerConfig:
         """HomeError if there is none; every wrong field is named at once."""
         try:
-            text = (self.root / FILE).read_text()
-        except OSError:
+            text = (self.root / FILE).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
             raise HomeError(
                 f"no readable {FILE} in {self.root}",
                 remedy="Give an officer's folder, as `wardround federation new` makes them.",

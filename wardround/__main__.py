@@ -5,6 +5,7 @@ Exit codes, the same for every command: 0 done, 2 bad input or usage, 3 policy v
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -18,6 +19,10 @@ USAGE = 2
 FAULT = 1
 INTERRUPTED = 130
 TERMINATED = 143
+DISK_FULL = (
+    "[disk.full] the disk is full. Free space and give the command again: "
+    "what was being written is not there, or whole."
+)
 
 # Third parties stay quiet and send nothing anywhere. Set before any of them is imported.
 QUIET = {
@@ -99,9 +104,12 @@ def run(arguments: list[str] | None = None) -> int:
         if type(error).__name__ == "TerminationSignal":  # Prefect's own, for SIGTERM
             print("wardround: terminated", file=sys.stderr)  # noqa: T201
             return TERMINATED
-        # Only its kind is shown: the text of a foreign exception may hold patient data.
         if os.environ.get("WARDROUND_DEBUG"):
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(f"wardround: {DISK_FULL}", file=sys.stderr)  # noqa: T201
+            return FAULT
+        # Only its kind is shown: the text of a foreign exception may hold patient data.
         print(  # noqa: T201
             f"wardround: [fault.unexpected] an unexpected {type(error).__name__}. "
             "Set WARDROUND_DEBUG=1 to see where; do not share what it prints.",

@@ -7,14 +7,16 @@ line of any log; for the mark itself, its base64, UTF-16 and hex, and the SHA-25
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import io
 import logging
 import secrets
-import tempfile
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Final
 
 from adapters.home import SourceConfig
 from adapters.sources.cohort import Cohort
@@ -23,18 +25,39 @@ from adapters.sources.planting import ITEMS, plant, spoil
 from ledger.errors import CodedError
 from policies.data_contract import DataContract
 
+FOLDER: Final = "canaries"
+
+
+@contextmanager
+def canary_folder(home: Path) -> Iterator[Path]:
+    """Where marked copies of patients' items lie: in the site's home alone, for its owner, until the check ends.
+
+    What a check that was killed left there is removed first, so one check at a time has the folder.
+    """
+    folder = home / FOLDER
+    with (home / f"{FOLDER}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove(folder)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
 
 def leaking(
-    config: SourceConfig, source: Path, contract: DataContract, *, site: str, secret: bytes
+    config: SourceConfig, source: Path, contract: DataContract, *, site: str, secret: bytes, folder: Path
 ) -> tuple[str, ...]:
-    """Where a mark was found, of: cohort, errors, output; "planting" where the marked copy was not even read."""
+    """Where a mark was found, of: cohort, errors, output; "planting" where the marked copy was not even read.
+
+    `folder` is an empty one of the caller's (`canary_folder`).
+    """
     marker = f"canary{secrets.token_hex(6)}"
-    with tempfile.TemporaryDirectory(prefix="wardround-canary-") as folder:
-        planted = plant(config, source, Path(folder), contract, marker=marker)
-        reader = open_source(config.kind, planted, site=site, secret=secret, layout=config.table)
-        read = _Overheard(lambda: reader.load(contract))
-        spoil(config, planted, marker=marker)
-        refused = _Overheard(lambda: reader.load(contract))
+    planted = plant(config, source, folder, contract, marker=marker)
+    reader = open_source(config.kind, planted, site=site, secret=secret, layout=config.table)
+    read = _Overheard(lambda: reader.load(contract))
+    spoil(config, planted, marker=marker)
+    refused = _Overheard(lambda: reader.load(contract))
     if read.cohort is None or refused.cohort is not None:
         return ("planting",)
     surfaces = {
@@ -43,6 +66,11 @@ def leaking(
         "output": (read.printed + refused.printed).encode(),
     }
     return tuple(name for name, data in surfaces.items() if any(form in data for form in _forms(marker)))
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 class _Overheard:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from adapters.clock import SystemClock
 from adapters.consent.in_force import ConsentInForce
@@ -29,7 +30,7 @@ from policies.plan import Plan
 from policies.rollout.reached import source_contract
 from policies.rollout.statements import ConformanceRecorded
 from policies.site_policy import cohort_violations
-from tasks.rollout.canaries import leaking
+from tasks.rollout.canaries import canary_folder, leaking
 from tasks.select import select
 from tasks.validate import validate
 
@@ -55,6 +56,16 @@ def conform(home: Home, config: SiteConfig, plan: Plan) -> tuple[Check, ...]:
             "this plan learns from phantoms: nothing of the site's own source is asked",
             remedy="Give a plan that the source is meant for.",
         )
+    with canary_folder(home.root) as folder:
+        return _checked(home, config, plan, folder)
+
+
+def recorded(plan: Plan) -> ConformanceRecorded:
+    """What a site says when every check passed."""
+    return ConformanceRecorded(contract_digest=source_contract(plan), code_digest=running_code_digest())
+
+
+def _checked(home: Home, config: SiteConfig, plan: Plan, folder: Path) -> tuple[Check, ...]:
     wanted = config.source_of(plan.study)
     source = home.resolve(wanted.path)
     secret = home.patient_secret()
@@ -67,7 +78,7 @@ def conform(home: Home, config: SiteConfig, plan: Plan) -> tuple[Check, ...]:
         return (Check("opens", False, codes), *checks)
     verdict = validate(register, plan.data)
     contract = (Check(f"contract: {name}", passed) for name, passed in verdict.checks)
-    leaks = leaking(wanted, source, plan.data, site=config.name, secret=secret)
+    leaks = leaking(wanted, source, plan.data, site=config.name, secret=secret, folder=folder)
     return (
         Check("opens", True),
         *contract,
@@ -75,11 +86,6 @@ def conform(home: Home, config: SiteConfig, plan: Plan) -> tuple[Check, ...]:
         *checks,
         Check("canaries", not leaks, ", ".join(leaks)),
     )
-
-
-def recorded(plan: Plan) -> ConformanceRecorded:
-    """What a site says when every check passed."""
-    return ConformanceRecorded(contract_digest=source_contract(plan), code_digest=running_code_digest())
 
 
 def _identifiers(home: Home, config: SiteConfig, wanted: SourceConfig) -> tuple[Check, ...]:

@@ -1,7 +1,7 @@
 """Measure a phase and write its evidence: what officers are given to sign.
 
 A measurement that stands is not repeated; evidence is a function of the ledger, so that it is written again wherever
-it is missing. What is in it lives in `tasks.evidence`.
+it is missing or damaged. What is in it lives in `tasks.evidence`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from ledger.errors import PolicyViolation, Violation
+from ledger.errors import CodedError, PolicyViolation, Violation
+from ledger.evidence_manifest import Manifest, parse
+from ledger.evidence_package import MANIFEST, PAYLOAD
+from ledger.evidence_zip import PackedFiles
 from policies.rollout import gate
 from policies.rollout.record import Measured
 from policies.rollout.statements import PhaseMeasured
@@ -46,11 +49,11 @@ async def measure(coordinator: Coordinator, *, again: bool = False) -> Measured:
 
 @step
 async def record_phase_evidence(coordinator: Coordinator, measured: Measured) -> Path:
-    """The package of a measurement that is final, written unless it is there."""
+    """The package of a measurement that is final, written unless one is there that reads well."""
     await coordinator.until_final(measured.index)
     phase = coordinator.state.phase
     path = evidence_path(coordinator.home.root, phase, measured.entry_digest)
-    if not path.exists():
+    if await asyncio.to_thread(manifest_of, path) is None:
         await asyncio.to_thread(
             write_phase_evidence,
             coordinator.home,
@@ -59,6 +62,18 @@ async def record_phase_evidence(coordinator: Coordinator, measured: Measured) ->
             measured=measured.entry_digest,
         )
     return path
+
+
+def manifest_of(path: Path) -> Manifest | None:
+    """Of a package every byte of which can be read; None of one that is damaged, and where there is none. Whether it
+    holds is for its readers to verify."""
+    try:
+        with PackedFiles(path) as files:
+            for name in files.names:
+                files.read(name)
+            return parse(files.read(PAYLOAD + MANIFEST)) if PAYLOAD + MANIFEST in files.names else None
+    except (OSError, CodedError):
+        return None
 
 
 def evidence_path(home: Path, phase: str, measured: str) -> Path:

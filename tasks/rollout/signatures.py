@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from adapters.home import Home, write_atomically
@@ -17,10 +18,7 @@ from adapters.institution_log import policy_of
 from adapters.officer import OfficerFolder
 from ledger import canonical
 from ledger.errors import CodedError, InputError, PolicyViolation, Violation
-from ledger.evidence_manifest import parse
-from ledger.evidence_package import MANIFEST, PAYLOAD
 from ledger.evidence_subject import PhaseSubject
-from ledger.evidence_zip import PackedFiles
 from policies.federation import PHASES, Federation, Officer, Phase
 from policies.rollout import gate
 from policies.rollout.sign_off import SignOffStatement, faulty, sign_off
@@ -29,7 +27,7 @@ from policies.rollout.statements import PhaseAdvanced, SignOff, missing_roles
 from policies.state import FederationState
 from tasks.coordinator.party import Coordinator
 from tasks.evidence.audit import audit
-from tasks.rollout.measurement import evidence_path
+from tasks.rollout.measurement import evidence_path, manifest_of
 from tasks.step import step
 
 
@@ -99,21 +97,20 @@ def verified_statement(package: Path, federation: Federation) -> SignOffStatemen
 
 
 def statement_to_sign(home: Path, state: FederationState) -> SignOffStatement | None:
-    """The statement over the evidence in a coordinator's home, which was not verified; None while there is none."""
+    """The statement over the evidence in a coordinator's home, which was not verified; None while none is there
+    that can be read: `wardround phase measure` writes it again."""
     measured = state.rollout.measured
     if measured is None:
         return None
-    path = evidence_path(home, state.phase, measured.entry_digest)
-    if not path.exists():
+    manifest = manifest_of(evidence_path(home, state.phase, measured.entry_digest))
+    if manifest is None:
         return None
-    with PackedFiles(path) as files:
-        digest = parse(files.read(PAYLOAD + MANIFEST)).digest
     return SignOffStatement(
         schema_version=1,
         origin=state.origin,
         phase=state.phase,
         measured=measured.entry_digest,
-        evidence_digest=digest,
+        evidence_digest=manifest.digest,
         policy_digest=measured.policy_digest,
     )
 
@@ -131,10 +128,13 @@ def read_signature(path: Path) -> SignedEvidence:
 
 
 def collected(home: Path, measured: str) -> tuple[SignOff, ...]:
-    """The signatures that a coordinator's home keeps for a measurement, by officer."""
-    return tuple(
-        read_signature(path).sign_off for path in sorted((home / "sign-offs" / measured).glob("*.json"))
-    )
+    """The signatures that a coordinator's home keeps for a measurement, by officer; a file that is none is
+    nobody's, and takes no other's away."""
+    found: list[SignOff] = []
+    for path in sorted((home / "sign-offs" / measured).glob("*.json")):
+        with suppress(SignatureFileError):
+            found.append(read_signature(path).sign_off)
+    return tuple(found)
 
 
 def keep(home: Home, given: Sequence[SignedEvidence], statement: SignOffStatement) -> None:

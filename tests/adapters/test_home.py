@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,35 @@ def test_a_configuration_that_cannot_be_read_never_leads_to_the_key_files(
     (tmp_path / CONFIG).write_text(text)
     with pytest.raises(MalformedDocumentError):
         Home(tmp_path).signer("signing", "hospital-a")
+
+
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "a folder": lambda path: path.mkdir(),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a link to nothing": lambda path: path.symlink_to(path.parent / "unmounted" / CONFIG),
+    "Latin-1": lambda path: path.write_bytes("role: site\nname: münchen\n".encode("latin-1")),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_lies_there_and_is_no_text_is_an_error_and_never_leads_to_the_key_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("WARDROUND_PASSPHRASE", "a passphrase")
+    (tmp_path / "keys").mkdir()
+    Home(tmp_path).make_signer("signing", "hospital-a")
+    UNREADABLE[kind](tmp_path / CONFIG)
+    for wanted in (
+        lambda: Home(tmp_path).signer("signing", "hospital-a"),
+        lambda: Home(tmp_path).make_signer("witness", "hospital-a"),
+        lambda: Home(tmp_path).read(SiteConfig),
+    ):
+        with pytest.raises(HomeError) as refused:
+            wanted()
+        assert refused.value.code == "home.invalid" and CONFIG in refused.value.public_message
+
+
+def test_a_configuration_without_a_token_is_written_with_an_empty_one(tmp_path: Path) -> None:
+    """So `token: null` has to mean the key files."""
+    (tmp_path / CONFIG).write_text(f"{SITE}source: {{kind: npz, path: a.npz}}\n")
+    assert Home(tmp_path).read(SiteConfig).to_json()["token"] is None

@@ -140,6 +140,52 @@ def test_a_phase_ends_with_its_officers_signatures_and_not_before(
     assert again.code == 0 and len(consortium.state().rollout.ended) == 1
 
 
+def test_a_file_that_is_no_signature_takes_nobody_s_away(
+    wardround: Command, consortium: Consortium, tmp_path: Path
+) -> None:
+    home, evidence = consortium.founded.coordinator, package(consortium)
+    files = [tmp_path / f"{officer}.json" for officer in OFFICERS]
+    for officer, file in zip(OFFICERS, files, strict=True):
+        assert signed(wardround, consortium, officer, evidence, file).code == 0
+    assert wardround("phase", "advance", evidence, *files[:2], "--home", home).code == 3  # kept
+    (kept,) = (home / "sign-offs").iterdir()
+    (kept / "aaa.json").write_bytes(b"\xff junk")
+    (kept / "zzz.json").mkdir()
+    shown = wardround("phase", "status", "--home", home, "--json")
+    assert shown.code == 0, shown.err
+    counted = {one["role"]: one["signed"] for one in json.loads(shown.out)["signatures"]}
+    assert counted["data-steward"] == 2
+    given = wardround("phase", "advance", evidence, kept / "aaa.json", "--home", home)
+    assert given.code == 2 and given.error.startswith("[phase.signature-file]")
+    with serving(consortium):
+        done = wardround("phase", "advance", evidence, *files[2:], "--home", home)
+    assert done.code == 0, done.err
+    assert consortium.state().phase == "pilot"
+
+
+def test_evidence_that_was_damaged_is_written_again_and_signatures_stay_valid(
+    wardround: Command, consortium: Consortium, tmp_path: Path
+) -> None:
+    home, evidence = consortium.founded.coordinator, package(consortium)
+    file = tmp_path / "steward.json"
+    assert signed(wardround, consortium, OFFICERS[0], evidence, file).code == 0
+    assert wardround("phase", "advance", evidence, file, "--home", home).code == 3  # kept
+    whole = evidence.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:middle], b"", whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        evidence.write_bytes(damaged)
+        assert wardround("phase", "status", "--home", home).code == 0
+        with serving(consortium):
+            done = wardround("phase", "measure", "--home", home)
+        assert done.code == 0, done.err
+        assert wardround("evidence", "verify", evidence, "--no-tighter").code == 0
+        assert "2 more of the role data-steward" in wardround("phase", "status", "--home", home).out
+    there = evidence.stat().st_ino, evidence.stat().st_mtime_ns
+    with serving(consortium):
+        assert wardround("phase", "measure", "--home", home).code == 0
+    assert (evidence.stat().st_ino, evidence.stat().st_mtime_ns) == there  # it reads well: left as it is
+
+
 def test_a_phase_that_is_over_is_said_to_be_so_before_anything_starts(
     wardround: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

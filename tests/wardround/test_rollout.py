@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +16,10 @@ from tests.wardround.conftest import Command
 from wardround.examples import EXAMPLES
 from wardround.rollout import act
 from wardround.rollout.act import Act, Refusal
-from wardround.rollout.cast import PLANS
+from wardround.rollout.cast import PLANS, Cast
 from wardround.rollout.demo import MARKER
 from wardround.rollout.failures import FAILURES
+from wardround.rollout.walk import Walk
 
 
 def test_it_says_which_data_it_needs_and_where_they_are(wardround: Command, tmp_path: Path) -> None:
@@ -61,6 +64,35 @@ def test_a_walk_that_was_cut_off_tells_all_its_phases(tmp_path: Path) -> None:
     assert act.kept(tmp_path) == (foundation, refused)
     (tmp_path / act.FILE).write_text("[{")
     assert act.kept(tmp_path) == ()
+
+
+def test_a_walk_that_is_cut_off_as_a_phase_ends_has_kept_what_it_tells_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed, it finds the phase over and never plays it again."""
+
+    class PowerCut(Exception):  # noqa: N818
+        pass
+
+    async def statement(*_: object) -> None:
+        return None
+
+    async def promoted_and_cut(*_: object) -> None:
+        raise PowerCut
+
+    steward = SimpleNamespace(name="steward", role="data-steward")
+    federation = SimpleNamespace(sign_offs_for=lambda phase: {"data-steward": 1}, officers=(steward,))
+    rollout = SimpleNamespace(opened=object(), measured=SimpleNamespace(entry_digest="ab" * 32))
+    monkeypatch.setattr(Cast, "federation", federation)
+    monkeypatch.setattr(Walk, "state", lambda self: SimpleNamespace(rollout=rollout))
+    monkeypatch.setattr(Walk, "_advanced", promoted_and_cut)
+    monkeypatch.setattr("wardround.rollout.walk.verified", statement)
+    monkeypatch.setattr("wardround.rollout.walk.signed_evidence", lambda *_: object())
+    told = Act("foundation", [Refusal("somebody has not conformed", ("phase.conformance",))])
+    with pytest.raises(PowerCut):
+        asyncio.run(Walk(Cast(tmp_path), None, lambda _: None).end(told))
+    (kept,) = act.kept(tmp_path)
+    assert kept == told and kept.refusals and kept.signed == ("steward",) and kept.evidence
 
 
 @pytest.mark.parametrize("phase", PHASES)

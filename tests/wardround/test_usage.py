@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +80,18 @@ def test_bad_usage_exits_2_with_one_line(wardround: Command, arguments: tuple[st
 def test_nobody_waits_less_than_nothing(wardround: Command, arguments: tuple[str, ...], wait: str) -> None:
     done = wardround(*arguments, "--home", "x", f"--wait={wait}")
     assert done.code == 2 and done.error.startswith("[usage.option] --wait")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_called_that(
+    wardround: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(*_: object, **named: object) -> None:
+        raise OSError(number, "No space left on device", "/home/a patient's name")
+
+    monkeypatch.setattr("adapters.home.Home.read", full)
+    done = wardround("phase", "incident", "--home", tmp_path, "--severity", "minor", "--kind", "other")
+    assert done.code == 1 and done.error.startswith("[disk.full]") and "patient" not in done.error
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -166,8 +166,10 @@ class Walk:
             others = [one for one in signed if one not in last]
             told = f"the {REGULATOR} has not signed"
             await self.refused(act, told, "phase.sign-off", self._advanced(others, statement))
-        await self._advanced(signed, statement)
         act.signed = tuple(officer.name for officer in signers)
+        # A walk that is cut off from here on finds the phase over, and never comes back to tell of it.
+        keep_act(self.cast.root, act)
+        await self._advanced(signed, statement)
 
     async def _advanced(self, signed: list[SignedEvidence], statement: SignOffStatement) -> None:
         keep(Home(self.cast.coordinator), signed, statement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 from pathlib import Path
 
 import pydicom
@@ -82,6 +83,39 @@ def test_a_sound_source_passes_every_check(tmp_path: Path) -> None:
     assert [check for check in checks if not check.passed] == []
     names = {check.name for check in checks}
     assert {"opens", "contract: labels", "cohort", "canaries", "no identifiers in headers"} <= names
+
+
+def test_marked_copies_lie_in_the_home_alone_and_go_also_after_a_check_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, config = home(tmp_path, shard(tmp_path))
+    copies, temporary = opened.root / tasks.rollout.canaries.FOLDER, tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    def cut(*_: object, **named: object) -> CohortSource:
+        (copy,) = copies.iterdir()
+        assert copies.stat().st_mode & 0o777 == 0o700 and copy.stat().st_size
+        assert list(temporary.iterdir()) == []
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks.rollout.canaries, "open_source", cut)
+        with pytest.raises(KeyboardInterrupt):
+            conform(opened, config, tiny_plan())
+    assert not copies.exists()
+
+    def killed() -> None:
+        (copies / "canary0123").mkdir(parents=True)
+        (copies / "canary0123" / "image.dcm").write_bytes(b"a patient's")
+
+    killed()
+    assert all(check.passed for check in conform(opened, config, tiny_plan()))
+    assert not copies.exists() and list(temporary.iterdir()) == []
+    killed()  # a source that does not open is not copied, and what is left goes all the same
+    Path(config.source_of("tiny-study").path).unlink()
+    assert not all(check.passed for check in conform(opened, config, tiny_plan()))
+    assert not copies.exists()
 
 
 def test_tables_volumes_and_cleaned_dicom_pass_too(tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ def test_a_folder_that_is_no_officer_s_is_named(tmp_path: Path) -> None:
     with pytest.raises(HomeError) as caught:
         OfficerFolder(tmp_path).read()
     assert caught.value.code == "officer.folder"
+    (tmp_path / "officer.yaml").write_bytes("name: müller\n".encode("latin-1"))
+    with pytest.raises(HomeError) as caught:
+        OfficerFolder(tmp_path).read()
+    assert caught.value.code == "officer.folder"
 
 
 def test_names_of_long_sites_stay_names() -> None:
