@@ -30,6 +30,12 @@ EXAMPLE_DOCUMENT = Path(__file__).resolve().parent.parent / "deployments" / "exa
 
 FAMILY = re.compile(r"^[A-Z][A-Za-z0-9]{0,62}$")
 FILES = (".npz", ".csv", ".parquet")
+DRY_ROUND_FAMILY = "Classifier"
+"""The network of deployments/examples/dry-round.yaml."""
+RECORDS = (
+    "agreement PAPER --kind baa|dpa|irb",
+    "conform --plan THE-PILOTS-PLAN",
+)
 
 app = App(name="federation", help="Found a federation; see who is in quarantine.")
 app.command(
@@ -114,6 +120,8 @@ def new(
     if public_test is not None and not public_test.exists():
         wrong.append("--public-test: the path does not exist")
     families = tuple(family or ("Classifier",))
+    if phase == "foundation":  # whose dry round has a network of its own
+        families = tuple(dict.fromkeys((*families, DRY_ROUND_FAMILY)))
     if not all(FAMILY.match(one) for one in families):
         wrong.append("--family: a network is named like Classifier, as in plans")
     if token is not None and not token.is_file():
@@ -219,12 +227,12 @@ def _write(
     begun = f"coordinator run --home {out}/coordinator --plan plan.yaml"
     if phase == "foundation":  # its rules refuse every plan but the dry round's, which this brings along
         begun = f"phase run foundation --home {out}/coordinator"
-        for record in ("agreement FILE --kind KIND", "conform --plan PLAN"):
-            console.print(
-                f"  wardround site {record} --home {out}/sites/NAME     (every site)", soft_wrap=True
-            )
     console.print(f"  wardround site run --home {out}/sites/NAME     (every site)", soft_wrap=True)
     console.print(f"  wardround {begun}", soft_wrap=True)
+    if phase == "foundation":
+        console.print("and while these run, at every site:")
+        for record in RECORDS:
+            console.print(f"  wardround site {record} --home {out}/sites/NAME", soft_wrap=True)
 
 
 def _source(path: Path) -> SourceConfig:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ledger.errors import InputError, PolicyViolation, Violation
 from policies.rollout.statements import Agreement
-from wardround.phase.app import require_wait
+from wardround.phase.app import announce_wait, require_wait
 
 HomeOption = Annotated[Path, Parameter(help="The site's home, with its institution.yaml.")]
 WaitOption = Annotated[float, Parameter(help="Seconds to wait until it stands on the ledger.")]
@@ -56,6 +56,7 @@ def agreement(
         raise PaperError(f"{file} cannot be read", remedy="Give the signed paper as a file.") from None
     name = Home(home).read(SiteConfig).name
     digest = canonical.digest(paper)
+    announce_wait(wait)
     asyncio.run(say_or_leave(home, AgreementRecorded(kind=kind, document_digest=digest), wait_s=wait))
     Console(highlight=False).print(f"{name} recorded {kind}: {digest}", soft_wrap=True)
 
@@ -101,5 +102,6 @@ def conform(
             [Violation("conformance.failed", f"nothing is recorded: {', '.join(failed)} failed")]
         )
     if record:
+        announce_wait(wait)
         asyncio.run(say_or_leave(home, recorded(wanted), wait_s=wait))
         console.print(f"{config.name} recorded that its source conforms", soft_wrap=True)

@@ -14,7 +14,7 @@ from policies.facts import NEVER, Facts, figure_facts, micro
 from policies.federation import PHASES
 from policies.rego import installed_rules
 from policies.rollout.reached import Reached, began, conforms, reached
-from policies.rollout.record import Opened, Rollout
+from policies.rollout.record import Opened
 from policies.rollout.sign_off import sign_off_violations
 from policies.rollout.statements import (
     AgreementRecorded,
@@ -37,7 +37,7 @@ _OTHER_POLICY = Violation("phase.other-policy", "the policy in force is another 
 def opening(state: FederationState, body: PhaseOpened) -> list[Violation]:
     """Terms are of the phase in force, and stand once a round of their study has begun."""
     found = [
-        Violation(code, _entry_message(code, state.rollout, body.terms))
+        Violation(code, _entry_message(code, state, body.terms))
         for code in installed_rules().decide("phase_entry", entry_facts(state, body.terms))
     ]
     before = state.rollout.opened
@@ -190,20 +190,27 @@ def _not_opened(state: FederationState) -> Violation:
     return Violation("phase.not-opened", f"no terms of {state.phase} are published")
 
 
-def _entry_message(code: str, rollout: Rollout, terms: PhaseTerms) -> str:
+def _entry_message(code: str, state: FederationState, terms: PhaseTerms) -> str:
+    asked, sites = max(terms.minimum_sites, terms.minimum_better_off or 0), len(state.founded().sites())
+    example = f"deployments/examples/rollout/{terms.phase}.yaml has all of them"
+    sure = (
+        ", a confidence of at least 0.9, bounds of at most 0.2 on regression and between subgroups, and a floor of "
+        "these above 0.5"
+    )
     return {
-        "phase.order": f"these are terms of {terms.phase}; the federation is in {rollout.phase}",
-        "phase.terms-sites": "the terms ask for more sites than the federation has",
+        "phase.order": f"these are terms of {terms.phase}; the federation is in {state.phase}",
+        "phase.terms-sites": f"the terms ask for {asked} sites, the federation has {sites}",
         "phase.terms-weak": f"the terms of {terms.phase} leave out a drill, an agreement or a change plan that the "
-        "rules want",
-        "phase.terms-bounds": f"the terms of {terms.phase} need a minimum figure above 0.5, and in the clinic a "
-        "confidence of at least 0.9, bounds of at most 0.2 on regression and between subgroups, and a floor of these "
-        "above 0.5",
+        f"rules want: {example}",
+        "phase.terms-bounds": f"the terms of {terms.phase} need a minimum figure above 0.5"
+        f"{sure if terms.phase == PHASES[-1] else ''}",
     }.get(code, f"the rule {code} refuses the terms")
 
 
 def better_off_text(found: Reached) -> str:
     """What the newest model's sites answered, in words."""
+    if not found.rounds:
+        return "no model yet"
     return "its plan did not ask them" if found.better_off is None else found.better_off.text
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from adapters import objects
 from ledger import canonical
 from ledger.errors import PolicyViolation, Violation
+from policies.code import running_code_digest
 from policies.events import GateVerdict, InquiryPublished, PlanPublished, Published
 from policies.gates import plan_violations
 from policies.inquiry import Inquiry
@@ -19,12 +20,20 @@ from tasks.worker.coordinator_session import CoordinatorSession
 
 @step
 async def publish(coordinator: Coordinator, plan: Plan) -> PlanPublished:
-    """Return the plan's event, appending it if it is not there yet. Once it is final, sites may see it."""
+    """Return the plan's event, appending it if it is not there yet. Once it is final, sites may see it.
+
+    A draft is refused before it is said: on the ledger it would end every site's part and fix a phase's terms.
+    """
     coordinator.tell("publish the plan")
     digest = plan.content_digest()
     known = coordinator.state.plans.get(digest)
     if known is not None:
         return known
+    if not plan.code_digests:
+        said = (
+            "the plan approves no code and was not published: write the code that is installed here into it, "
+        )
+        raise PolicyViolation([Violation("plan.no-code", f'{said}code_digests: ["{running_code_digest()}"]')])
     await coordinator.worker.call(CoordinatorSession.check_network, plan)
     base_digest = coordinator.state.latest_model(plan.study) if plan.base == "latest" else None
     if base_digest is None:

@@ -68,6 +68,13 @@ def signed_evidence(statement: SignOffStatement, officer: Officer, folder: Offic
 
 def verified_statement(package: Path, federation: Federation) -> SignOffStatement:
     """What there is to sign of a package; as `sign_evidence`."""
+    manifest = manifest_of(package)
+    if manifest is not None and manifest.origin != federation.origin:
+        raise NotAPhaseError(
+            "this is the evidence of another federation than the founding document's",
+            remedy="Take both from the same coordinator: federation.json of its home, and the package.",
+            code="phase.other-federation",
+        )
     found = audit(
         package,
         vkey=federation.log_vkey,

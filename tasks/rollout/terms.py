@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adapters.home import Home, write_atomically
 from ledger.errors import InputError, PolicyViolation, Violation
-from policies.federation import PHASES
+from policies.federation import PHASES, Phase
 from policies.rollout.change_plan import ChangePlan
 from policies.rollout.record import Opened, Rollout
 from policies.rollout.statements import PhaseOpened, PhaseTerms
@@ -68,6 +68,10 @@ def lie_behind(state: FederationState, terms: PhaseTerms, *, again: bool = False
     return state.rollout.opened is None and not again and _led_to_a_champion(state.rollout, terms)
 
 
+def comes_later(phase: Phase, now: Phase) -> Violation:
+    return Violation("phase.order", f"the federation is in its phase {now}: {phase} comes later")
+
+
 @step
 async def enter(coordinator: Coordinator, terms: PhaseTerms, *, again: bool = False) -> Opened | None:
     """The terms as they stand on the ledger, published unless they are there; None if they lie behind.
@@ -77,10 +81,8 @@ async def enter(coordinator: Coordinator, terms: PhaseTerms, *, again: bool = Fa
     coordinator.tell(f"enter {terms.phase}")
     if lie_behind(coordinator.state, terms, again=again):
         return None
-    phase = coordinator.state.phase
-    if phase != terms.phase:
-        said = f"the federation is in its phase {phase}: {terms.phase} comes later"
-        raise PolicyViolation([Violation("phase.order", said)])
+    if coordinator.state.phase != terms.phase:
+        raise PolicyViolation([comes_later(terms.phase, coordinator.state.phase)])
     opened = coordinator.state.rollout.opened
     if opened is None or opened.terms != terms:
         await coordinator.say(PhaseOpened(terms=terms))

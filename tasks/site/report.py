@@ -6,6 +6,7 @@ from adapters.home import write_atomically
 from ledger import canonical
 from ledger.canonical import JsonValue
 from policies.events import PlanPublished, Published
+from policies.facts import uses_patients
 from tasks.site.party import Site
 from tasks.step import step
 from tasks.worker.site_session import SiteSession
@@ -13,7 +14,10 @@ from tasks.worker.site_session import SiteSession
 
 @step
 async def compare(site: Site, published: PlanPublished, model: bytes) -> None:
-    """Compare the federation's model with one trained here alone, and keep the figures here."""
+    """Compare the federation's model with one trained here alone, and keep the figures here; of phantoms there is
+    nothing to gain for anybody."""
+    if not uses_patients(published.plan):
+        return
     site.tell("compare with a local model")
     figures = await site.worker.call(SiteSession.compare, published.plan, model)
     _keep(site, published, dict(figures))

@@ -52,5 +52,5 @@ def consortium(tmp_path: Path) -> Consortium:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits for the ledger are cut to seconds, for tests in which it never answers."""
-    monkeypatch.setattr("tasks.site.party.LEDGER_TIMEOUT_S", 15.0)
-    monkeypatch.setattr("tasks.coordinator.party.LEDGER_TIMEOUT_S", 15.0)
+    monkeypatch.setattr("tasks.site.party.LEDGER_TIMEOUT_S", 25.0)
+    monkeypatch.setattr("tasks.coordinator.party.LEDGER_TIMEOUT_S", 25.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from ledger.errors import InputError
 
@@ -44,6 +45,13 @@ def require_wait(wait_s: float) -> None:
     """PhaseOptionError if nobody can wait that long."""
     if not 0 <= wait_s <= LONGEST_WAIT_S:
         raise PhaseOptionError("--wait must be 0 to 86400 seconds")
+
+
+def announce_wait(wait_s: float) -> None:
+    """Said at once of what is kept in a home and waits for others."""
+    Console(stderr=True, highlight=False).print(
+        f"kept in the home; waiting {wait_s:g} s at most for the coordinator to take it"
+    )
 
 
 def ledger_state(home: Home, config: SiteConfig | CoordinatorConfig) -> FederationState:

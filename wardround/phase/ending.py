@@ -135,3 +135,6 @@ def advance(package: Path, /, *signatures: Path, home: CoordinatorOption) -> Non
     console.print(f"{statement.phase} is over: the federation is in its phase {found.phase}")
     for one in found.champions:
         console.print(one.described(), soft_wrap=True)
+    if found.phase != statement.phase:
+        command = f"wardround phase open TERMS.yaml --home {home}"
+        console.print(f"Next: {command}, with terms of its own", soft_wrap=True)

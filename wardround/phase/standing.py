@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from policies.rollout.statements import IncidentKind, Severity
-from wardround.phase.app import HomeOption, ledger_state, opened_home, require_wait
+from wardround.phase.app import HomeOption, announce_wait, ledger_state, opened_home, require_wait
 
 if TYPE_CHECKING:
     from adapters.home import CoordinatorConfig, Home, SiteConfig
@@ -69,6 +69,7 @@ def incident(
 
     async def say() -> None:
         if isinstance(config, SiteConfig):
+            announce_wait(wait)
             await say_or_leave(institution.root, body, wait_s=wait)
             return
         async with opened_coordinator(institution.root) as coordinator:
@@ -99,6 +100,24 @@ def standing_of(home: Home, config: SiteConfig | CoordinatorConfig) -> Standing:
     return (
         coordinator_standing(home.root, state) if isinstance(config, CoordinatorConfig) else standing(state)
     )
+
+
+def show_next(home: Home, found: Standing) -> None:
+    """Once a phase is measured: the evidence, and what its officers do with it."""
+    from tasks.rollout.measurement import evidence_path
+
+    if found.measured is None or not any(one.signed < one.needed for one in found.signatures):
+        return
+    package, console = (
+        evidence_path(home.root, found.phase, found.measured.entry_digest),
+        Console(highlight=False),
+    )
+    console.print("Next, every officer, and then whoever has the coordinator's home:")
+    for command in (
+        f"sign {package} --officer FOLDER --federation federation.json",
+        f"advance {package} SIGNATURE... --home {home.root}",
+    ):
+        console.print(f"  wardround phase {command}", soft_wrap=True)
 
 
 def show(home: Home, found: Standing) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import yaml
 from cyclopts import Parameter
 from rich.console import Console
 
+from ledger.errors import PolicyViolation
 from policies.federation import PHASES, Phase
 from wardround.examples import EXAMPLES
 from wardround.phase.app import CoordinatorOption, PhaseOptionError, require_wait
@@ -59,15 +61,19 @@ def open_terms(
             opened = await enter(coordinator, wanted, again=again)
             return None if opened is None else opened.entry_digest
 
-    entry = asyncio.run(publish())
-    said = f"{wanted.phase} lies behind" if entry is None else f"terms of {wanted.phase}: entry {entry}"
-    Console(highlight=False).print(said, soft_wrap=True)
+    entry, console = asyncio.run(publish()), Console(highlight=False)
+    if entry is None:
+        console.print(f"{wanted.phase} lies behind")
+        return
+    console.print(f"terms of {wanted.phase}: entry {entry}", soft_wrap=True)
+    plan = "" if wanted.phase == PHASES[0] else " --plan PLAN"
+    console.print("Next: every site says anew that its source conforms (wardround site conform), and")
+    console.print(f"  wardround phase run {wanted.phase}{plan} --home {home}", soft_wrap=True)
 
 
 def _check(home: Home, wanted: PhaseTerms, *, again: bool) -> None:
     """PolicyViolation with everything that the gate has against these terms."""
     from adapters.institution_log import read_state
-    from ledger.errors import PolicyViolation
     from policies.rollout.gate import opening
     from policies.rollout.statements import PhaseOpened
     from tasks.rollout.terms import lie_behind
@@ -124,10 +130,10 @@ def run(
     from adapters.home import CoordinatorConfig, Home
     from adapters.institution_log import read_state
     from tasks.planning import read_plan
-    from tasks.rollout.terms import read_terms
+    from tasks.rollout.terms import comes_later, read_terms
     from wardround.coordinator import prefect_api
     from wardround.display import Display
-    from wardround.phase.standing import show, standing_of
+    from wardround.phase.standing import show, show_next, standing_of
 
     institution = Home(home)
     config = institution.read(CoordinatorConfig)
@@ -137,6 +143,8 @@ def run(
         said = f"{phase} is over: the federation is in its phase {now}; nothing was done"
         Console(highlight=False).print(said, soft_wrap=True)
         return
+    if phase != now:  # before anything is started for it
+        raise PolicyViolation([comes_later(phase, now)])
     trained = _dry_round(institution) if plan is None else plan.resolve()
     # What is wrong with a file is said before anything starts.
     selected = read_plan(trained).participation.select
@@ -144,7 +152,9 @@ def run(
     read_terms(wanted)
     with Display(), prefect_api(home):
         asyncio.run(_flow(phase, institution.root, wanted, trained, edition=edition, wait_s=wait))
-    show(institution, standing_of(institution, config))
+    found = standing_of(institution, config)
+    show(institution, found)
+    show_next(institution, found)
 
 
 async def _flow(
@@ -189,11 +199,16 @@ def _terms(home: Home, phase: str, *, selected: int | None) -> Path:
 
 
 def _dry_round(home: Home) -> Path:
-    """The example, for the code that runs here: the same plan as long as that is the same."""
+    """The example, for the code that runs here: the same plan as long as that is the same, and another edition of it
+    once one was refused."""
     from adapters.home import write_atomically
+    from adapters.institution_log import read_state
     from tasks.planning import approved, read_plan
 
     path = home.root / "rollout" / "dry-round.yaml"
-    found = approved(read_plan(EXAMPLES / "dry-round.yaml"))
+    state, example = read_state(home)[0], approved(read_plan(EXAMPLES / "dry-round.yaml"))
+    refused = {digest for (digest, _), verdict in state.verdicts.items() if not verdict.passed}
+    editions = (example.with_fields({"edition": str(number)}) for number in itertools.count(1))
+    found = next(plan for plan in editions if plan.content_digest() not in refused)
     write_atomically(path, yaml.safe_dump(found.to_json(), sort_keys=False).encode())
     return path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from ledger.errors import PolicyViolation
 from policies.federation import Phase
 from tasks import progress
 from tasks.progress import Progress
@@ -63,7 +64,12 @@ def demo(
     if not resume:
         _make_room(out, ours=ours, overwrite=overwrite, inputs=(stays, images))
     with Display() as display:
-        walk = _walked(out, stays, images, seed=seed, stop_at=fail, display=display)
+        try:
+            walk = _walked(out, stays, images, seed=seed, stop_at=fail, display=display)
+        except PolicyViolation:
+            if fail is not None:
+                _show_left(out, fail)
+            raise
     _show(walk, seconds=time.monotonic() - began, json=json)
 
 
@@ -120,6 +126,17 @@ def _walked(
         return walk
     finally:
         server.stop()
+
+
+def _show_left(out: Path, phase: Phase) -> None:
+    """What a walk came to that was to end at a gate; the refusal follows."""
+    from wardround.rollout.act import kept
+    from wardround.rollout.story import table_of
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(table_of(kept(out)))
+    console.print(f"The failure of {phase} was made on purpose and left as it is. To mend it and go on:")
+    console.print(f"  wardround rollout demo --resume --out {out}", soft_wrap=True)
 
 
 def _show(walk: Walk, *, seconds: float, json: bool) -> None:

@@ -112,6 +112,7 @@ class Walk:
             act.refusals.append(Refusal(told=told, codes=codes))
             self.tell(f"{act.phase}: refused, {', '.join(codes)}")
             if self.stop_at == act.phase:
+                keep_act(self.cast.root, act)
                 raise
         else:
             raise NotRefusedError(f"the gate of {act.phase} let through what was made to fail")
