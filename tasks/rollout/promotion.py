@@ -98,10 +98,10 @@ async def roll_back(
 async def settle_champions(coordinator: Coordinator) -> None:
     """Let the alias of every study that ever had a champion name the one in force: at once whatever is final, then
     what a run that was cut off said and did not see final."""
-    rollout = coordinator.state.rollout
+    rollout, final_size = coordinator.state.rollout, coordinator.final_size
     await _move_aliases(coordinator)
     newest = max((one.index for champions in rollout.champions.values() for one in champions), default=-1)
-    if newest >= coordinator.final_size:
+    if newest >= final_size:  # as it was: it may have become final while aliases were moved
         await coordinator.until_final(newest)
         await _move_aliases(coordinator)
 
