@@ -172,7 +172,10 @@ class Sequencer:
                 self._candidate = merge_cosignatures(self._candidate, [answer.lines], policy=self._policy)
         elif isinstance(answer, mail.Conflict) and answer.size <= self._log.size:
             self._witness_sizes[site] = answer.size
-        if self._log.size == self._candidate_size and self._witness_sizes[site] < self._candidate_size:
+        # A witness that started anew may have answered an old request in place of its cosignature: it gives it again.
+        given = isinstance(answer, mail.Cosigned) and answer.size == self._candidate_size
+        behind = not given and self._witness_sizes[site] <= self._candidate_size
+        if behind and self._log.size == self._candidate_size:
             body = self._log.witness_request(self._witness_sizes[site])
             if self._asked.get(site) != body:
                 self._exchange.replace(mail.request(site), body)

@@ -34,8 +34,12 @@ NightWork = Callable[[Coordinator, Opened, Plan], Awaitable[Sequence[str]]]
 async def run_phase(coordinator: Coordinator, terms: PhaseTerms, work: Work) -> Standing:
     """Bring the phase as far as it comes. PolicyViolation names everything that keeps it from being measured."""
     try:
-        # 1. Its terms, before anything that counts.
-        opened = await enter(coordinator, terms)
+        # 1. Its terms, before anything that counts; and, whatever comes of them, what a run that was cut off left of
+        # a promotion or a rollback.
+        try:
+            opened = await enter(coordinator, terms)
+        finally:
+            await settle_champions(coordinator)
         if opened is not None:
             # 2. What it is for.
             if coordinator.state.rollout.measured is None:
@@ -48,9 +52,6 @@ async def run_phase(coordinator: Coordinator, terms: PhaseTerms, work: Work) -> 
                 statement = statement_to_sign(coordinator.home.root, coordinator.state)
                 if statement is not None and not unsigned_now(coordinator, statement):
                     await end_phase(coordinator, statement)
-        else:
-            # Cut off between a promotion and what follows from it.
-            await settle_champions(coordinator)
     finally:
         await show_standing(coordinator)
     return coordinator_standing(coordinator.home.root, coordinator.state)

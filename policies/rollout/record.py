@@ -103,6 +103,14 @@ class Rollout:
         """Of that study, in force."""
         return next(reversed(self.champions.get(study, ())), None)
 
+    def went_back(self, study: str) -> RolledBack | None:
+        """The rollback that is the newest word on the study's champion; None once a model was promoted since."""
+        newest = next((one for one in reversed(self.rolled_back) if one.body.study == study), None)
+        champion = self.champion(study)
+        if newest is None or (champion is not None and champion.index > newest.index):
+            return None
+        return newest
+
     def after(
         self,
         body: PhaseOpened

@@ -62,6 +62,19 @@ def test_both_sides_continue_from_their_disks(post: Post) -> None:
     assert post.sequencer.final_size == 3
 
 
+def test_a_cosignature_that_was_lost_when_both_sides_started_anew_is_given_again(post: Post) -> None:
+    """Two of four had signed; starting anew they answer the old request again, in place of their signature."""
+    post.say("site-a", "one")
+    post.turn("site-a", "site-b")
+    assert post.sequencer.final_size == 1
+    for name in ("site-a", "site-b"):
+        post.replicas[name] = post.open_replica(name)
+        post.replicas[name].turn()
+    post.sequencer = post.open_sequencer()
+    post.turn()
+    assert post.sequencer.final_size == 2
+
+
 def test_a_refused_event_gets_its_reasons_and_holds_nobody_up(post: Post) -> None:
     again = ConsentPublished.from_value(POLICY.to_json(), what="consent policy")
     post.put("site-d", again)  # it published this when it joined

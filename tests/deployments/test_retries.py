@@ -24,7 +24,14 @@ from ledger.errors import PolicyViolation, Violation
 from tasks.step import RETRIES, StepError, repeatable_step, step
 
 ROOT = Path(__file__).resolve().parents[2]
-REPEATABLE = {"open_lineage", "finish_lineage", "record_evidence", "show_nights", "sweep_once"}
+REPEATABLE = {
+    "open_lineage",
+    "finish_lineage",
+    "record_evidence",
+    "show_nights",
+    "settle_champions",
+    "sweep_once",
+}
 """Each writes beside the ledger, under names that follow from the plan: a second time changes nothing."""
 NEVER = {"say", "send", "call", "submit", "reserve", "give_back", "draw", "begin", "put", "journal", "sign"}
 """How a step speaks on the ledger, draws, signs, or has a process compute."""

@@ -20,15 +20,14 @@ from adapters.unsaid import Unsaid
 from flows.rehearsal import WAIT_S
 from flows.site import keep_serving
 from ledger.evidence_zip import pack
-from policies.federation import Federation
 from tasks.coordinator.party import opened_coordinator
-from tasks.found import Founded
 from tasks.site.party import opened_site
 from tests.consortium import SITES, Consortium, site_worker
 from tests.flows.rollout.founding import TERMS, founding, new, package, record
 from tests.plans import tiny_plan
 from tests.tasks.evidence.witnessed import files_of
 from tests.wardround.conftest import Command, Done
+from tests.wardround.copied import copied
 
 STEWARDS = tuple(f"steward-of-{site}" for site in SITES[:3])
 OFFICERS = (*STEWARDS, "the-compliance-officer")
@@ -80,17 +79,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def consortium(worked: Path, tmp_path: Path) -> Consortium:
     """A copy of it, to be ended."""
     shutil.copytree(worked, tmp_path / "f")
-    root = tmp_path / "f"
-    federation = Federation.from_canonical((root / "coordinator" / "federation.json").read_bytes(), what="f")
-    return Consortium(
-        Founded(
-            federation,
-            root / "coordinator",
-            {site: root / "sites" / site for site in SITES},
-            root / "exchange",
-            {one.name: root / "officers" / one.name for one in federation.officers},
-        )
-    )
+    return copied(tmp_path / "f")
 
 
 def signed(

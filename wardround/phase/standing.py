@@ -13,6 +13,7 @@ from rich.table import Table
 
 from policies.rollout.statements import IncidentKind, Severity
 from wardround.phase.app import HomeOption, announce_wait, ledger_state, opened_home, require_wait
+from wardround.stopping import at_once
 
 if TYPE_CHECKING:
     from adapters.home import CoordinatorConfig, Home, SiteConfig
@@ -75,7 +76,8 @@ def incident(
         async with opened_coordinator(institution.root) as coordinator:
             await coordinator.say(body, final=False)
 
-    asyncio.run(say())
+    with at_once():
+        asyncio.run(say())
     Console(highlight=False).print(f"{config.name} reported an incident: {severity}, {kind}", soft_wrap=True)
 
 
