@@ -219,8 +219,8 @@ def _exit_message(code: str, state: FederationState, opened: Opened, found: Reac
     missing = ", ".join(found.missing_drills)
     wanted, newest = f"{terms.minimum_sites} sites", _judged(terms, "the newest model's figure")
     return {
-        "phase.conformance": f"{wanted} must have passed the conformance check of their source, under the contract "
-        "of the newest model's plan",
+        "phase.conformance": f"{wanted} must have passed the conformance check of their source"
+        f"{'' if terms.phase == PHASES[0] else ', under the plan of the newest model'}",
         "phase.agreements": f"{wanted} must have recorded {', '.join(terms.agreements) or 'nothing'}",
         "phase.reported": f"{wanted} that conform and agreed must be in the model and in the figures of the last "
         "round that counts",

@@ -13,10 +13,12 @@ import yaml
 from adapters.home import CoordinatorConfig, Home, SiteConfig
 from adapters.institution_log import read_state
 from ledger.errors import CodedError, PolicyViolation
+from tasks.planning import read_plan
 from tests.consortium import Consortium, tiny_plan, write_shard
 from tests.postgresql_server import PostgresqlServer
 from tests.wardround.conftest import Command
 from wardround import federation, site
+from wardround.examples import EXAMPLES
 
 
 @pytest.fixture
@@ -66,6 +68,18 @@ def test_a_federation_that_begins_with_its_foundation_is_told_to_lay_it(
     for command in ("phase run foundation --home", "site agreement", "site conform", "site run"):
         assert f"wardround {command} " in done.out
     assert "coordinator run" not in done.out
+
+
+def test_a_foundation_has_the_network_of_its_dry_round_whatever_the_pilots(
+    wardround: Command, data: list[str], tmp_path: Path
+) -> None:
+    pilot = ("--phase", "foundation", "--family", "LogisticRegression")
+    assert wardround("federation", "new", "--out", tmp_path / "f", *data, *pilot).code == 0
+    policy = Home(tmp_path / "f" / "sites" / "hospital-a").read(SiteConfig).policy
+    assert set(policy.model_families) == {
+        "LogisticRegression",
+        read_plan(EXAMPLES / "dry-round.yaml").network.name,
+    }
 
 
 def test_rotate_key_makes_the_next_key_and_says_when_it_holds(

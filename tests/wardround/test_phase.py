@@ -10,17 +10,19 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from adapters.home import Home, SiteConfig
+from adapters.home import CoordinatorConfig, Home, SiteConfig
 from adapters.sequencer import Sequencer
 from adapters.unsaid import Unsaid
 from flows.rehearsal import WAIT_S
 from flows.site import keep_serving
 from ledger.evidence_zip import pack
 from tasks.coordinator.party import opened_coordinator
+from tasks.planning import read_plan
 from tasks.site.party import opened_site
 from tests.consortium import SITES, Consortium, site_worker
 from tests.flows.rollout.founding import TERMS, founding, new, package, record
@@ -28,6 +30,9 @@ from tests.plans import tiny_plan
 from tests.tasks.evidence.witnessed import files_of
 from tests.wardround.conftest import Command, Done
 from tests.wardround.copied import copied
+from wardround.examples import EXAMPLES
+from wardround.phase.standing import show_next, standing_of
+from wardround.phase.work import _dry_round as dry_round_file
 
 STEWARDS = tuple(f"steward-of-{site}" for site in SITES[:3])
 OFFICERS = (*STEWARDS, "the-compliance-officer")
@@ -185,6 +190,40 @@ def test_a_phase_that_is_over_is_said_to_be_so_before_anything_starts(
     assert done.out == "foundation is over: the federation is in its phase pilot; nothing was done\n"
 
 
+def test_a_phase_that_comes_later_is_refused_before_anything_starts(
+    wardround: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wardround.coordinator.prefect_api", lambda home: pytest.fail("Prefect was started"))
+    consortium = Consortium.found(tmp_path, phase="pilot")
+    plan = ("--plan", EXAMPLES / "rollout" / "xray-clinical.yaml")
+    done = wardround("phase", "run", "clinical", *plan, "--home", consortium.founded.coordinator)
+    assert done.code == 3 and done.error.startswith("[phase.order]"), done.err
+
+
+def test_a_measured_phase_says_who_does_what_with_its_evidence(
+    consortium: Consortium, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(consortium.founded.coordinator)
+    show_next(home, standing_of(home, home.read(CoordinatorConfig)))
+    told = capsys.readouterr().out.replace("\n", "")
+    assert f"phase sign {package(consortium)}" in told and "phase advance" in told
+
+
+def test_a_dry_round_that_was_refused_is_run_anew_as_another_edition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    refused: dict[tuple[str, int], SimpleNamespace] = {}
+    monkeypatch.setattr(
+        "adapters.institution_log.read_state", lambda _: (SimpleNamespace(verdicts=refused), b"")
+    )
+    first = read_plan(dry_round_file(home))
+    assert read_plan(dry_round_file(home)) == first
+    refused[first.content_digest(), 1] = SimpleNamespace(passed=False)
+    second = read_plan(dry_round_file(home))
+    assert second == first.with_fields({"edition": "2"})
+
+
 def test_who_may_not_sign_does_not(wardround: Command, consortium: Consortium, tmp_path: Path) -> None:
     evidence, out = package(consortium), tmp_path / "x.json"
     # 1. Evidence that does not verify: a figure made prettier, its manifest to match.
@@ -196,7 +235,7 @@ def test_who_may_not_sign_does_not(wardround: Command, consortium: Consortium, t
     other = new(tmp_path / "other")
     theirs = other.founded.coordinator / "federation.json"
     refused = signed(wardround, consortium, STEWARDS[0], evidence, out, federation=theirs)
-    assert refused.code != 0 and not out.exists()
+    assert refused.error.startswith("[phase.other-federation]") and not out.exists()
     # 3. An officer whose key is not the one of the founding document.
     folder = consortium.founded.officers[STEWARDS[0]]
     shutil.rmtree(folder / "keys")

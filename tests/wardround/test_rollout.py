@@ -14,7 +14,7 @@ from tasks.planning import read_plan
 from tasks.rollout.terms import read_terms
 from tests.wardround.conftest import Command
 from wardround.examples import EXAMPLES
-from wardround.rollout import act
+from wardround.rollout import act, demo
 from wardround.rollout.act import Act, Refusal
 from wardround.rollout.cast import PLANS, Cast
 from wardround.rollout.demo import MARKER
@@ -93,6 +93,15 @@ def test_a_walk_that_is_cut_off_as_a_phase_ends_has_kept_what_it_tells_of_it(
         asyncio.run(Walk(Cast(tmp_path), None, lambda _: None).end(told))
     (kept,) = act.kept(tmp_path)
     assert kept == told and kept.refusals and kept.signed == ("steward",) and kept.evidence
+
+
+def test_a_walk_that_was_left_at_a_gate_shows_how_far_it_came(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    act.keep(tmp_path, Act("pilot", [Refusal("the threshold is lowered", ("phase.terms-fixed",))]))
+    demo._show_left(tmp_path, "pilot")
+    told = capsys.readouterr().out
+    assert "phase.terms-fixed" in told and "on purpose" in told and f"--resume --out {tmp_path}" in told
 
 
 @pytest.mark.parametrize("phase", PHASES)

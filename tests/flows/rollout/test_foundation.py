@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.home import Home
 from ledger.errors import PolicyViolation
 from ledger.evidence_verify import verify_package
 from tasks.evidence.audit import audit
@@ -30,6 +31,10 @@ async def test_a_foundation_is_laid_signed_and_over(tmp_path: Path) -> None:
     document = json.loads(files_of(path.read_bytes())["payload/phase.json"])
     assert {one["site"] for one in document["agreements"]} == set(SITES)
     assert document["rounds"][0]["reported"] == list(SITES)
+
+    # Of phantoms a hospital gains nothing, and is told nothing of the kind.
+    for site in SITES:
+        assert "auc_local_only" not in json.loads(Home(consortium.founded.sites[site]).report.read_text())
 
     sign(consortium)
     standing = await consortium.serve(founding)

@@ -88,6 +88,21 @@ async def test_a_plan_of_another_study_is_refused_before_anything_is_published(t
     assert not consortium.state().plans
 
 
+async def test_a_draft_is_refused_before_it_is_published_and_fixes_no_terms(tmp_path: Path) -> None:
+    consortium = new(tmp_path)
+
+    async def draft(coordinator: Coordinator) -> Standing:
+        async def work(party: Coordinator, opened: Opened) -> None:
+            await spend_night(party, opened, night(1).with_fields({"code_digests": []}))
+
+        return await run_phase(coordinator, TERMS, work)
+
+    with pytest.raises(PolicyViolation, match="code_digests") as caught:
+        await consortium.serve(draft)
+    assert caught.value.code == "plan.no-code" and not consortium.state().plans
+    await consortium.serve(lambda party: spend(party, 1, terms=TERMS.with_fields({"minimum_rounds": 3})))
+
+
 async def test_an_incident_between_two_nights_takes_the_work_on_the_phase_back(tmp_path: Path) -> None:
     consortium = new(tmp_path)
     await consortium.serve(lambda party: spend(party, 1))
