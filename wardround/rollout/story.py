@@ -132,6 +132,7 @@ def table_of(acts: tuple[Act, ...]) -> Table:
     for act in acts:
         told = "\n".join(one.told for one in act.refusals)
         codes = "\n".join(", ".join(one.codes) for one in act.refusals)
-        signed, seconds = f"{len(act.signed)} officers", f"{act.seconds:.0f}"
+        signed = f"{len(act.signed)} officers" if act.signed else "nobody yet"
+        seconds = f"{act.seconds:.0f}" if act.seconds else ""
         table.add_row(act.phase, told, codes, act.figures, signed, seconds)
     return table
