@@ -286,10 +286,24 @@ class Lawless(FederationState):
 
 
 def lawless(coordinator: Coordinator) -> None:
-    state = coordinator.state
-    bent = coordinator._sequencer.state = Lawless(state.origin)
-    for one in fields(state):
-        setattr(bent, one.name, getattr(state, one.name))
+    """From now on; a turn of the log's thread that is under way would put the lawful state back."""
+    sequencer = coordinator._sequencer
+    take_in = sequencer._take_in
+
+    def bend() -> None:
+        if isinstance(sequencer.state, Lawless):
+            return
+        state, bent = sequencer.state, Lawless(sequencer.state.origin)
+        for one in fields(state):
+            setattr(bent, one.name, getattr(state, one.name))
+        sequencer.state = bent
+
+    def take_in_anything() -> bool:
+        bend()
+        return take_in()
+
+    sequencer._take_in = take_in_anything  # type: ignore[method-assign]
+    bend()
 
 
 async def test_a_plan_waved_through_its_gate_halts_every_witness(
