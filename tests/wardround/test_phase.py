@@ -40,8 +40,9 @@ OFFICERS = (*STEWARDS, "the-compliance-officer")
 
 @contextmanager
 def serving(consortium: Consortium, *sites: str) -> Iterator[None]:
-    """These sites, by default all, serve on a thread of their own, as in hospitals."""
-    stop = threading.Event()
+    """These sites, by default all, serve on a thread of their own, as in hospitals; all of them once this is entered,
+    or a command that comes sooner holds a home, and none serves."""
+    stop, begun = threading.Event(), threading.Event()
 
     async def serve() -> None:
         async with AsyncExitStack() as stack:
@@ -51,6 +52,7 @@ def serving(consortium: Consortium, *sites: str) -> Iterator[None]:
                     opened_site(consortium.founded.sites[name], worker=site_worker())
                 )
                 tasks.append(asyncio.create_task(keep_serving(site, wait_s=WAIT_S)))
+            begun.set()
             while not stop.is_set():
                 await asyncio.sleep(0.05)
             for task in tasks:
@@ -60,6 +62,7 @@ def serving(consortium: Consortium, *sites: str) -> Iterator[None]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
+        assert begun.wait(60)
         yield
     finally:
         stop.set()
